@@ -1,0 +1,142 @@
+"""Progress of long work: one small object that everything long reports to, and that can cancel it.
+
+Work calls :meth:`Progress.stage` and :meth:`Progress.advance`; a *sink* shows the events (a bar in a terminal,
+JSON lines for the Slicer panel, nothing in a notebook). Cancelling is raising :class:`~Agg2ExpLib.errors.Cancelled`
+from ``advance``, so work stops only between two network passes and never inside a write.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, TextIO
+
+from Agg2ExpLib.errors import Cancelled
+
+
+@dataclass(frozen=True)
+class Event:
+    """What is known at one moment: stage name, units done and in all, what is at work, seconds left in the stage."""
+
+    stage: str
+    done: int
+    total: int
+    detail: str = ""
+    seconds_left: float | None = None
+    kind: str = "progress"
+
+
+class Sink(Protocol):
+    """Anything that shows events."""
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+
+
+class Progress:
+    """Counts the units of the current stage and estimates the time left.
+
+    Parameters
+    ----------
+    sink
+        Called with each :class:`Event`; ``None`` shows nothing.
+    cancelled
+        Asked at every step; when it answers true, :class:`~Agg2ExpLib.errors.Cancelled` is raised.
+    clock
+        Seconds, for tests.
+    """
+
+    def __init__(
+        self,
+        sink: Sink | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._sink = sink
+        self._cancelled = cancelled
+        self._clock = clock
+        self._stage, self._done, self._total, self._detail, self._start = "", 0, 0, "", clock()
+
+    def stage(self, name: str, total: int, detail: str = "") -> None:
+        """Begin a stage of ``total`` units."""
+        self._stage, self._done, self._total, self._detail, self._start = name, 0, total, detail, self._clock()
+        self._emit()
+
+    def advance(self, units: int = 1, detail: str | None = None) -> None:
+        """Report ``units`` more done; ``detail`` says what is at work now."""
+        self._done += units
+        if detail is not None:
+            self._detail = detail
+        self._emit()
+
+    def message(self, text: str) -> None:
+        """Show one sentence, such as a warning, outside the count."""
+        self._check()
+        if self._sink:
+            self._sink(Event(self._stage, self._done, self._total, text, None, "message"))
+
+    def _emit(self) -> None:
+        self._check()
+        if self._sink:
+            left = None
+            if 0 < self._done <= self._total:
+                left = (self._clock() - self._start) / self._done * (self._total - self._done)
+            self._sink(Event(self._stage, self._done, self._total, self._detail, left))
+
+    def _check(self) -> None:
+        if self._cancelled and self._cancelled():
+            raise Cancelled(f"cancelled during {self._stage or 'the start'}")
+
+
+class JsonLinesSink:
+    """One JSON object a line, for a parent process to read."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+
+    def __call__(self, event: Event) -> None:
+        """Write one line."""
+        print(json.dumps(asdict(event)), file=self._stream, flush=True)
+
+
+class TerminalSink:
+    """A tqdm bar per stage with the time left; messages above it."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._bar: Any = None
+        self._stage = ""
+
+    def __call__(self, event: Event) -> None:
+        """Draw one event."""
+        from tqdm import tqdm
+
+        if event.kind == "message":
+            tqdm.write(event.detail, file=self._stream)
+            return
+        if self._bar is None or event.stage != self._stage or event.done < self._bar.n:
+            self.close()
+            self._stage = event.stage
+            # A log file has no carriage return: there, one line every ten seconds is enough.
+            slow = 0.1 if self._stream.isatty() else 10.0
+            self._bar = tqdm(
+                total=event.total,
+                desc=event.stage,
+                file=self._stream,
+                mininterval=slow,
+                bar_format="{desc:<18} {percentage:3.0f}% |{bar:24}| {n_fmt}/{total_fmt}  {elapsed} done, {remaining} left {postfix}",
+            )
+        if event.detail:
+            self._bar.set_postfix_str(event.detail, refresh=False)
+        self._bar.update(event.done - self._bar.n)
+        if event.done >= event.total:
+            self.close()
+
+    def close(self) -> None:
+        """Finish the bar of the current stage."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
