@@ -82,7 +82,7 @@ class Patient:
             rib_radius=float(np.clip(rng.normal(4.9, 0.35), 4.1, 5.9)),
             rib_drop=float(rng.normal(1.0, 0.07)),
             vertebra_scale=float(np.clip(rng.normal(1.0, 0.05), 0.88, 1.12)),
-            back_muscle=np.clip(rng.normal(1.0, 0.09, 2), 0.8, 1.2),
+            back_muscle=np.clip(rng.normal(1.0, 0.08) * rng.normal(1.0, 0.03, 2), 0.8, 1.2),
             sternum_width=float(np.clip(rng.normal(17.0, 1.5), 13.5, 20.5)),
             vein_shift=rng.normal(0.0, 2.5, (4, 3)),
             blood=float(rng.uniform(45.0, 280.0)),

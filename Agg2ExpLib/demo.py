@@ -1,0 +1,41 @@
+"""The main job on what the project brings along: the bundled demo model and a generated CT with two findings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from Agg2ExpLib.progress import Progress
+
+#: Patient of the demo, never trained or validated on: cohorts of the demo model are seeds 1 to 3.
+DEMO_SEED, DEMO_INDEX, DEMO_SPACING = 2024, 0, 2.0
+DEMO_FINDINGS = ("pleural_effusion:0.45:right", "nodule:0.6:left:lung_upper_lobe_left")
+DEMO_MODEL = "thorax-phantom"
+
+
+def run_demo(out: Path, *, overwrite: bool = False, progress: Progress | None = None) -> str:
+    """Generate the CT, explain it, and return the text that says what was found and where the files are.
+
+    Raises
+    ------
+    OutputError
+        ``out`` cannot be written, or holds an earlier demo and ``overwrite`` is false.
+    """
+    from Agg2ExpLib.explanation import Settings, explain
+    from Agg2ExpLib.phantom import Finding, write_phantoms
+    from Agg2ExpLib.report import describe
+
+    findings = [Finding.parse(text) for text in DEMO_FINDINGS]
+    case = write_phantoms(
+        out / "phantom", 1, DEMO_SEED, DEMO_SPACING, findings, first=DEMO_INDEX, progress=progress
+    )[0]
+    regions = {file.name.removesuffix(".nii.gz"): file for file in sorted((case / "findings").glob("*.nii.gz"))}
+    explanation = explain(
+        case / "ct.nii.gz",
+        DEMO_MODEL,
+        out / "explanation",
+        Settings(method="smoothgrad", samples=3),
+        regions=dict(regions),
+        overwrite=overwrite,
+        progress=progress,
+    )
+    return f"{describe(explanation)}\n{case}/\n  ct.nii.gz, segmentation.nii.gz, findings/     the generated CT and its ground truth"

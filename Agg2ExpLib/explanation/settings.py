@@ -1,0 +1,106 @@
+"""What to compute: immutable, checked once, and enough to repeat an explanation."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from Agg2ExpLib.anatomy import structure
+from Agg2ExpLib.attribution import METHODS, REDUCTIONS
+from Agg2ExpLib.errors import InputError, nearest_names
+
+PRECISIONS = ("float32", "float64", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of one explanation.
+
+    Attributes
+    ----------
+    method : str
+        ``gradient``, ``smoothgrad`` or ``integrated-gradients``.
+    classes : tuple of str, optional
+        Names of the classes to explain; ``None`` means every structure (all classes but background).
+    samples : int, optional
+        Noisy copies (SmoothGrad) or path points (integrated gradients); ``None`` takes the method's default, 20.
+    sigma : float
+        SmoothGrad's noise as a share of the image's range.
+    reduction : str
+        The A of equation 2: ``sum``, ``mean`` or ``probability``.
+    seed : int
+        Seed of the noise.
+    precision : str
+        ``float32`` (default), ``float64``, ``bfloat16`` or ``float16`` (GPU only).
+    device : str
+        ``auto``, ``cpu`` or ``cuda:N``.
+    batch_size : int
+        Windows per network pass.
+    memory_budget : int
+        Bytes that the attributions held at one time may take; more classes are processed in groups.
+
+    Raises
+    ------
+    InputError
+        A value that is not allowed, with the allowed ones.
+    """
+
+    method: str = "smoothgrad"
+    classes: tuple[str, ...] | None = None
+    samples: int | None = None
+    sigma: float = 0.1
+    reduction: str = "sum"
+    seed: int = 0
+    precision: str = "float32"
+    device: str = "auto"
+    batch_size: int = 1
+    memory_budget: int = 2 * 1024**3
+
+    def __post_init__(self) -> None:
+        for what, value, allowed in (
+            ("method", self.method, tuple(METHODS)),
+            ("reduction", self.reduction, tuple(REDUCTIONS)),
+            ("precision", self.precision, PRECISIONS),
+        ):
+            if value not in allowed:
+                raise InputError(f"unknown {what} {value!r}: use {', '.join(allowed)}")
+        if self.samples is not None and not 1 <= self.samples <= 100_000:
+            raise InputError(f"samples is {self.samples}: it must be 1 to 100000")
+        if not 0.0 <= self.sigma <= 10.0:
+            raise InputError(f"sigma is {self.sigma:g}: it must be 0 to 10 (a share of the image's range)")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed is {self.seed}: it must be a whole number from 0 to 2^63 - 1")
+        if self.batch_size < 1:
+            raise InputError(f"batch size is {self.batch_size}: it must be at least 1")
+        if self.memory_budget < 1:
+            raise InputError(f"memory budget is {self.memory_budget} bytes: it must be positive")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for explanation.json."""
+        values = asdict(self)
+        values["classes"] = list(self.classes) if self.classes is not None else None
+        return values
+
+    def class_indices(self, labels: tuple[str, ...]) -> list[int]:
+        """Return the indices of the classes to explain, in the model's order.
+
+        Readable names ("lung lower lobe left") serve as well as identifiers.
+
+        Raises
+        ------
+        InputError
+            A name that the model does not have, with the nearest ones.
+        """
+        if self.classes is None:
+            return list(range(1, len(labels)))
+        known = {label: index for index, label in enumerate(labels)}
+        readable = {structure(label).name: index for index, label in enumerate(labels)}
+        chosen = set()
+        for name in self.classes:
+            index = known.get(name, readable.get(name.strip().lower()))
+            if index is None:
+                raise InputError(f"the model has no class {name!r}: {nearest_names(name, labels)}")
+            chosen.add(index)
+        if not chosen:
+            raise InputError("no class to explain was given; leave --classes out to explain every structure")
+        return sorted(chosen)

@@ -1,0 +1,27 @@
+"""What is explained: segmentation models, their cards and their files. Importing this room imports no torch.
+
+Examples
+--------
+>>> from Agg2ExpLib.models import ModelCard
+>>> ModelCard(name="demo", labels=["background", "heart"]).window
+(96, 96, 96)
+"""
+
+from __future__ import annotations
+
+from Agg2ExpLib.models.bundle import save_model, write_model_folder
+from Agg2ExpLib.models.card import ModelCard, read_card, read_labels
+from Agg2ExpLib.models.loading import bundled_models, find_model, load_model
+from Agg2ExpLib.models.model import SegmentationModel
+
+__all__ = [
+    "ModelCard",
+    "SegmentationModel",
+    "bundled_models",
+    "find_model",
+    "load_model",
+    "read_card",
+    "read_labels",
+    "save_model",
+    "write_model_folder",
+]

@@ -1,0 +1,95 @@
+"""An explanation in words and numbers for a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from Agg2ExpLib.anatomy import structure
+
+if TYPE_CHECKING:
+    from Agg2ExpLib.explanation import Explanation
+    from Agg2ExpLib.importance import ImportanceTable
+
+_NAME_WIDTH = 24
+# Beyond this many regions a matrix no longer fits a terminal; the list of top sources still does.
+_WIDEST = 24
+
+
+def describe(explanation: Explanation) -> str:
+    """Return what a person wants to read after a run: the matrix, the strongest sources, and where the files are."""
+    document, table = explanation.document, explanation.importance
+    settings = document["settings"]
+    method = settings["method"] + (f", {settings['samples']} samples" if settings["samples"] else "")
+    parts = [
+        f"{document['image']['name']} explained with {document['model']['name']} ({method}, {document['device']}) "
+        f"in {clock(document['timings']['total_seconds'])}"
+    ]
+    parts += [f"  note: {text}" for text in document["messages"]]
+    if len(table.rois) <= _WIDEST:
+        parts += ["", *importance_matrix(table)]
+    parts += ["", *strongest_sources(table), ""]
+    parts += [
+        f"{explanation.folder}/",
+        "  importance.csv, importance_long.csv   the tables",
+        "  prediction.nii.gz                     segmentation on the scan's own grid",
+        "  attributions/<class>.nii.gz           what each class's prediction depended on, voxel by voxel",
+        "  explanation.json                      everything needed to repeat it",
+    ]
+    return "\n".join(parts)
+
+
+def importance_matrix(table: ImportanceTable) -> list[str]:
+    """Lines of the mass matrix in percent; columns are numbered as in the legend that follows."""
+    mass = table.matrix("mass") * 100.0
+    numbers = {roi: index for index, roi in enumerate(table.rois)}
+    lines = [
+        "RoI importance: share of each class's attribution that lies in each region, % (a dot is under 0.5)",
+        " " * (_NAME_WIDTH + 4) + "".join(f"{index:>4}" for index in range(len(table.rois))),
+    ]
+    for row, name in enumerate(table.classes):
+        cells = "".join(_cell(value) for value in mass[row])
+        number = f"{numbers[name]:>3} " if name in numbers else "    "
+        lines.append(f"{number}{_readable(name):<{_NAME_WIDTH}.{_NAME_WIDTH}}{cells}")
+    others = [roi for roi in table.rois if roi not in table.classes]
+    if others:
+        lines.append("    columns without a row: " + ", ".join(f"{numbers[roi]} {_readable(roi)}" for roi in others))
+    return lines
+
+
+def strongest_sources(table: ImportanceTable, count: int = 3) -> list[str]:
+    """Lines that name, per class, the regions used most for their size (enrichment)."""
+    enrichment, mass = table.matrix("enrichment"), table.matrix("mass")
+    lines = ["What each class relied on most for its size (times what an average region of that size holds; share in brackets)"]
+    for row, name in enumerate(table.classes):
+        values = np.where(np.isfinite(enrichment[row]), enrichment[row], -np.inf)
+        best = [index for index in np.argsort(-values)[:count] if np.isfinite(values[index])]
+        told = ", ".join(f"{_readable(table.rois[i])} {values[i]:.1f}x ({100 * mass[row, i]:.0f}%)" for i in best)
+        lines.append(f"    {_readable(name):<{_NAME_WIDTH}.{_NAME_WIDTH}} {told or 'absent from the prediction'}")
+    return lines
+
+
+def clock(seconds: float) -> str:
+    """Return seconds as people say them.
+
+    Examples
+    --------
+    >>> clock(83.2), clock(4.21)
+    ('1 min 23 s', '4.2 s')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _readable(identifier: str) -> str:
+    return structure(identifier).name
+
+
+def _cell(percent: float) -> str:
+    if not np.isfinite(percent):
+        return "   -"
+    return f"{percent:>4.0f}" if percent >= 0.5 else "   ."

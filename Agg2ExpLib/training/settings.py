@@ -1,0 +1,100 @@
+"""What one training run does; the defaults are the paper's recipe (Swin UNETR, AdamW, Dice + cross-entropy, cosine)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from Agg2ExpLib.anatomy import THORAX_17
+from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.models.card import ModelCard
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Settings of a training run; lengths in voxels unless said otherwise.
+
+    Attributes
+    ----------
+    steps, batch_size : int
+        Optimiser steps, and patches per step and process.
+    learning_rate, weight_decay, warmup : float, float, int
+        AdamW; the rate rises over ``warmup`` steps and then falls to 0 along a cosine.
+    average : float
+        Decay of the running mean of the weights that becomes the model; 0 takes the last weights.
+    balanced : float
+        Share of patches centred on a class drawn evenly, the rest lie anywhere.
+    precision : str
+        ``"mixed"`` (half precision where there is a GPU) or ``"float32"``.
+    validate_every, checkpoint_every : int
+        Steps between validations and checkpoints.
+
+    Raises
+    ------
+    InputError
+        A number outside its range, named.
+    """
+
+    name: str = "swin-unetr"
+    labels: tuple[str, ...] = THORAX_17
+    spacing: tuple[float, float, float] = (1.5, 1.5, 1.5)
+    intensity_range: tuple[float, float] = (-1024.0, 1024.0)
+    window: tuple[int, int, int] = (96, 96, 96)
+    overlap: float = 0.25
+    feature_size: int = 48
+    depths: tuple[int, ...] = (2, 2, 2, 2)
+    heads: tuple[int, ...] = (3, 6, 12, 24)
+    attention_window: int = 7
+    use_v2: bool = True
+    steps: int = 30000
+    batch_size: int = 2
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-5
+    warmup: int = 0
+    average: float = 0.0
+    balanced: float = 0.5
+    precision: str = "mixed"
+    seed: int = 0
+    validate_every: int = 1000
+    checkpoint_every: int = 100
+
+    def __post_init__(self) -> None:
+        for field in ("steps", "batch_size", "feature_size", "attention_window", "validate_every", "checkpoint_every"):
+            if getattr(self, field) < 1:
+                raise InputError(f"training setting {field} is {getattr(self, field)}: it must be at least 1")
+        if self.feature_size % 12:
+            raise InputError(f"feature size {self.feature_size} cannot be used: Swin UNETR needs a multiple of 12")
+        if not 0 < self.learning_rate < 1 or not 0 <= self.average < 1 or not 0 <= self.balanced <= 1:
+            raise InputError("learning rate must lie between 0 and 1, average in [0, 1), balanced in [0, 1]")
+        if self.precision not in ("mixed", "float32"):
+            raise InputError(f"training precision {self.precision!r} is unknown: use mixed or float32")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    def card(self, **extra: Any) -> ModelCard:
+        """Return the card of the model that this run makes."""
+        return ModelCard(
+            name=self.name,
+            labels=self.labels,
+            spacing=self.spacing,
+            intensity_range=self.intensity_range,
+            window=self.window,
+            overlap=self.overlap,
+            blending="gaussian",
+            architecture={
+                "name": "SwinUNETR",
+                "arguments": {
+                    "in_channels": 1,
+                    "out_channels": len(self.labels),
+                    "feature_size": self.feature_size,
+                    "depths": list(self.depths),
+                    "num_heads": list(self.heads),
+                    "window_size": self.attention_window,
+                    "use_v2": self.use_v2,
+                    "spatial_dims": 3,
+                },
+            },
+            **extra,
+        )

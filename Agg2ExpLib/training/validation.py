@@ -1,0 +1,65 @@
+"""Dice of a network on whole cases, by the same stitched prediction that explanations use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from Agg2ExpLib.models.card import ModelCard
+from Agg2ExpLib.progress import Progress
+from Agg2ExpLib.segmentation import segment
+from Agg2ExpLib.training.cases import Case
+from Agg2ExpLib.volume import preprocess, reorient, to_grid
+from Agg2ExpLib.windows import Windows
+
+
+def dice(first: np.ndarray, second: np.ndarray) -> float:
+    """Dice coefficient of two boolean masks of one shape; NaN when both are empty.
+
+    Examples
+    --------
+    >>> dice(np.array([True, True]), np.array([True, False]))
+    0.6666666666666666
+    """
+    size = int(first.sum()) + int(second.sum())
+    return float(2.0 * int((first & second).sum()) / size) if size else float("nan")
+
+
+def validate(
+    network: torch.nn.Module,
+    weights: Mapping[str, torch.Tensor],
+    cases: Sequence[Case],
+    card: ModelCard,
+    device: torch.device,
+    progress: Progress,
+) -> dict[str, float]:
+    """Return the mean Dice per class (background left out) of ``network`` with ``weights`` over ``cases``.
+
+    Prediction and truth are compared on the model's grid. The network's own weights are put back afterwards.
+    """
+    kept = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+    network.load_state_dict(weights)
+    network.eval()
+    rows = []
+    progress.stage("validation", len(cases))
+    try:
+        for case in cases:
+            rows.append(_score(network, case, card, device))
+            progress.advance(detail=case.name)
+    finally:
+        network.load_state_dict(kept)
+    with np.errstate(all="ignore"):
+        means = [float(np.nanmean(column)) if np.isfinite(column).any() else float("nan") for column in np.array(rows).T]
+    return dict(zip(card.labels[1:], means, strict=True))
+
+
+def _score(network: torch.nn.Module, case: Case, card: ModelCard, device: torch.device) -> list[float]:
+    image, labels = case.read(card.labels)
+    small = preprocess(image, spacing=card.spacing, orientation=card.orientation, intensity_range=card.intensity_range)
+    truth = to_grid(reorient(labels, card.orientation), small.grid, "nearest").voxels
+    windows = Windows(small.shape, card.window, card.overlap, card.blending)
+    found = segment(network, torch.from_numpy(small.voxels), windows, len(card.labels), device=device)
+    predicted = np.asarray(found.labels)
+    return [dice(predicted == index, truth == index) for index in range(1, len(card.labels))]

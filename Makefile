@@ -1,0 +1,59 @@
+# Everything runs in .venv, which is made on the first call: make PYTHON=/path/to/python chooses another interpreter.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed-for
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test benchmark lint format install clean
+
+help: ## list these targets
+	@echo "usage: make TARGET"
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
+		printf '  %-10s %s\n' "$$name" "$$text"; done
+
+demo: $(STAMP) ## explain a generated CT with the bundled model; results in demo/
+	$(VENV)/bin/agg2exp demo --out demo --overwrite
+
+test: lint ## lint, types, tests and the examples in docstrings
+	$(RUN) -m mypy
+	$(RUN) -m pytest
+
+benchmark: $(STAMP) ## time and memory of one explanation, beside the plain way of computing it
+	$(RUN) -m Agg2ExpLib.benchmark
+
+lint: $(STAMP) ## check style and format
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+
+format: $(STAMP) ## put the code in format and mend what can be mended
+	$(RUN) -m ruff check --fix
+	$(RUN) -m ruff format
+
+install: $(STAMP) ## make or update .venv
+
+clean: ## remove .venv, the demo's results and all caches
+	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find Agg2Exp Agg2ExpLib Testing -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# An environment knows the folder that it was made in: one that came along with a copied or moved checkout is made anew.
+ifneq "$(shell cat $(STAMP) 2>/dev/null)" "$(CURDIR)"
+.PHONY: $(STAMP)
+endif
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v "$(PYTHON)" >/dev/null || { echo "make: '$(PYTHON)' is not found; install Python 3.11 to 3.13" \
+		"(Debian: apt-get install python3 python3-venv) or name one: make PYTHON=/path/to/python" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { echo \
+		"make: '$(PYTHON)' is $$("$(PYTHON)" --version 2>&1); Python 3.11 to 3.13 is needed:" \
+		"make PYTHON=/path/to/python" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "make: '$(PYTHON)' cannot make virtual" \
+		"environments; install its venv package (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@if ! { [ "$$(cat $(STAMP) 2>/dev/null)" = "$(CURDIR)" ] && $(RUN) -m pip --version >/dev/null 2>&1; }; then \
+		echo "making $(VENV)"; rm -rf $(VENV); "$(PYTHON)" -m venv $(VENV); fi
+	@echo "installing agg2exp and its development tools into $(VENV); the first time this takes some minutes"
+	@$(RUN) -m pip --disable-pip-version-check install --progress-bar off --editable '.[dev]' \
+		--constraint constraints.txt >$(VENV)/pip.log 2>&1 || { tail -n 20 $(VENV)/pip.log >&2; \
+		echo "make: pip could not install the packages; its last words are above, all of them in $(VENV)/pip.log;" \
+		"mend that and run make again" >&2; exit 1; }
+	@printf '%s\n' "$(CURDIR)" > $(STAMP)

@@ -1,0 +1,141 @@
+"""The walls of the house: which room may import which, and which packages each half must do without."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LIBRARY = ROOT / "Agg2ExpLib"
+
+# Ground floor first. A room imports only rooms of lower floors; rooms on one floor do not know each other.
+FLOORS = (
+    {"errors"},
+    {"progress", "anatomy"},
+    {"volume"},
+    {"models"},
+    {"device", "windows"},
+    {"segmentation"},
+    {"attribution"},
+    {"importance"},
+    {"quality"},
+    {"explanation"},
+    {"cohort"},
+    {"figures", "report"},
+    {"phantom", "training", "benchmark"},
+    {"demo"},
+    {"cli"},
+)
+FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
+# The ground truth must not depend on what it judges.
+ONLY = {"phantom": {"errors", "progress", "anatomy", "volume"}}
+
+COMPUTING = ("torch", "monai", "captum", "shap")
+SLICER = ("slicer", "vtk", "qt", "ctk", "PythonQt", "PySide6")
+# What Slicer's own process may import.
+READING = ("errors", "progress", "anatomy", "volume", "importance", "explanation", "report", "models.card")
+
+
+def modules():
+    """Return dotted names inside the library -> file; the library itself is the empty name."""
+    names = {}
+    for path in sorted(LIBRARY.rglob("*.py")):
+        parts = path.relative_to(LIBRARY).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return names
+
+
+def room_of(name):
+    """Return the room of a module; ``volume_grid`` is a part of ``volume``."""
+    first = name.partition(".")[0]
+    return first if first in FLOOR_OF else first.partition("_")[0]
+
+
+def imported_rooms(path):
+    """Return the rooms that a file imports anywhere, also inside functions and for types only."""
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are written in full"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        inside = [name.removeprefix("Agg2ExpLib.") for name in names if name.startswith("Agg2ExpLib.")]
+        rooms |= {room_of(name) for name in inside if name in modules() or "." in name}
+    return rooms
+
+
+def run_with_blocked(packages, program):
+    """Run a program in a process of its own in which some packages cannot be imported."""
+    guard = f"""
+import sys
+
+class Wall:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {set(packages)!r}:
+            raise ModuleNotFoundError("the wall: " + name + " is imported", name=name)
+
+sys.meta_path.insert(0, Wall())
+sys.path.insert(0, {str(ROOT)!r})
+"""
+    return subprocess.run([sys.executable, "-c", guard + program], capture_output=True, text=True, check=False)
+
+
+def test_the_tree_is_seen():
+    assert {"", "volume", "errors"} <= set(modules())
+
+
+def test_every_module_belongs_to_a_room():
+    homeless = [name for name in modules() if name and room_of(name) not in FLOOR_OF]
+    assert homeless == [], "give each a floor in FLOORS"
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if name])
+def test_a_room_imports_only_rooms_below_it(name):
+    room = room_of(name)
+    others = imported_rooms(modules()[name]) - {room}
+    assert {other for other in others if FLOOR_OF[other] >= FLOOR_OF[room]} == set()
+    assert others <= ONLY.get(room, others)
+
+
+def test_importing_the_library_imports_no_other_package():
+    program = """
+before = set(sys.modules)
+import Agg2ExpLib
+new = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(*sorted(new - set(sys.stdlib_module_names)))
+"""
+    done = run_with_blocked((), program)
+    assert (done.stdout.split(), done.stderr) == (["Agg2ExpLib"], "")
+
+
+@pytest.mark.parametrize("name", [name for name in READING if name in modules()])
+def test_the_reading_half_imports_without_torch_and_without_slicer(name):
+    done = run_with_blocked((*COMPUTING, *SLICER), f"import Agg2ExpLib.{name}")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["Volume", "read_volume", "Explanation", "Settings"])
+def test_the_public_names_of_the_reading_half_load_without_torch(name):
+    done = run_with_blocked(COMPUTING, f"import Agg2ExpLib; Agg2ExpLib.{name}")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_computing_half_imports_without_slicer():
+    lines = "\n".join(f"import Agg2ExpLib.{name}" for name in modules() if name)
+    done = run_with_blocked(SLICER, lines)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_and_mistakes_on_the_command_line_need_not_wait_for_torch():
+    done = run_with_blocked(COMPUTING, "from Agg2ExpLib.cli import main; main(['--version'])")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_wall_itself_stops_an_import():
+    done = run_with_blocked(("json",), "import Agg2ExpLib.errors, json.decoder")
+    assert done.returncode != 0
