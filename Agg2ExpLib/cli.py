@@ -16,7 +16,8 @@ from typing import Any
 
 # When run by path, as a child process of Slicer does, the library's parent folder is not on the path.
 if __package__ in (None, ""):
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    # Its own folder is, though, and names such as "models" in it must not hide other packages.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from Agg2ExpLib import __version__
 from Agg2ExpLib.errors import Agg2ExpError, Cancelled, InputError

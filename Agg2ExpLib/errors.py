@@ -27,11 +27,11 @@ def nearest_names(name: str, known: Iterable[str], count: int = 3) -> str:
 
     Examples
     --------
-    >>> nearest_names("hart", ["heart", "aorta"])
+    >>> nearest_names("hart", ["heart", "trachea"])
     'did you mean heart?'
     """
     known = list(known)
-    near = difflib.get_close_matches(name.lower().replace(" ", "_"), known, n=count, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower().replace(" ", "_"), known, n=count, cutoff=0.6)
     if near:
         return f"did you mean {', '.join(near)}?"
     shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")

@@ -18,10 +18,10 @@ import torch
 import Agg2ExpLib
 from Agg2ExpLib.anatomy import safe_file_name
 from Agg2ExpLib.attribution import METHODS
-from Agg2ExpLib.attribution.gradients import Attribution, attribute
-from Agg2ExpLib.attribution.objective import objectives
-from Agg2ExpLib.device import choose_device
-from Agg2ExpLib.errors import Agg2ExpError, InputError
+from Agg2ExpLib.attribution.gradients import Attribution, PassCount, attribute
+from Agg2ExpLib.attribution.objective import Objective, objectives
+from Agg2ExpLib.device import choose_device, dtype_of
+from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.explanation.folder import (
     DOCUMENT,
     FORMAT,
@@ -33,7 +33,7 @@ from Agg2ExpLib.explanation.folder import (
     write_text,
 )
 from Agg2ExpLib.explanation.settings import Settings
-from Agg2ExpLib.importance import ImportanceTable, importance_row
+from Agg2ExpLib.importance import ImportanceTable, absent_row, build_table, importance_row
 from Agg2ExpLib.models import SegmentationModel, load_model
 from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.segmentation import Segmentation, segment
@@ -156,8 +156,8 @@ def _prepare(
         volume, spacing=card.spacing, orientation=card.orientation, intensity_range=card.intensity_range
     )
     windows = Windows(prepared.shape, card.window, card.overlap, card.blending)
-    work = _Work(volume, prepared, model.to(device, settings.precision), settings, device, {}, [], windows)
-    work.messages.extend(volume.notes)
+    work = _Work(volume, prepared, model.to(device, dtype_of(settings.precision, device)), settings, device, {}, [], windows)
+    work.messages.extend([*volume.notes, *card.assumptions])
     for name, source in regions.items():
         mask = source if isinstance(source, Volume) else read_volume(source, kind="labels")
         inside = to_grid(Volume((mask.voxels > 0).astype(np.uint8), mask.grid), prepared.grid, "nearest").voxels > 0
@@ -200,3 +200,174 @@ def _segment(work: _Work, folder: Path, progress: Progress) -> Segmentation:
     for name, inside in work.regions.items():
         write_volume(Volume(inside.astype(np.uint8), work.prepared.grid), folder / region_file(name))
     return found
+
+
+def _attribute(
+    work: _Work, found: Segmentation, wanted: Sequence[int], folder: Path, progress: Progress
+) -> tuple[ImportanceTable, list[dict[str, Any]], PassCount]:
+    begin = time.perf_counter()
+    labels, names = found.labels, work.model.card.labels
+    masks = list(work.regions.values())
+    aims = {aim.class_index: aim for aim in objectives(found, work.windows, wanted, work.settings.reduction)}
+    kept = _finished_before(folder, [names[index] for index in wanted])
+    todo = [aim for aim in aims.values() if names[aim.class_index] not in kept]
+    passes, rows, entries = PassCount(), {}, {}
+    for one in _attributions(work, todo, names, passes, progress):
+        name = names[one.class_index]
+        full = Volume(one.full(labels.shape).astype(np.float32), work.prepared.grid)
+        write_volume(full, folder / attribution_file(name))
+        rows[name] = importance_row(one.values, one.box, labels, len(names), masks)
+        entries[name] = _class_entry(name, aims[one.class_index], one)
+        _keep(folder, name, rows[name], entries[name])
+    for aim in aims.values():
+        name = names[aim.class_index]
+        if name in kept:
+            rows[name], entries[name] = kept[name]
+        elif not aim.voxels:
+            rows[name] = absent_row(labels, len(names), masks)
+            entries[name] = {"id": name, "label": aim.class_index, "status": "absent", "voxels": 0}
+            work.messages.append(f"{name} is absent from the prediction; its row is empty")
+            progress.message(work.messages[-1])
+    work.timings["attribution_seconds"] = time.perf_counter() - begin
+    order = [names[index] for index in wanted]
+    table = build_table({name: rows[name] for name in order}, [*names, *work.regions])
+    return table, [entries[name] for name in order], passes
+
+
+def _attributions(
+    work: _Work, todo: Sequence[Objective], names: Sequence[str], passes: PassCount, progress: Progress
+) -> Iterator[Attribution]:
+    settings = work.settings
+    return attribute(
+        work.model,
+        torch.from_numpy(work.prepared.voxels),
+        work.windows,
+        todo,
+        method=settings.method,
+        samples=settings.samples,
+        sigma=settings.sigma,
+        seed=settings.seed,
+        batch_size=settings.batch_size,
+        device=work.device,
+        precision=settings.precision,
+        memory_budget=settings.memory_budget,
+        names=names,
+        progress=progress,
+        passes=passes,
+    )
+
+
+def _class_entry(name: str, aim: Objective, one: Attribution) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "id": name,
+        "label": aim.class_index,
+        "status": "explained",
+        "voxels": aim.voxels,
+        "objective": aim.value,
+        "windows_run": one.windows_run,
+        "backward_passes": one.backward_passes,
+        "file": attribution_file(name),
+    }
+    if np.isfinite(one.baseline_value):
+        entry["baseline_objective"] = one.baseline_value
+        entry["completeness_gap"] = one.completeness_gap
+    return entry
+
+
+def _keep(folder: Path, name: str, row: Mapping[str, np.ndarray], entry: Mapping[str, Any]) -> None:
+    """Note a finished class beside its attribution, for a resumed run."""
+    text = json.dumps({"row": {key: values.tolist() for key, values in row.items()}, "entry": entry})
+    write_text((folder / attribution_file(name)).with_suffix(".json"), text)
+
+
+def _finished_before(folder: Path, names: Sequence[str]) -> dict[str, tuple[dict[str, np.ndarray], dict[str, Any]]]:
+    kept = {}
+    for name in names:
+        note = (folder / attribution_file(name)).with_suffix(".json")
+        if note.is_file() and (folder / attribution_file(name)).is_file():
+            try:
+                found = json.loads(note.read_text(encoding="utf-8"))
+                kept[name] = ({key: np.array(values) for key, values in found["row"].items()}, found["entry"])
+            except (ValueError, KeyError):
+                # A note cut short by a kill: the class is simply computed again.
+                continue
+    return kept
+
+
+def _image_sha256(volume: Volume) -> str:
+    if volume.source:
+        return file_sha256(volume.source)
+    digest = hashlib.sha256(np.ascontiguousarray(volume.voxels).tobytes())
+    digest.update(np.ascontiguousarray(volume.affine).tobytes())
+    return digest.hexdigest()
+
+
+def _fingerprint(work: _Work, hashes: Mapping[str, str]) -> str:
+    """Everything that the finished classes of a stopped run depend on; the choice of classes does not matter."""
+    settings = {key: value for key, value in work.settings.to_dict().items() if key not in ("classes", "memory_budget")}
+    regions = {name: hashlib.sha256(mask.tobytes()).hexdigest() for name, mask in work.regions.items()}
+    card = work.model.card
+    grid = [card.labels, card.spacing, card.window, card.overlap, card.blending, card.intensity_range]
+    return json.dumps([Agg2ExpLib.__version__, hashes, settings, regions, grid], sort_keys=True)
+
+
+def _document(
+    work: _Work, found: Segmentation, hashes: Mapping[str, str], classes: list[dict[str, Any]], passes: PassCount
+) -> dict[str, Any]:
+    card, volume = work.model.card, work.volume
+    settings = work.settings.to_dict()
+    settings["samples"] = work.settings.samples if work.settings.samples is not None else METHODS[work.settings.method].samples
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "image": {
+            "name": volume.source.name if volume.source else "volume in memory",
+            "path": str(volume.source.resolve()) if volume.source else "",
+            "sha256": hashes["image"],
+            "shape": list(volume.shape),
+            "spacing_mm": list(volume.spacing),
+            "affine": volume.affine.tolist(),
+        },
+        "model": {
+            "name": card.name,
+            "path": str(work.model.source),
+            "sha256": hashes["model"],
+            "labels": list(card.labels),
+            "colours": [list(colour) for colour in card.colours],
+            "spacing_mm": list(card.spacing) if card.spacing else None,
+            "orientation": card.orientation,
+            "intensity_range": list(card.intensity_range),
+            "window": list(card.window),
+            "overlap": card.overlap,
+            "blending": card.blending,
+            "architecture": dict(card.architecture),
+            "assumptions": list(card.assumptions),
+        },
+        "settings": settings,
+        "device": str(work.device),
+        "model_grid": {"shape": list(work.prepared.shape), "affine": work.prepared.affine.tolist()},
+        "windows": len(work.windows),
+        "classes": classes,
+        "regions": work.region_notes,
+        "network_passes": {
+            "segmentation_forward": found.forward_passes,
+            "attribution_forward": passes.forward,
+            "attribution_backward": passes.backward,
+        },
+        "timings": {key: round(value, 3) for key, value in work.timings.items()},
+        "messages": work.messages,
+        "versions": _versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {"agg2exp": Agg2ExpLib.__version__, "python": platform.python_version()}
+    for name in ("torch", "monai", "numpy", "SimpleITK"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "unknown"
+    return versions

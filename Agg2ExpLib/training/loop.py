@@ -193,6 +193,8 @@ def _start(settings: TrainingSettings, folder: Path, device: torch.device, rank:
         raise OutputError(f"cannot create {folder}: {error.strerror}; choose another --run") from error
     torch.manual_seed(settings.seed)
     network = SwinUNETR(**settings.card().architecture["arguments"])
+    if settings.start:
+        _begin_with(network, settings.start)
     # On the CPU this layout makes the convolutions about a third faster; results are the same.
     network = network.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
@@ -202,11 +204,25 @@ def _start(settings: TrainingSettings, folder: Path, device: torch.device, rank:
     return run
 
 
+def _begin_with(network: torch.nn.Module, source: str) -> None:
+    from Agg2ExpLib.models import load_model
+
+    weights = load_model(source).network.state_dict()
+    own = network.state_dict()
+    different = [name for name in own if name not in weights or weights[name].shape != own[name].shape]
+    if different:
+        raise InputError(f"{source} is another architecture than the one to train ({different[0]} differs); leave --start out")
+    network.load_state_dict({name: weights[name] for name in own})
+
+
 def _steps(run: _Run, prepared: Sequence[Prepared], held_out: Sequence[Case], progress: Progress) -> None:
     from monai.losses import DiceCELoss
 
     settings = run.settings
-    loss_function = DiceCELoss(to_onehot_y=True, softmax=True)
+    loss_function = DiceCELoss(to_onehot_y=True, softmax=True).to(run.device)
+    if settings.class_weights == "root":
+        # Of the cross-entropy alone: Dice weighs classes evenly already.
+        loss_function.cross_entropy.weight = root_weights(prepared, len(settings.labels)).to(run.device)
     model: torch.nn.Module = run.network
     if run.processes > 1:
         model = torch.nn.parallel.DistributedDataParallel(run.network, find_unused_parameters=True)
@@ -239,6 +255,14 @@ def _steps(run: _Run, prepared: Sequence[Prepared], held_out: Sequence[Case], pr
         # A stop of any kind, Ctrl-C too, keeps what was learned.
         run.save()
         raise
+
+
+def root_weights(prepared: Sequence[Prepared], classes: int) -> torch.Tensor:
+    """Inverse square root of each class's share of all voxels, scaled so that the mean voxel weighs 1."""
+    counts = np.sum([np.bincount(case.labels().ravel(), minlength=classes) for case in prepared], axis=0)
+    share = np.maximum(counts, 1) / counts.sum()
+    weights = share**-0.5
+    return torch.tensor(weights / (share * weights).sum(), dtype=torch.float32)
 
 
 def learning_rate(step: int, settings: TrainingSettings) -> float:

@@ -27,6 +27,8 @@ _OPTIONS: dict[str, tuple[str, type, int, str]] = {
     "warmup": ("--warmup", int, 1, "steps of linear warm-up"),
     "average": ("--average", float, 1, "decay of the running mean of the weights, 0 for none"),
     "balanced": ("--balanced", float, 1, "share of patches centred on an evenly drawn class"),
+    "class_weights": ("--class-weights", str, 1, "none, or root: rarer classes weigh more in the cross-entropy"),
+    "start": ("--start", str, 1, "model folder whose weights training begins with"),
     "precision": ("--precision", str, 1, "mixed or float32"),
     "seed": ("--seed", int, 1, "seed of weights and patches"),
     "validate_every": ("--validate-every", int, 1, "steps between validations"),

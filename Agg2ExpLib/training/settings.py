@@ -24,6 +24,11 @@ class TrainingSettings:
         Decay of the running mean of the weights that becomes the model; 0 takes the last weights.
     balanced : float
         Share of patches centred on a class drawn evenly, the rest lie anywhere.
+    class_weights : str
+        Weights of the classes in the cross-entropy: ``"none"``, or ``"root"`` for the inverse square root of how
+        often a class occurs, so that a gland of a few hundred voxels is not given up for the rest.
+    start : str
+        Model folder whose weights training begins with; empty begins at random.
     precision : str
         ``"mixed"`` (half precision where there is a GPU) or ``"float32"``.
     validate_every, checkpoint_every : int
@@ -53,6 +58,8 @@ class TrainingSettings:
     warmup: int = 0
     average: float = 0.0
     balanced: float = 0.5
+    class_weights: str = "none"
+    start: str = ""
     precision: str = "mixed"
     seed: int = 0
     validate_every: int = 1000
@@ -66,6 +73,8 @@ class TrainingSettings:
             raise InputError(f"feature size {self.feature_size} cannot be used: Swin UNETR needs a multiple of 12")
         if not 0 < self.learning_rate < 1 or not 0 <= self.average < 1 or not 0 <= self.balanced <= 1:
             raise InputError("learning rate must lie between 0 and 1, average in [0, 1), balanced in [0, 1]")
+        if self.class_weights not in ("none", "root"):
+            raise InputError(f"class weights {self.class_weights!r} are unknown: use none or root")
         if self.precision not in ("mixed", "float32"):
             raise InputError(f"training precision {self.precision!r} is unknown: use mixed or float32")
 

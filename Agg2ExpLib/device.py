@@ -1,0 +1,74 @@
+"""Devices and precisions: the one place that decides where and how exactly a network runs."""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+
+from Agg2ExpLib.errors import InputError
+
+PRECISIONS = ("float32", "float64", "bfloat16", "float16")
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Return the device that ``name`` asks for.
+
+    Parameters
+    ----------
+    name : str
+        ``"auto"`` (a GPU that answers, else the CPU), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+
+    Raises
+    ------
+    InputError
+        An unknown name, or a GPU that is not there or does not run a kernel.
+    """
+    if name == "cpu":
+        return torch.device("cpu")
+    if name == "auto":
+        return torch.device("cuda:0") if torch.cuda.is_available() and _answers("cuda:0") is None else torch.device("cpu")
+    if name != "cuda" and not (name.startswith("cuda:") and name[5:].isdigit()):
+        raise InputError(f"unknown device {name!r}: use auto, cpu or cuda:N")
+    wanted = "cuda:0" if name == "cuda" else name
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(wanted[5:]) >= count:
+        there = f"there are {count} CUDA devices" if count else "there is no CUDA device"
+        raise InputError(f"device {name} was asked for, but {there}; use --device auto or cpu")
+    problem = _answers(wanted)
+    if problem:
+        raise InputError(f"device {name} does not run: {problem}; update its driver, or use --device cpu")
+    return torch.device(wanted)
+
+
+def _answers(name: str) -> str | None:
+    """Run a tiny kernel: a device may be listed and still be too new for this build of torch."""
+    try:
+        if float((torch.ones(8, device=name) * 2).sum()) == 16.0:
+            return None
+    except (RuntimeError, AssertionError) as error:
+        return str(error).splitlines()[0]
+    return "a test computation came out wrong"
+
+
+def dtype_of(precision: str, device: torch.device) -> torch.dtype:
+    """Return the type that weights, inputs and sums have; the half precisions keep these in float32.
+
+    Raises
+    ------
+    InputError
+        An unknown precision, or float16 without a GPU.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"unknown precision {precision!r}: use {', '.join(PRECISIONS)}")
+    if precision == "float16" and device.type != "cuda":
+        raise InputError("precision float16 needs a GPU; use float32 or bfloat16 on the CPU")
+    return torch.float64 if precision == "float64" else torch.float32
+
+
+def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Return the context in which the network runs."""
+    if precision in ("bfloat16", "float16"):
+        half = torch.bfloat16 if precision == "bfloat16" else torch.float16
+        return torch.autocast(device.type, dtype=half)
+    return contextlib.nullcontext()
