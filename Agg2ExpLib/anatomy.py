@@ -89,7 +89,10 @@ FINDINGS: tuple[str, ...] = tuple(structure.id for structure in _TABLE[17:])
 # How names of other label sets (TotalSegmentator's and the like) tell their system.
 _SYSTEM_WORDS = (
     ("finding", r"effusion|consolidation|nodule|pneumothorax|tumou?r|lesion|infiltrate|cyst|h(a)?emorrhage"),
-    ("bone", r"rib|vertebra|sternum|costal|clavicula|scapula|humerus|femur|hip$|hip_|sacrum|skull|tibia|fibula|radius|ulna|patella"),
+    (
+        "bone",
+        r"rib|vertebra|sternum|costal|clavicula|scapula|humerus|femur|hip$|hip_|sacrum|skull|tibia|fibula|radius|ulna|patella",
+    ),
     ("muscle", r"autochthon|gluteus|iliopsoas|muscle|psoas"),
     ("cardiovascular", r"aorta|heart|arter|vein|vena|atri|ventric|trunk|carotid|subclavian|myocard|coronar"),
 )

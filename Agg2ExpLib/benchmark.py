@@ -44,33 +44,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        for classes in (ONE_STRUCTURE, "structures"):
-            pair = [_child(options, variant, classes, Path(folder)) for variant in ("plain", "agg2exp")]
-            rows.append((classes, *pair))
-            difference = _difference(*(Path(folder) / f"{v}-{classes}.npz" for v in ("plain", "agg2exp")))
-            rows[-1] = (*rows[-1], difference)
     print("vanilla gradient of a generated CT with the bundled model; a pass is one window forward or one backward\n")
     print(f"{'classes':<16}{'way':<10}{'windows run':>12}{'passes':>9}{'seconds':>10}{'peak MiB':>10}")
-    for classes, plain, ours, difference in rows:
-        for way, found in (("plain", plain), ("agg2exp", ours)):
+    with tempfile.TemporaryDirectory() as folder:
+        for classes in (ONE_STRUCTURE, "structures"):
+            plain, ours = (_child(options, way, classes, Path(folder)) for way in ("plain", "agg2exp"))
+            for way, found in (("plain", plain), ("agg2exp", ours)):
+                print(
+                    f"{classes:<16}{way:<10}{found['windows']:>12}{found['passes']:>9}"
+                    f"{found['seconds']:>10.1f}{found['peak_mib']:>10.0f}"
+                )
+            difference = _difference(*(Path(folder) / f"{way}-{classes}.npz" for way in ("plain", "agg2exp")))
             print(
-                f"{classes:<16}{way:<10}{found['windows']:>12}{found['passes']:>9}"
-                f"{found['seconds']:>10.1f}{found['peak_mib']:>10.0f}"
+                f"{'':<16}{plain['passes'] / ours['passes']:.1f} times fewer passes, "
+                f"{plain['seconds'] / ours['seconds']:.1f} times faster; largest relative difference {difference:.1e}\n",
+                flush=True,
             )
-        print(
-            f"{'':<16}{plain['passes'] / ours['passes']:.1f} times fewer passes, "
-            f"{plain['seconds'] / ours['seconds']:.1f} times faster; largest relative difference {difference:.1e}\n"
-        )
     return 0
 
 
 def _child(options: argparse.Namespace, variant: str, classes: str, folder: Path) -> dict[str, Any]:
     keep = folder / f"{variant}-{classes}.npz"
     command = [
-        sys.executable, "-m", "Agg2ExpLib.benchmark", "--variant", variant, "--classes", classes, "--keep", str(keep),
-        "--model", options.model, "--spacing", str(options.spacing), "--device", options.device,
+        sys.executable,
+        "-m",
+        "Agg2ExpLib.benchmark",
+        "--variant",
+        variant,
+        "--classes",
+        classes,
+        "--keep",
+        str(keep),
+        "--model",
+        options.model,
+        "--spacing",
+        str(options.spacing),
+        "--device",
+        options.device,
     ]
     print(f"running {variant}, {classes} ...", file=sys.stderr, flush=True)
     path = os.pathsep.join(filter(None, [str(_LIBRARY_ROOT), os.environ.get("PYTHONPATH")]))
@@ -79,3 +89,77 @@ def _child(options: argparse.Namespace, variant: str, classes: str, folder: Path
         raise Agg2ExpError(f"benchmark {variant} of {classes} failed: {done.stderr.strip().splitlines()[-1:]}")
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return result
+
+
+def _difference(plain: Path, ours: Path) -> float:
+    """Largest difference of the two ways' attributions, relative to each class's strongest voxel."""
+    with np.load(plain) as first, np.load(ours) as second:
+        return max(float(np.abs(first[name] - second[name]).max() / np.abs(first[name]).max()) for name in first.files)
+
+
+def _measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Run one variant and return what it cost, the segmentation (the same for both) left out."""
+    import torch
+
+    from Agg2ExpLib.attribution.objective import objectives
+    from Agg2ExpLib.device import choose_device
+    from Agg2ExpLib.models import load_model
+    from Agg2ExpLib.phantom import make_phantom
+    from Agg2ExpLib.segmentation import segment
+    from Agg2ExpLib.volume import preprocess
+    from Agg2ExpLib.windows import Windows
+
+    device = choose_device(options.device)
+    model = load_model(options.model).to(device)
+    card = model.card
+    scan = make_phantom(seed=2024, index=1, spacing=options.spacing).image
+    ready = preprocess(scan, spacing=card.spacing, orientation=card.orientation, intensity_range=card.intensity_range)
+    x = torch.from_numpy(ready.voxels)
+    windows = Windows(ready.shape, card.window, card.overlap, card.blending)
+    found = segment(model, x, windows, len(card.labels), device=device)
+    labels = card.labels[1:] if options.classes == "structures" else (options.classes,)
+    aims = [aim for aim in objectives(found, windows, [card.labels.index(name) for name in labels]) if aim.voxels]
+    begin = time.perf_counter()
+    way = _plain if options.variant == "plain" else _ours
+    result, run, passes = way(model, x.to(device), windows, aims)
+    seconds = time.perf_counter() - begin
+    maps: dict[str, Any] = {card.labels[index]: values for index, values in result.items()}
+    np.savez(options.keep, **maps)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(device) / 1024**2
+    return {"windows": run, "passes": passes, "seconds": seconds, "peak_mib": peak}
+
+
+def _ours(model: Any, x: Any, windows: Any, aims: Sequence[Any]) -> tuple[dict[int, np.ndarray], int, int]:
+    from Agg2ExpLib.attribution.gradients import PassCount, attribute
+
+    passes = PassCount()
+    results = attribute(model, x, windows, aims, method="gradient", device=x.device, passes=passes)
+    maps = {one.class_index: one.full(x.shape) for one in results}
+    return maps, passes.forward, passes.forward + passes.backward
+
+
+def _plain(model: Any, x: Any, windows: Any, aims: Sequence[Any]) -> tuple[dict[int, np.ndarray], int, int]:
+    """Every window, one class at a time."""
+    import torch
+
+    from Agg2ExpLib.attribution.gradients import output_gradient
+
+    padded, weight = windows.pad(x), windows.weight.to(x.device)
+    maps, run = {}, 0
+    for aim in aims:
+        total = torch.zeros_like(padded)
+        for index in range(len(windows)):
+            where = windows.slices(index)
+            part = padded[where][None, None].clone().requires_grad_(True)
+            logits = model(part)[0, aim.class_index]
+            (gradient,) = torch.autograd.grad((logits * output_gradient(windows, weight, aim, index)).sum(), part)
+            total[where] += gradient[0, 0]
+            run += 1
+        maps[aim.class_index] = windows.unpad(total).cpu().numpy()
+    return maps, run, 2 * run
+
+
+if __name__ == "__main__":
+    sys.exit(main())

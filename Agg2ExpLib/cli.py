@@ -41,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(str(error))
         return 2
     except MemoryError:
-        _complain("not enough memory; explain fewer classes (--classes), or use a coarser --spacing or a smaller --window")
+        _complain(
+            "not enough memory; explain fewer classes (--classes), or use a coarser --spacing or a smaller --window"
+        )
         return 2
     except BrokenPipeError:
         # The reader of our output went away (agg2exp ... | head); that is not an error.
@@ -110,12 +112,14 @@ def _add_explain(commands: Any) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace an Explanation folder at --out")
     parser.add_argument("--resume", action="store_true", help="keep finished classes when stopped, and go on from them")
     _add_model_options(parser)
+    parser.add_argument("--method", default="smoothgrad", help="gradient, smoothgrad (default) or integrated-gradients")
     parser.add_argument(
-        "--method", default="smoothgrad", help="gradient, smoothgrad (default) or integrated-gradients"
+        "--classes", metavar="A,B", help="classes to explain; default every structure; 'all' adds background"
     )
-    parser.add_argument("--classes", metavar="A,B", help="classes to explain; default every structure; 'all' adds background")
     parser.add_argument("--samples", type=int, metavar="N", help="noisy copies or path points (default 20)")
-    parser.add_argument("--sigma", type=float, default=0.1, help="SmoothGrad noise, share of the image's range (default 0.1)")
+    parser.add_argument(
+        "--sigma", type=float, default=0.1, help="SmoothGrad noise, share of the image's range (default 0.1)"
+    )
     parser.add_argument("--reduction", default="sum", help="sum (default), mean or probability")
     parser.add_argument(
         "--roi", action="append", default=[], metavar="NAME=FILE", help="extra region: a mask on any grid; repeatable"
@@ -133,13 +137,17 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         metavar="M",
         help=f"bundled name, model folder, or Swin UNETR checkpoint (default {DEMO_MODEL}); see agg2exp models",
     )
-    parser.add_argument("--labels", metavar="FILE", help="JSON list of class names, class 0 first, for a bare checkpoint")
+    parser.add_argument(
+        "--labels", metavar="FILE", help="JSON list of class names, class 0 first, for a bare checkpoint"
+    )
     parser.add_argument("--spacing", metavar="X,Y,Z", help="model's voxel size in mm, when there is no card")
     parser.add_argument("--window", metavar="X,Y,Z", help="network window in voxels, when there is no card")
     parser.add_argument("--overlap", type=float, help="overlap of windows, 0 to 0.9 (default: the card's)")
     parser.add_argument("--blending", help="constant or gaussian (default: the card's)")
     parser.add_argument(
-        "--trust-checkpoint", action="store_true", help="load a .pt/.pth on torch before 2.10, whose loader has known holes"
+        "--trust-checkpoint",
+        action="store_true",
+        help="load a .pt/.pth on torch before 2.10, whose loader has known holes",
     )
 
 
@@ -277,7 +285,9 @@ def _phantom(options: argparse.Namespace) -> None:
         options.out, options.count, options.seed, spacing, findings, options.first, _progress(options)
     )
     if options.progress != "json":
-        print(f"{len(cases)} case{'s' if len(cases) > 1 else ''} in {options.out}: {cases[0].name} ... {cases[-1].name}")
+        print(
+            f"{len(cases)} case{'s' if len(cases) > 1 else ''} in {options.out}: {cases[0].name} ... {cases[-1].name}"
+        )
 
 
 def _add_train(commands: Any) -> None:

@@ -25,9 +25,7 @@ def run_demo(out: Path, *, overwrite: bool = False, progress: Progress | None = 
     from Agg2ExpLib.report import describe
 
     findings = [Finding.parse(text) for text in DEMO_FINDINGS]
-    case = write_phantoms(
-        out / "phantom", 1, DEMO_SEED, DEMO_SPACING, findings, first=DEMO_INDEX, progress=progress
-    )[0]
+    case = write_phantoms(out / "phantom", 1, DEMO_SEED, DEMO_SPACING, findings, first=DEMO_INDEX, progress=progress)[0]
     regions = {file.name.removesuffix(".nii.gz"): file for file in sorted((case / "findings").glob("*.nii.gz"))}
     explanation = explain(
         case / "ct.nii.gz",

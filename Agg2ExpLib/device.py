@@ -27,7 +27,9 @@ def choose_device(name: str = "auto") -> torch.device:
     if name == "cpu":
         return torch.device("cpu")
     if name == "auto":
-        return torch.device("cuda:0") if torch.cuda.is_available() and _answers("cuda:0") is None else torch.device("cpu")
+        return (
+            torch.device("cuda:0") if torch.cuda.is_available() and _answers("cuda:0") is None else torch.device("cpu")
+        )
     if name != "cuda" and not (name.startswith("cuda:") and name[5:].isdigit()):
         raise InputError(f"unknown device {name!r}: use auto, cpu or cuda:N")
     wanted = "cuda:0" if name == "cuda" else name

@@ -41,7 +41,9 @@ class ImportanceTable:
     def __post_init__(self) -> None:
         shape = (len(self.classes), len(self.rois))
         if set(self.values) != set(MEASURES) or any(m.shape != shape for m in self.values.values()):
-            raise InputError(f"an importance table of {shape[0]} classes and {shape[1]} regions needs the measures {MEASURES}")
+            raise InputError(
+                f"an importance table of {shape[0]} classes and {shape[1]} regions needs the measures {MEASURES}"
+            )
 
     def matrix(self, measure: str) -> np.ndarray:
         """Return one measure, shape (classes, rois)."""
@@ -65,7 +67,12 @@ class ImportanceTable:
     def to_long_csv(self, path: str | Path) -> None:
         """Write every measure, one row per class and region (:data:`LONG_COLUMNS`)."""
         rows = [
-            [name, roi, *(_text(self.values[m][row, column]) for m in MEASURES[:-1]), str(int(self.values["voxels"][row, column]))]
+            [
+                name,
+                roi,
+                *(_text(self.values[m][row, column]) for m in MEASURES[:-1]),
+                str(int(self.values["voxels"][row, column])),
+            ]
             for row, name in enumerate(self.classes)
             for column, roi in enumerate(self.rois)
         ]
@@ -86,7 +93,9 @@ class ImportanceTable:
                 reader = csv.reader(stream)
                 header = next(reader, [])
                 if tuple(header) != LONG_COLUMNS:
-                    raise InputError(f"{path} does not have the columns {', '.join(LONG_COLUMNS)}; repeat the explanation")
+                    raise InputError(
+                        f"{path} does not have the columns {', '.join(LONG_COLUMNS)}; repeat the explanation"
+                    )
                 rows = [row for _, row in zip(range(_MOST_ROWS), reader, strict=False)]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"{path} cannot be read as a table ({error}); repeat the explanation") from error
@@ -100,7 +109,9 @@ class ImportanceTable:
                 name, roi = row[:2]
                 numbers = [float(text) for text in row[2:]]
             except ValueError as error:
-                raise InputError(f"{path} line {line} has a value that is not a number ({error}); repeat the explanation") from error
+                raise InputError(
+                    f"{path} line {line} has a value that is not a number ({error}); repeat the explanation"
+                ) from error
             if len(numbers) != len(MEASURES) or (name, roi) in cells:
                 raise InputError(f"{path} line {line} is incomplete or given twice; repeat the explanation")
             cells[name, roi] = numbers
@@ -108,7 +119,9 @@ class ImportanceTable:
         rois = tuple(dict.fromkeys(roi for _, roi in cells))
         if len(cells) != len(classes) * len(rois):
             raise InputError(f"{path} lacks regions for some classes; repeat the explanation")
-        cube = np.array([[cells[name, roi] for roi in rois] for name in classes]).reshape(len(classes), len(rois), len(MEASURES))
+        cube = np.array([[cells[name, roi] for roi in rois] for name in classes]).reshape(
+            len(classes), len(rois), len(MEASURES)
+        )
         return cls(classes, rois, {measure: cube[:, :, index] for index, measure in enumerate(MEASURES)})
 
 
@@ -151,9 +164,7 @@ def importance_row(
     return _measures(sums, voxels.astype(np.float64), labels.size)
 
 
-def _measures(
-    sums: Mapping[str, tuple[np.ndarray, float]], voxels: np.ndarray, volume: int
-) -> dict[str, np.ndarray]:
+def _measures(sums: Mapping[str, tuple[np.ndarray, float]], voxels: np.ndarray, volume: int) -> dict[str, np.ndarray]:
     nothing = np.full(len(voxels), np.nan)
 
     def share(name: str) -> np.ndarray:
@@ -182,9 +193,7 @@ def absent_row(labels: np.ndarray, n_classes: int, regions: Sequence[np.ndarray]
     return importance_row(np.zeros((0, 0, 0)), box, labels, n_classes, regions)
 
 
-def build_table(
-    rows: Mapping[str, Mapping[str, np.ndarray]], rois: Sequence[str]
-) -> ImportanceTable:
+def build_table(rows: Mapping[str, Mapping[str, np.ndarray]], rois: Sequence[str]) -> ImportanceTable:
     """Put rows (class name -> measures) together."""
     width = len(rois)
     matrices = {m: np.array([row[m] for row in rows.values()]).reshape(len(rows), width) for m in MEASURES}

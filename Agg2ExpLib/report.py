@@ -61,7 +61,9 @@ def importance_matrix(table: ImportanceTable) -> list[str]:
 def strongest_sources(table: ImportanceTable, count: int = 3) -> list[str]:
     """Lines that name, per class, the regions used most for their size (enrichment)."""
     enrichment, mass = table.matrix("enrichment"), table.matrix("mass")
-    lines = ["What each class relied on most for its size (times what an average region of that size holds; share in brackets)"]
+    lines = [
+        "What each class relied on most for its size (times what an average region of that size holds; share in brackets)"
+    ]
     for row, name in enumerate(table.classes):
         values = np.where(np.isfinite(enrichment[row]), enrichment[row], -np.inf)
         best = [index for index in np.argsort(-values)[:count] if np.isfinite(values[index])]

@@ -180,7 +180,9 @@ def check_answer(answer: torch.Tensor, batch: torch.Tensor, n_classes: int) -> N
     """Refuse an answer that is not one logit per class and voxel."""
     expected = (len(batch), n_classes, *batch.shape[2:])
     if tuple(answer.shape) != expected:
-        raise Agg2ExpError(f"the network answers shape {tuple(answer.shape)}, expected {expected}; is the label set right?")
+        raise Agg2ExpError(
+            f"the network answers shape {tuple(answer.shape)}, expected {expected}; is the label set right?"
+        )
 
 
 def stitched_logits(

@@ -16,7 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
@@ -257,7 +257,7 @@ def _read_straightened(sitk: Any, path: Path, claim: Claim, sform: np.ndarray) -
             with gzip.open(path) if packed else path.open("rb") as source, copy.open("wb") as target:
                 shutil.copyfileobj(source, target, 1 << 20)
             with copy.open("r+b") as file:
-                order = "<" if file.read(4) in (b"\x5c\x01\0\0", b"\x1c\x02\0\0") else ">"
+                order: Literal["<", ">"] = "<" if file.read(4) in (b"\x5c\x01\0\0", b"\x1c\x02\0\0") else ">"
                 second = claim.offset >= 544 and file.seek(4) and file.read(2) == b"n+"
                 number = np.dtype("f8" if second else "f4").newbyteorder(order)
                 file.seek(344 if second else 252)
@@ -444,7 +444,7 @@ def _quiet_itk() -> Iterator[Any]:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
-def _refuse_itk(path: Path, error: RuntimeError) -> Any:
+def _refuse_itk(path: Path, error: RuntimeError) -> NoReturn:
     """Turn ITK's C++ error into a sentence."""
     text = str(error)
     for pattern, cause in (

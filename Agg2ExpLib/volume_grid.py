@@ -449,7 +449,7 @@ def _interpolate(
     dtype = voxels.dtype
     if interpolation == "linear":
         dtype = np.dtype(np.float32)
-    work = voxels.astype(np.uint8 if dtype == bool else dtype, copy=False)
+    work = voxels.astype(np.uint8 if dtype.kind == "b" else dtype, copy=False)
     image = sitk.GetImageFromArray(np.ascontiguousarray(work.transpose(2, 1, 0)))
     resampler = sitk.ResampleImageFilter()
     resampler.SetSize([int(count) for count in shape])

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO, Literal, NoReturn
 
 import numpy as np
 
@@ -193,7 +193,10 @@ def _nifti(path: Path) -> Claim:
             start = zlib.decompressobj(47).decompress(start, 2048)
         except zlib.error:
             refuse(path, "the compressed data is damaged at its very start", _COPY_AGAIN)
-    sizes = {int.from_bytes(start[:4], "little"): "<", int.from_bytes(start[:4], "big"): ">"}
+    sizes: dict[int, Literal["<", ">"]] = {
+        int.from_bytes(start[:4], "little"): "<",
+        int.from_bytes(start[:4], "big"): ">",
+    }
     version = next((size for size in (348, 540) if size in sizes), None)
     if version is None or len(start) < version:
         refuse(path, "the file is not NIfTI whatever its name says", "give the scan itself or export it again")

@@ -156,12 +156,27 @@ def attribute(
     points = METHODS[method].samples if samples is None else samples
     points = 1 if METHODS[method].samples == 0 else points
     if points < 1 or sigma < 0 or batch_size < 1:
-        raise InputError(f"samples ({points}) and batch size ({batch_size}) must be at least 1, sigma ({sigma:g}) at least 0")
+        raise InputError(
+            f"samples ({points}) and batch size ({batch_size}) must be at least 1, sigma ({sigma:g}) at least 0"
+        )
     dtype = dtype_of(precision, device)
     present = [objective for objective in objectives if objective.voxels]
     weight = (windows.weight.double() if dtype == torch.float64 else windows.weight).to(device)
-    job = _Job(network, x.to(device=device, dtype=dtype), windows, weight, method, points, sigma, seed, batch_size,
-               precision, progress, passes, names)
+    job = _Job(
+        network,
+        x.to(device=device, dtype=dtype),
+        windows,
+        weight,
+        method,
+        points,
+        sigma,
+        seed,
+        batch_size,
+        precision,
+        progress,
+        passes,
+        names,
+    )
     groups = list(_groups(present, windows, dtype, memory_budget))
     forward, backward = count_passes(groups, points)
     progress.stage("attributions", forward + backward)
@@ -204,8 +219,14 @@ def _explain_group(job: _Job, group: Sequence[Objective]) -> Iterator[Attributio
     for objective in group:
         box = _reach(objective, job.windows)
         shape = [part.stop - part.start for part in box]
-        sums.append(_Sum(objective, box, torch.zeros(shape, dtype=job.x.dtype, device=job.x.device),
-                         windows=frozenset(objective.windows)))
+        sums.append(
+            _Sum(
+                objective,
+                box,
+                torch.zeros(shape, dtype=job.x.dtype, device=job.x.device),
+                windows=frozenset(objective.windows),
+            )
+        )
     needed = sorted(set().union(*(one.windows for one in sums)))
     for number in range(job.samples):
         padded = job.windows.pad(_point(job, number))
@@ -265,8 +286,10 @@ def output_gradient(windows: Windows, weight: torch.Tensor, objective: Objective
     common = [slice(max(v.start, b.start), min(v.stop, b.stop)) for v, b in zip(volume, objective.box, strict=True)]
     if any(part.start >= part.stop for part in common):
         return out
-    here = tuple(slice(c.start - v.start + w.start, c.stop - v.start + w.start)
-                 for c, v, w in zip(common, volume, window, strict=True))
+    here = tuple(
+        slice(c.start - v.start + w.start, c.stop - v.start + w.start)
+        for c, v, w in zip(common, volume, window, strict=True)
+    )
     of_box = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(common, objective.box, strict=True))
     of_padded = tuple(slice(c.start + p, c.stop + p) for c, p in zip(common, windows.pad_before, strict=True))
     share = torch.from_numpy(objective.weight[of_box]) / windows.total_weight[of_padded]
@@ -291,7 +314,9 @@ def _finish(job: _Job, one: _Sum) -> Attribution:
     if job.method == "integrated-gradients":
         values = values * job.x[one.box]
     if not torch.isfinite(values).all():
-        raise Agg2ExpError(f"the attribution of {_name(job, one)} has values that are not numbers; try --precision float32")
+        raise Agg2ExpError(
+            f"the attribution of {_name(job, one)} has values that are not numbers; try --precision float32"
+        )
     objective = one.objective
     return Attribution(
         objective.class_index,

@@ -141,7 +141,9 @@ def _read_document(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give one that agg2exp explain has written")
     if not path.is_file():
-        raise InputError(f"{folder} is not an Explanation folder: it has no {DOCUMENT}; give one that agg2exp explain has written")
+        raise InputError(
+            f"{folder} is not an Explanation folder: it has no {DOCUMENT}; give one that agg2exp explain has written"
+        )
     try:
         if path.stat().st_size > _LARGEST_DOCUMENT:
             raise InputError(f"{path} is too large to be an explanation's description; repeat the explanation")
@@ -149,7 +151,9 @@ def _read_document(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read ({error}); repeat the explanation") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise InputError(f"{path} does not describe an Agg2Exp explanation; give a folder that agg2exp explain has written")
+        raise InputError(
+            f"{path} does not describe an Agg2Exp explanation; give a folder that agg2exp explain has written"
+        )
     version = document.get("format_version")
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise InputError(
@@ -197,7 +201,9 @@ class Staging:
         try:
             self._prepare()
         except OSError as error:
-            raise OutputError(f"cannot write to {self.target.parent}: {_reason(error)}; choose another --out") from error
+            raise OutputError(
+                f"cannot write to {self.target.parent}: {_reason(error)}; choose another --out"
+            ) from error
         try:
             yield self.folder
             self._publish()
@@ -205,7 +211,9 @@ class Staging:
             self._discard()
             if isinstance(error, OutputError):
                 raise
-            raise OutputError(f"cannot write {self.target}: {_reason(error)}; free space or choose another --out") from error
+            raise OutputError(
+                f"cannot write {self.target}: {_reason(error)}; free space or choose another --out"
+            ) from error
         except BaseException:
             self._discard()
             raise

@@ -48,6 +48,7 @@ from Agg2ExpLib.volume import (
 )
 from Agg2ExpLib.windows import Windows
 
+
 @dataclass
 class _Work:
     """What is known so far of the case at hand."""
@@ -129,7 +130,9 @@ def explain(
         table.to_matrix_csv(folder / "importance.csv")
         table.to_long_csv(folder / "importance_long.csv")
         document["files"] = sorted(
-            str(path.relative_to(folder).as_posix()) for path in folder.rglob("*") if path.name.endswith((".nii.gz", ".csv"))
+            str(path.relative_to(folder).as_posix())
+            for path in folder.rglob("*")
+            if path.name.endswith((".nii.gz", ".csv"))
         )
         write_text(folder / DOCUMENT, json.dumps(document, indent=1, allow_nan=False) + "\n")
     return Explanation.load(out)
@@ -139,7 +142,9 @@ def _check_region_names(regions: Mapping[str, object], labels: Sequence[str]) ->
     taken = {safe_file_name(label): label for label in labels}
     for name in regions:
         if safe_file_name(name) in taken:
-            raise InputError(f"region {name!r} has the name of {taken[safe_file_name(name)]!r}; give it a name of its own")
+            raise InputError(
+                f"region {name!r} has the name of {taken[safe_file_name(name)]!r}; give it a name of its own"
+            )
         taken[safe_file_name(name)] = name
 
 
@@ -156,7 +161,9 @@ def _prepare(
         volume, spacing=card.spacing, orientation=card.orientation, intensity_range=card.intensity_range
     )
     windows = Windows(prepared.shape, card.window, card.overlap, card.blending)
-    work = _Work(volume, prepared, model.to(device, dtype_of(settings.precision, device)), settings, device, {}, [], windows)
+    work = _Work(
+        volume, prepared, model.to(device, dtype_of(settings.precision, device)), settings, device, {}, [], windows
+    )
     work.messages.extend([*volume.notes, *card.assumptions])
     for name, source in regions.items():
         mask = source if isinstance(source, Volume) else read_volume(source, kind="labels")
@@ -316,7 +323,9 @@ def _document(
 ) -> dict[str, Any]:
     card, volume = work.model.card, work.volume
     settings = work.settings.to_dict()
-    settings["samples"] = work.settings.samples if work.settings.samples is not None else METHODS[work.settings.method].samples
+    settings["samples"] = (
+        work.settings.samples if work.settings.samples is not None else METHODS[work.settings.method].samples
+    )
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,

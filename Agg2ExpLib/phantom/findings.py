@@ -65,7 +65,9 @@ class Finding:
         """
         parts = text.split(":")
         if len(parts) > 4:
-            raise InputError(f"finding {text!r} has too many parts: write KIND:SEVERITY:SIDE:LOBE, all but KIND optional")
+            raise InputError(
+                f"finding {text!r} has too many parts: write KIND:SEVERITY:SIDE:LOBE, all but KIND optional"
+            )
         try:
             severity = float(parts[1]) if len(parts) > 1 and parts[1] else 0.5
         except ValueError as error:
@@ -128,7 +130,9 @@ def _consolidation(thorax: Thorax, finding: Finding, rng: np.random.Generator) -
     canvas = thorax.canvas
     lobe, centre = _place(thorax, finding, rng, depth=8.0)
     radius = np.interp(finding.severity, [0.0, 1.0], [10.0, 62.0])
-    blob = ellipsoid(canvas.at(canvas.everywhere), centre, radius * rng.uniform(0.85, 1.2, 3)) + 5.0 * thorax._texture(14.0)
+    blob = ellipsoid(canvas.at(canvas.everywhere), centre, radius * rng.uniform(0.85, 1.2, 3)) + 5.0 * thorax._texture(
+        14.0
+    )
     mask = (blob < 0) & lobe
     canvas.paint(canvas.everywhere, np.where(lobe, blob, 5.0), rng.uniform(15.0, 45.0) + 12.0 * thorax._texture(5.0))
     open_airways = mask & (np.abs(thorax._texture(9.0)) < 0.06)
@@ -140,7 +144,9 @@ def _nodule(thorax: Thorax, finding: Finding, rng: np.random.Generator) -> Array
     canvas = thorax.canvas
     lobe, centre = _place(thorax, finding, rng, depth=14.0)
     radius = np.interp(finding.severity, [0.0, 1.0], [4.0, 17.0])
-    ball = ellipsoid(canvas.at(canvas.everywhere), centre, radius * rng.uniform(0.9, 1.12, 3)) + 0.8 * thorax._texture(6.0)
+    ball = ellipsoid(canvas.at(canvas.everywhere), centre, radius * rng.uniform(0.9, 1.12, 3)) + 0.8 * thorax._texture(
+        6.0
+    )
     canvas.paint(canvas.everywhere, np.where(lobe, ball, 5.0), rng.uniform(20.0, 70.0))
     return (ball < 0) & lobe
 

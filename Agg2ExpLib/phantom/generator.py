@@ -85,7 +85,7 @@ def make_phantom(
     if not np.all(np.isfinite(size)) or size.min() < SPACING_RANGE[0] or size.max() > SPACING_RANGE[1]:
         raise InputError(f"phantom spacing {spacing} mm: use {SPACING_RANGE[0]:g} to {SPACING_RANGE[1]:g} mm")
     patient = Patient.draw(seed, index)
-    shape = tuple(int(round(extent / step)) for extent, step in zip(FIELD_OF_VIEW, size, strict=True))
+    shape = tuple(round(float(extent / step)) for extent, step in zip(FIELD_OF_VIEW, size, strict=True))
     origin = np.array(_CENTRE) - 0.5 * (np.array(shape) - 1) * size
     canvas = Canvas((shape[0], shape[1], shape[2]), size, origin, patient.placement)
     thorax = Thorax(canvas, patient)
@@ -166,7 +166,9 @@ def write_phantoms(
     for index in range(first, first + count):
         case = Path(folder) / f"phantom_{seed:04d}_{index:04d}"
         try:
-            (case / "findings").mkdir(parents=True, exist_ok=True) if findings else case.mkdir(parents=True, exist_ok=True)
+            (case / "findings").mkdir(parents=True, exist_ok=True) if findings else case.mkdir(
+                parents=True, exist_ok=True
+            )
         except OSError as error:
             raise OutputError(f"cannot create {case}: {error.strerror}; choose another folder with --out") from error
         if not _is_done(case, seed, index, spacing, findings):

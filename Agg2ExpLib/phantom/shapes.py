@@ -94,7 +94,9 @@ class Canvas:
 
     def box(self, low: Sequence[float], high: Sequence[float], margin: float = 3.0) -> Box:
         """Return the slices that surely hold the patient box from ``low`` to ``high`` (mm)."""
-        corners = np.array([[(low, high)[i][0], (low, high)[j][1], (low, high)[k][2]] for i, j, k in np.ndindex(2, 2, 2)])
+        corners = np.array(
+            [[(low, high)[i][0], (low, high)[j][1], (low, high)[k][2]] for i, j, k in np.ndindex(2, 2, 2)]
+        )
         world = self.placement.to_world(corners)
         pad = margin + 1.2 * self.placement.reach + self._soft
         first = np.floor((world.min(axis=0) - pad - self.origin) / self.spacing).astype(int)
@@ -137,7 +139,9 @@ def rounded_section(x: Array, y: Array, half_x: Array, half_y: Array, power: flo
     return (np.sqrt(x * x + y * y + 1e-6) * (1.0 - 1.0 / level)).astype(np.float32)
 
 
-def rounded_box(at: tuple[Array, Array, Array], centre: Sequence[Array | float], half: Sequence[Array | float]) -> Array:
+def rounded_box(
+    at: tuple[Array, Array, Array], centre: Sequence[Array | float], half: Sequence[Array | float]
+) -> Array:
     """Distance (mm) to a box whose centre and half sizes may vary from voxel to voxel."""
     gaps = [np.abs(at[axis] - centre[axis]) - half[axis] for axis in range(3)]
     outside = np.sqrt(sum(np.maximum(gap, 0.0) ** 2 for gap in gaps))

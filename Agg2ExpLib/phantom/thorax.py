@@ -79,9 +79,7 @@ class Thorax:
         canvas.paint(canvas.everywhere, skin + patient.fat, patient.muscle - 8.0)
         couch = np.abs(np.sqrt(x * x + (y - 330.0) ** 2) - 466.0) - 3.0
         canvas.paint(canvas.everywhere, np.maximum(couch, np.maximum(-skin, np.abs(x) - 160.0)), -450.0)
-        self.cage = rounded_section(
-            x, y - self.cage_middle(z), self.cage_x(z), self.cage_y(z), 2.3
-        )
+        self.cage = rounded_section(x, y - self.cage_middle(z), self.cage_x(z), self.cage_y(z), 2.3)
         # Between ribs: intercostal muscle with the fat that lines it.
         canvas.paint(canvas.everywhere, self.cage - 11.0, patient.muscle - 25.0)
         canvas.paint(canvas.everywhere, np.maximum(self.cage + 0.5, np.abs(z) - 200.0), patient.muscle - 5.0)
@@ -165,7 +163,10 @@ class Thorax:
         from scipy.ndimage import map_coordinates
 
         lattice = self.rng.normal(size=tuple(int(np.ceil(d / scale)) + 4 for d in (380, 320, 360)))
-        index = [(c + half) / scale + 1.0 for c, half in zip((self.canvas.x, self.canvas.y, self.canvas.z), (190, 160, 180), strict=True)]
+        index = [
+            (c + half) / scale + 1.0
+            for c, half in zip((self.canvas.x, self.canvas.y, self.canvas.z), (190, 160, 180), strict=True)
+        ]
         return map_coordinates(lattice.astype(np.float32), index, order=1, mode="nearest").astype(np.float32) * 1.5
 
     # -- middle of the chest ------------------------------------------------------------------------------------------
@@ -218,8 +219,13 @@ class Thorax:
             ],
             48,
         )
-        radii_aorta = patient.aorta_radius * np.interp(np.linspace(0, 1, 48), [0, 0.25, 0.45, 1], [1.18, 1.1, 0.98, 0.86])
-        for branch in ([(8, 6, arch), (12, 2, 110), (18, -8, 165)], [(-8, -14, arch), (-14, -16, 112), (-20, -14, 165)]):
+        radii_aorta = patient.aorta_radius * np.interp(
+            np.linspace(0, 1, 48), [0, 0.25, 0.45, 1], [1.18, 1.1, 0.98, 0.86]
+        )
+        for branch in (
+            [(8, 6, arch), (12, 2, 110), (18, -8, 165)],
+            [(-8, -14, arch), (-14, -16, 112), (-20, -14, 165)],
+        ):
             canvas.paint(*tube(canvas, smooth_curve(branch, 14), 4.5), blood, 0)
         box, distance = tube(canvas, aorta, radii_aorta)
         canvas.paint(box, distance - 1.2, WALL_HU + 10)
@@ -238,8 +244,12 @@ class Thorax:
         canvas.paint(box, outer - 3.5, FAT_HU + 10.0)
         canvas.paint(box, outer, 60.0 + 0.25 * blood, thorax_label("heart"))
         self.heart_distance = (box, outer)
-        for where, size in (((-0.38, -0.28, 0.0), (0.36, 0.42, 0.5)), ((-0.28, 0.42, -0.05), (0.42, 0.36, 0.55)),
-                            ((0.48, -0.36, 0.25), (0.3, 0.4, 0.5)), ((0.5, 0.34, 0.1), (0.28, 0.42, 0.55))):
+        for where, size in (
+            ((-0.38, -0.28, 0.0), (0.36, 0.42, 0.5)),
+            ((-0.28, 0.42, -0.05), (0.42, 0.36, 0.55)),
+            ((0.48, -0.36, 0.25), (0.3, 0.4, 0.5)),
+            ((0.5, 0.34, 0.1), (0.28, 0.42, 0.55)),
+        ):
             cavity = ellipsoid(own, np.array(where) * radii, np.array(size) * radii)
             canvas.paint(box, np.maximum(cavity, outer + 5.0), blood)
 
@@ -249,8 +259,14 @@ class Thorax:
         fork = (2.0, -22.0, carina)
         pipes = [
             (smooth_curve([(0, -12, 172), (1, -16, 100), fork], 24), np.full(24, radius)),
-            (smooth_curve([fork, (18, -25, carina - 16), (36, -26, carina - 28)], 12), np.linspace(0.85, 0.66, 12) * radius),
-            (smooth_curve([fork, (-18, -27, carina - 19), (-42, -28, carina - 33)], 12), np.linspace(0.78, 0.6, 12) * radius),
+            (
+                smooth_curve([fork, (18, -25, carina - 16), (36, -26, carina - 28)], 12),
+                np.linspace(0.85, 0.66, 12) * radius,
+            ),
+            (
+                smooth_curve([fork, (-18, -27, carina - 19), (-42, -28, carina - 33)], 12),
+                np.linspace(0.78, 0.6, 12) * radius,
+            ),
             (smooth_curve([(34, -26, carina - 27), (46, -22, carina - 6)], 6), np.full(6, 0.45 * radius)),
             (smooth_curve([(34, -26, carina - 27), (44, -30, carina - 56)], 6), np.full(6, 0.5 * radius)),
             (smooth_curve([(-40, -28, carina - 33), (-52, -20, carina - 16)], 6), np.full(6, 0.45 * radius)),
@@ -281,7 +297,10 @@ class Thorax:
 
     def _muscles(self) -> None:
         canvas, patient = self.canvas, self.patient
-        for side, name, size in ((-1.0, "autochthon_left", patient.back_muscle[0]), (1.0, "autochthon_right", patient.back_muscle[1])):
+        for side, name, size in (
+            (-1.0, "autochthon_left", patient.back_muscle[0]),
+            (1.0, "autochthon_right", patient.back_muscle[1]),
+        ):
             box = canvas.box((min(side * 4, side * 54), -128, -175), (max(side * 4, side * 54), -66, 175))
             x, y, z = canvas.at(box)
             width = np.interp(z, [-150, -60, 60, 150], [23, 20, 17, 15]).astype(np.float32) * size
@@ -307,12 +326,18 @@ class Thorax:
     def _other_bones(self) -> None:
         canvas = self.canvas
         for side in (-1.0, 1.0):
-            clavicle = smooth_curve([(side * 20, 46, 100), (side * 60, 34, 112), (side * 100, -2, 122), (side * 132, -26, 120)], 16)
+            clavicle = smooth_curve(
+                [(side * 20, 46, 100), (side * 60, 34, 112), (side * 100, -2, 122), (side * 132, -26, 120)], 16
+            )
             box, distance = tube(canvas, clavicle, 5.6)
             self._bone(box, distance, 0)
             box = canvas.box((min(side * 70, side * 140), -120, -20), (max(side * 70, side * 140), -50, 110))
             x, y, z = canvas.at(box)
-            plate = rounded_box((x, y, z), (side * 102.0, -82.0 - 0.28 * (np.abs(x) - 102.0), 44.0), (28.0 - 0.22 * np.abs(z - 60.0), 2.6, 52.0))
+            plate = rounded_box(
+                (x, y, z),
+                (side * 102.0, -82.0 - 0.28 * (np.abs(x) - 102.0), 44.0),
+                (28.0 - 0.22 * np.abs(z - 60.0), 2.6, 52.0),
+            )
             canvas.paint(box, plate, 0.7 * self.patient.bone, 0)
 
     def rib_curve(self, index: int, side: float) -> Array:
@@ -326,7 +351,12 @@ class Thorax:
         power = 2.0 / 2.3
         x = side * half_x * np.sin(turn) ** power
         y = self.cage_middle(z) - half_y * np.sign(np.cos(turn)) * np.abs(np.cos(turn)) ** power
-        head = np.array([(side * 15.0, spine - 7.0, joint), (side * 0.55 * abs(x[0]) + side * 9.0, 0.5 * (spine - 10.0 + y[0]), joint)])
+        head = np.array(
+            [
+                (side * 15.0, spine - 7.0, joint),
+                (side * 0.55 * abs(x[0]) + side * 9.0, 0.5 * (spine - 10.0 + y[0]), joint),
+            ]
+        )
         return smooth_curve(np.vstack([head, np.column_stack([x, y, z])]), 34)
 
     def _cartilages_and_ribs(self) -> None:
@@ -362,7 +392,9 @@ class Thorax:
         canvas, patient = self.canvas, self.patient
         box = canvas.box((-45, 20, -90), (45, 110, 108))
         x, y, z = canvas.at(box)
-        width = patient.sternum_width * np.interp(z, [-78, -62, -50, 30, 58, 70, 92], [0.35, 0.5, 1.0, 0.85, 0.9, 1.5, 1.7])
+        width = patient.sternum_width * np.interp(
+            z, [-78, -62, -50, 30, 58, 70, 92], [0.35, 0.5, 1.0, 0.85, 0.9, 1.5, 1.7]
+        )
         middle = self.cage_middle(z) + self.cage_y(z) + 6.0
         bone = rounded_box((x, y, z), (0.0, middle, 8.0), (width.astype(np.float32) - 3.0, 2.8, 82.0)) - 3.0
         self._bone(box, bone, thorax_label("sternum"), shell=1.4)
@@ -385,7 +417,9 @@ class Thorax:
         arch = np.maximum(np.maximum(arch, -canal), np.abs(phase) - 7.5)
         slope = phase + 0.35 * (y - (middle - 26.0))
         spinous = rounded_box((x, y, slope), (0.0, middle - 37.0, 0.0), (2.4, 10.0 * growth, 5.0)) - 1.6
-        transverse = rounded_box((x, y + 0.35 * np.abs(x), phase), (0.0, middle - 14.0, 0.0), (27.0 * size, 3.2, 4.2)) - 1.4
+        transverse = (
+            rounded_box((x, y + 0.35 * np.abs(x), phase), (0.0, middle - 14.0, 0.0), (27.0 * size, 3.2, 4.2)) - 1.4
+        )
         transverse = np.maximum(transverse, 9.0 * growth - np.abs(x))
         processes = np.maximum(np.minimum(np.minimum(arch, spinous), transverse), -canal)
         canvas.paint(box, canal, 30.0, 0)

@@ -97,7 +97,9 @@ def merge_masks(folder: Path, class_names: Sequence[str], image: Volume) -> Volu
         files = [folder / f"{part}.nii.gz" for part in TOTALSEGMENTATOR_MERGE.get(name, (name,))]
         present = [file for file in files if file.is_file()]
         if not present:
-            raise InputError(f"{folder} has no {files[0].name}, which class {name!r} needs; is it a TotalSegmentator v2 case?")
+            raise InputError(
+                f"{folder} has no {files[0].name}, which class {name!r} needs; is it a TotalSegmentator v2 case?"
+            )
         for file in present:
             mask = read_volume(file, kind="labels")
             if not mask.grid.same_as(image.grid):

@@ -45,8 +45,17 @@ def prepare_cases(cases: Sequence[Case], card: ModelCard, cache: Path, progress:
     progress.stage("preparing cases", len(cases))
     prepared = []
     for case in cases:
-        key = json.dumps([case.name, str(case.image.resolve()), case.image.stat().st_mtime_ns, card.spacing,
-                          card.orientation, card.intensity_range, card.labels])
+        key = json.dumps(
+            [
+                case.name,
+                str(case.image.resolve()),
+                case.image.stat().st_mtime_ns,
+                card.spacing,
+                card.orientation,
+                card.intensity_range,
+                card.labels,
+            ]
+        )
         folder = cache / f"{case.name}_{hashlib.sha256(key.encode()).hexdigest()[:12]}"
         if not folder.is_dir():
             _prepare(case, card, folder)

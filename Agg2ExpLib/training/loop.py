@@ -76,7 +76,9 @@ class _Run:
             state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
             before = json.loads(state["settings"])
         except Exception as error:  # torch raises many kinds for a damaged file
-            raise InputError(f"{self.checkpoint} cannot be read ({type(error).__name__}); remove it to start anew") from error
+            raise InputError(
+                f"{self.checkpoint} cannot be read ({type(error).__name__}); remove it to start anew"
+            ) from error
         now = json.loads(json.dumps(self.settings.to_dict()))
         different = sorted(key for key in now if before.get(key) != now[key])
         if different:
@@ -164,7 +166,9 @@ def train(
 def _refuse_shared(cases: Sequence[Case], held_out: Sequence[Case]) -> None:
     shared = {case.image.resolve() for case in cases} & {case.image.resolve() for case in held_out}
     if shared:
-        raise InputError(f"{len(shared)} cases are both trained and validated on, such as {sorted(shared)[0]}; keep them apart")
+        raise InputError(
+            f"{len(shared)} cases are both trained and validated on, such as {sorted(shared)[0]}; keep them apart"
+        )
 
 
 @contextlib.contextmanager
@@ -211,7 +215,9 @@ def _begin_with(network: torch.nn.Module, source: str) -> None:
     own = network.state_dict()
     different = [name for name in own if name not in weights or weights[name].shape != own[name].shape]
     if different:
-        raise InputError(f"{source} is another architecture than the one to train ({different[0]} differs); leave --start out")
+        raise InputError(
+            f"{source} is another architecture than the one to train ({different[0]} differs); leave --start out"
+        )
     network.load_state_dict({name: weights[name] for name in own})
 
 
@@ -300,10 +306,15 @@ def _average(run: _Run) -> None:
 def _bookkeeping(run: _Run, losses: list[float], held_out: Sequence[Case], seconds: float, progress: Progress) -> None:
     settings = run.settings
     if run.step % 25 == 0 and not run.rank:
-        _append(run.folder / "log.csv", {
-            "step": run.step, "loss": f"{np.mean(losses[-25:]):.5f}",
-            "learning_rate": f"{learning_rate(run.step, settings):.3g}", "seconds": f"{seconds:.0f}",
-        })
+        _append(
+            run.folder / "log.csv",
+            {
+                "step": run.step,
+                "loss": f"{np.mean(losses[-25:]):.5f}",
+                "learning_rate": f"{learning_rate(run.step, settings):.3g}",
+                "seconds": f"{seconds:.0f}",
+            },
+        )
     if run.step % settings.validate_every == 0 and run.step < settings.steps and not run.rank:
         run.save()
         table = validate(run.network, run.final_weights(), held_out[:3], settings.card(), run.device, Progress())

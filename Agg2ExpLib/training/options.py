@@ -38,20 +38,36 @@ _OPTIONS: dict[str, tuple[str, type, int, str]] = {
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a training run, with the paper's recipe as defaults."""
-    parser.add_argument("data", metavar="CASES", help="folder of training cases (phantoms, or a TotalSegmentator download)")
-    parser.add_argument("--validation", required=True, metavar="CASES", help="folder of validation cases, none of them trained on")
+    parser.add_argument(
+        "data", metavar="CASES", help="folder of training cases (phantoms, or a TotalSegmentator download)"
+    )
+    parser.add_argument(
+        "--validation", required=True, metavar="CASES", help="folder of validation cases, none of them trained on"
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="model folder to write")
-    parser.add_argument("--run", dest="run_folder", default="runs/train", metavar="DIR", help="checkpoint, cache and logs (default runs/train)")
+    parser.add_argument(
+        "--run",
+        dest="run_folder",
+        default="runs/train",
+        metavar="DIR",
+        help="checkpoint, cache and logs (default runs/train)",
+    )
     parser.add_argument("--name", help="name of the model")
     parser.add_argument("--description", default="", help="one sentence for the model's card")
-    parser.add_argument("--labels", metavar="FILE", help="JSON list of class names, class 0 first (default: the thorax-17 set)")
-    parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda:N; torchrun gives each process its own")
+    parser.add_argument(
+        "--labels", metavar="FILE", help="JSON list of class names, class 0 first (default: the thorax-17 set)"
+    )
+    parser.add_argument(
+        "--device", default="auto", help="auto (default), cpu or cuda:N; torchrun gives each process its own"
+    )
     defaults = TrainingSettings()
     for setting, (option, _, _, text) in _OPTIONS.items():
         default = getattr(defaults, setting)
         shown = ",".join(f"{v:g}" for v in default) if isinstance(default, tuple) else default
         parser.add_argument(option, dest=setting, metavar="V", help=f"{text} (default {shown})")
-    parser.add_argument("--v1", dest="use_v2", action="store_false", help="without the residual blocks of Swin UNETR v2")
+    parser.add_argument(
+        "--v1", dest="use_v2", action="store_false", help="without the residual blocks of Swin UNETR v2"
+    )
     parser.set_defaults(command_line=shlex.join(["agg2exp", *sys.argv[1:]]))
 
 
@@ -81,7 +97,9 @@ def _value(text: str, option: str, kind: type, count: int) -> Any:
     try:
         values = tuple(kind(part) for part in text.split(","))
     except ValueError as error:
-        raise InputError(f"{option} {text!r} is not {'a number' if count == 1 else f'{count} numbers with commas'}") from error
+        raise InputError(
+            f"{option} {text!r} is not {'a number' if count == 1 else f'{count} numbers with commas'}"
+        ) from error
     if count == 1 and len(values) == 1:
         return values[0]
     if len(values) == 1:

@@ -51,7 +51,9 @@ def validate(
     finally:
         network.load_state_dict(kept)
     with np.errstate(all="ignore"):
-        means = [float(np.nanmean(column)) if np.isfinite(column).any() else float("nan") for column in np.array(rows).T]
+        means = [
+            float(np.nanmean(column)) if np.isfinite(column).any() else float("nan") for column in np.array(rows).T
+        ]
     return dict(zip(card.labels[1:], means, strict=True))
 
 

@@ -1,0 +1,159 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from Agg2ExpLib.cli import main
+from Agg2ExpLib.models.bundle import write_model_folder
+from Agg2ExpLib.models.card import ModelCard
+from Agg2ExpLib.phantom import write_phantoms
+
+torch.set_num_threads(1)
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    return write_phantoms(tmp_path_factory.mktemp("cases"), 1, seed=9, spacing=8.0)[0]
+
+
+@pytest.fixture(scope="module")
+def small_model(tmp_path_factory):
+    from monai.networks.nets import UNet
+
+    torch.manual_seed(0)
+    arguments = {"spatial_dims": 3, "in_channels": 1, "out_channels": 3, "channels": [4, 8], "strides": [2]}
+    card = ModelCard(
+        name="small",
+        labels=("background", "one", "two"),
+        spacing=(8.0, 8.0, 8.0),
+        window=(16, 16, 16),
+        architecture={"name": "UNet", "arguments": arguments},
+    )
+    folder = tmp_path_factory.mktemp("models") / "small"
+    return write_model_folder(folder, UNet(**arguments).state_dict(), card)
+
+
+def run(*words):
+    return main([str(word) for word in words])
+
+
+def test_explain_prints_the_table_and_where_the_files_are(case, small_model, tmp_path, capsys):
+    code = run("explain", case / "ct.nii.gz", "--model", small_model, "--out", tmp_path / "out", "--method", "gradient",
+               "--progress", "none")  # fmt: skip
+    out = capsys.readouterr().out
+    assert code == 0
+    assert "RoI importance" in out
+    assert str(tmp_path / "out") in out
+    assert run("show", tmp_path / "out") == 0
+    assert "RoI importance" in capsys.readouterr().out
+
+
+def test_json_progress_is_one_object_a_line_and_nothing_else(case, small_model, tmp_path, capsys):
+    assert run("explain", case / "ct.nii.gz", "--model", small_model, "--out", tmp_path / "out", "--method", "gradient",
+               "--progress", "json") == 0  # fmt: skip
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {event["stage"] for event in events} >= {"segmentation", "attributions"}
+    last = [event for event in events if event["stage"] == "attributions"][-1]
+    assert last["done"] == last["total"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["missing.nii.gz"], "missing.nii.gz"),
+        (["CASE", "--classes", "on"], "did you mean one"),
+        (["CASE", "--method", "magic"], "unknown method"),
+        (["CASE", "--model", "nowhere"], "nowhere"),
+        (["CASE", "--roi", "x"], "NAME=FILE"),
+        (["CASE", "--roi", "x=missing.nii.gz"], "missing.nii.gz"),
+        (["CASE", "--window", "a"], "--window"),
+        (["CASE", "--device", "gpu"], "unknown device"),
+        (["CASE", "--samples", "0"], "samples"),
+    ],
+)
+def test_bad_input_is_one_sentence_with_exit_code_2(case, small_model, tmp_path, capsys, words, message):
+    words = [case / "ct.nii.gz" if word == "CASE" else word for word in words]
+    model = [] if "--model" in words else ["--model", small_model]
+    assert run("explain", *words, *model, "--out", tmp_path / "out", "--progress", "none") == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_label_count_mismatch_names_both_counts(case, small_model, tmp_path, capsys):
+    (tmp_path / "labels.json").write_text('["background", "one"]')
+    assert run("explain", case / "ct.nii.gz", "--model", small_model, "--labels", tmp_path / "labels.json", "--out",
+               tmp_path / "out") == 2  # fmt: skip
+    error = capsys.readouterr().err
+    assert "2" in error
+    assert "3" in error
+
+
+def test_ctrl_c_midway_leaves_nothing_and_says_so(case, small_model, tmp_path):
+    # Enough samples that the work cannot be done before the signal arrives.
+    command = [sys.executable, str(ROOT / "Agg2ExpLib" / "cli.py"), "explain", str(case / "ct.nii.gz"), "--model",
+               str(small_model), "--out", str(tmp_path / "out"), "--samples", "50000", "--progress", "json"]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if json.loads(line)["stage"] == "attributions":
+                break
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        error = process.stderr.read()
+    assert process.returncode == 130, error
+    assert error.strip() == "agg2exp: cancelled; nothing incomplete was left behind"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_phantom_command_writes_cases(tmp_path, capsys):
+    assert (
+        run(
+            "phantom",
+            "--out",
+            tmp_path,
+            "--count",
+            2,
+            "--spacing",
+            10,
+            "--finding",
+            "nodule:0.9:left",
+            "--progress",
+            "none",
+        )
+        == 0
+    )
+    assert "2 cases" in capsys.readouterr().out
+    assert len(list(tmp_path.glob("*/findings/nodule.nii.gz"))) == 2
+    assert run("phantom", "--out", tmp_path, "--finding", "plague") == 2
+    assert "unknown finding" in capsys.readouterr().err
+
+
+def test_the_bundled_model_explains_one_structure_of_a_phantom(case, tmp_path):
+    from Agg2ExpLib.explanation import Settings, explain
+
+    found = explain(
+        case / "ct.nii.gz",
+        "thorax-phantom",
+        tmp_path / "out",
+        Settings(method="gradient", classes=("trachea",), device="cpu"),
+    )
+    mass = found.importance.matrix("mass")[0]
+    assert mass[:17].sum() == pytest.approx(1.0)
+    assert np.isfinite(found.document["classes"][0]["objective"])
+
+
+def test_version_starts_at_once(capsys):
+    begin = time.perf_counter()
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.startswith("agg2exp 0.")
+    assert time.perf_counter() - begin < 30
