@@ -270,7 +270,7 @@ def test_broken_folders_are_refused_with_a_sentence(scan, model, quick, tmp_path
         with pytest.raises(InputError, match=message):
             Explanation.load(tmp_path / name)
     (tmp_path / "out" / "attributions" / "dark.nii.gz").unlink()
-    with pytest.raises(InputError, match="incomplete: attributions/dark.nii.gz is missing"):
+    with pytest.raises(InputError, match=r"incomplete: attributions/dark\.nii\.gz is missing"):
         Explanation.load(tmp_path / "out")
 
 

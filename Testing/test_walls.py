@@ -24,8 +24,8 @@ FLOORS = (
     {"explanation"},
     {"cohort"},
     {"figures", "report"},
-    {"phantom", "training", "benchmark"},
-    {"demo"},
+    {"phantom", "training"},
+    {"demo", "benchmark"},
     {"cli"},
 )
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}

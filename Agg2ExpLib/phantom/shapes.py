@@ -14,6 +14,7 @@ import numpy as np
 
 Array = np.ndarray
 Box = tuple[slice, slice, slice]
+Numbers = Sequence[float] | Array
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Canvas:
         # Over this width (mm) a border goes from outside to inside: a voxel's own size, as in a scanner.
         self._soft = float(np.mean(self.spacing))
 
-    def box(self, low: Sequence[float], high: Sequence[float], margin: float = 3.0) -> Box:
+    def box(self, low: Numbers, high: Numbers, margin: float = 3.0) -> Box:
         """Return the slices that surely hold the patient box from ``low`` to ``high`` (mm)."""
         corners = np.array(
             [[(low, high)[i][0], (low, high)[j][1], (low, high)[k][2]] for i, j, k in np.ndindex(2, 2, 2)]
@@ -125,7 +126,7 @@ class Canvas:
             self.labels[box][distance < 0] = label
 
 
-def ellipsoid(at: tuple[Array, Array, Array], centre: Sequence[float], radii: Sequence[float]) -> Array:
+def ellipsoid(at: tuple[Array, Array, Array], centre: Numbers, radii: Numbers) -> Array:
     """Distance (mm, exact on the axes, first order elsewhere) to an ellipsoid."""
     scaled = [(at[axis] - centre[axis]) / radii[axis] for axis in range(3)]
     length = np.sqrt(scaled[0] ** 2 + scaled[1] ** 2 + scaled[2] ** 2) + 1e-6
@@ -149,7 +150,7 @@ def rounded_box(
     return (outside + inside).astype(np.float32)
 
 
-def smooth_curve(points: Sequence[Sequence[float]], count: int = 24) -> Array:
+def smooth_curve(points: Sequence[Numbers] | Array, count: int = 24) -> Array:
     """Points (count, 3) on a smooth curve through the given ones."""
     from scipy.interpolate import PchipInterpolator
 
@@ -180,10 +181,10 @@ def tube(canvas: Canvas, curve: Array, radius: float | Array, flatten: float = 1
     return box, distance
 
 
-def along_z(heights: Sequence[float], values: Sequence[float]) -> Callable[[Array], Array]:
+def along_z(heights: Numbers, values: Numbers) -> Callable[[Array | np.floating], Array]:
     """Return a function of z (mm) that interpolates ``values`` given at rising ``heights``."""
     from scipy.interpolate import PchipInterpolator
 
     fine = np.linspace(heights[0], heights[-1], 200)
     table = PchipInterpolator(heights, values)(fine)
-    return lambda z: np.interp(z, fine, table).astype(np.float32)
+    return lambda z: np.asarray(np.interp(z, fine, table), dtype=np.float32)

@@ -203,8 +203,8 @@ class Thorax:
             side = np.sign(target[0])
             start = (cx + 16 + 12 * side, cy - 26, cz + 12 + 0.35 * (target[2] + 10))
             middle = (0.5 * (start[0] + target[0]), -12.0, 0.5 * (start[2] + target[2]))
-            curve = smooth_curve([start, middle, np.add(target, shift)], 14)
-            canvas.paint(*tube(canvas, curve, np.linspace(7.6, 6.0, 14)), blood, thorax_label("pulmonary_vein"))
+            vein = smooth_curve([start, middle, np.add(target, shift)], 14)
+            canvas.paint(*tube(canvas, vein, np.linspace(7.6, 6.0, 14)), blood, thorax_label("pulmonary_vein"))
         aorta = smooth_curve(
             [
                 (cx + 24, cy - 6, cz + 26),

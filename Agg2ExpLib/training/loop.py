@@ -283,7 +283,7 @@ def _batch(run: _Run, prepared: Sequence[Prepared]) -> tuple[torch.Tensor, torch
     # Seeded by the step: a resumed run draws what an undisturbed one would have drawn.
     rng = np.random.default_rng([run.settings.seed, run.step, run.rank])
     pairs = [
-        draw_patch(prepared[rng.integers(len(prepared))], run.settings.window, rng, run.settings.balanced)
+        draw_patch(prepared[int(rng.integers(len(prepared)))], run.settings.window, rng, run.settings.balanced)
         for _ in range(run.settings.batch_size)
     ]
     image = torch.from_numpy(np.stack([pair[0] for pair in pairs])[:, None]).to(run.device)
