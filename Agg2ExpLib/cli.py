@@ -309,6 +309,7 @@ def _train(options: argparse.Namespace) -> None:
         settings_of(options),
         options.device,
         description=options.description,
+        licence=options.licence,
         command=options.command_line,
         progress=_progress(options),
     )

@@ -88,18 +88,26 @@ def _prepare(case: Case, card: ModelCard, folder: Path) -> None:
 
 
 def draw_patch(
-    case: Prepared, window: Sequence[int], rng: np.random.Generator, balanced: float = 0.6
+    case: Prepared,
+    window: Sequence[int],
+    rng: np.random.Generator,
+    balanced: float = 0.6,
+    focus: Sequence[int] = (),
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw one patch: image (float32) and labels (int64), both of shape ``window``.
 
     With probability ``balanced`` it holds a voxel of a class drawn evenly among those present, so that small
-    structures are seen as often as large ones; otherwise it lies anywhere. What is beyond the scan is 0: air.
+    structures are seen as often as large ones, and half of the times of a class of ``focus`` (label values) where the
+    case has one; otherwise it lies anywhere. What is beyond the scan is 0: air.
     Patches are never mirrored, since left and right are different classes; density and noise are varied a little.
     """
     image, labels = case.image(), case.labels()
     if rng.random() < balanced:
         centres = case.centres()
-        wanted = rng.choice(np.unique(centres[:, 0]))
+        present = np.unique(centres[:, 0])
+        focused = present[np.isin(present, np.asarray(focus, dtype=int))]
+        # The coin is tossed only where there is a choice, so that patches without a focus stay what they were.
+        wanted = rng.choice(focused if len(focused) and rng.random() < 0.5 else present)
         rows = centres[centres[:, 0] == wanted]
         middle = rows[rng.integers(len(rows)), 1:] + rng.integers(-12, 13, 3)
         start = middle - np.asarray(window) // 2

@@ -18,6 +18,7 @@ import torch
 
 from Agg2ExpLib.device import choose_device
 from Agg2ExpLib.errors import InputError, OutputError
+from Agg2ExpLib.models.card import ModelCard
 from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.training.cases import Case, find_cases
 from Agg2ExpLib.training.data import Prepared, draw_patch, prepare_cases
@@ -105,6 +106,7 @@ def train(
     device: str = "auto",
     description: str = "",
     command: str = "",
+    licence: str = "",
     progress: Progress | None = None,
 ) -> Path:
     """Train a Swin UNETR and write it as a model folder.
@@ -121,7 +123,7 @@ def train(
         The recipe.
     device : str
         ``auto``, ``cpu`` or ``cuda:N``; under torchrun each process takes its own GPU.
-    description, command : str
+    description, command, licence : str
         Go into the model's card.
 
     Returns
@@ -139,6 +141,7 @@ def train(
     settings, progress = settings or TrainingSettings(), progress or Progress()
     cases, held_out = find_cases(data), find_cases(validation)
     _refuse_shared(cases, held_out)
+    before = _training_of(settings.start)
     with _processes(device) as (rank, count, chosen):
         state = _start(settings, Path(run), chosen, rank, count)
         cache = Path(run) / "cache"
@@ -148,6 +151,7 @@ def train(
             table = validate(state.network, state.final_weights(), held_out, settings.card(), chosen, progress)
             card = settings.card(
                 description=description,
+                licence=licence,
                 extra={
                     "training": {
                         "command": command,
@@ -155,11 +159,12 @@ def train(
                         "cases": len(cases),
                         "validation_cases": [case.name for case in held_out],
                         "validation_dice": table,
+                        "before": before,
                     }
                 },
             )
             weights = {name: tensor.detach().cpu().float() for name, tensor in state.final_weights().items()}
-            write_model_folder(out, weights, card, readme=model_readme(card, table, command))
+            write_model_folder(out, weights, card, readme=model_readme(card))
     return Path(out)
 
 
@@ -282,9 +287,11 @@ def learning_rate(step: int, settings: TrainingSettings) -> float:
 def _batch(run: _Run, prepared: Sequence[Prepared]) -> tuple[torch.Tensor, torch.Tensor]:
     # Seeded by the step: a resumed run draws what an undisturbed one would have drawn.
     rng = np.random.default_rng([run.settings.seed, run.step, run.rank])
+    settings = run.settings
+    focus = [settings.labels.index(name) for name in settings.focus]
     pairs = [
-        draw_patch(prepared[int(rng.integers(len(prepared)))], run.settings.window, rng, run.settings.balanced)
-        for _ in range(run.settings.batch_size)
+        draw_patch(prepared[int(rng.integers(len(prepared)))], settings.window, rng, settings.balanced, focus)
+        for _ in range(settings.batch_size)
     ]
     image = torch.from_numpy(np.stack([pair[0] for pair in pairs])[:, None]).to(run.device)
     truth = torch.from_numpy(np.stack([pair[1] for pair in pairs])[:, None]).to(run.device)
@@ -335,12 +342,30 @@ def _append(path: Path, row: dict[str, Any]) -> None:
         writer.writerow(row)
 
 
-def model_readme(card: Any, table: dict[str, float], command: str) -> str:
-    """Text of the model folder's docs/README.md: what it is, the command that made it, the validation table."""
+def _training_of(start: str) -> dict[str, Any] | None:
+    """What made the model that training begins with, so that the new card tells the whole story."""
+    if not start:
+        return None
+    from Agg2ExpLib.models import load_model
+
+    training = load_model(start).card.extra.get("training")
+    return training if isinstance(training, dict) else None
+
+
+def model_readme(card: ModelCard) -> str:
+    """Text of the model folder's docs/README.md: what it is, the commands that made it, the validation table."""
+    training = card.extra["training"]
+    table = training["validation_dice"]
+    commands: list[str] = []
+    stage: dict[str, Any] | None = training
+    while stage:
+        commands.insert(0, str(stage.get("command") or "not recorded"))
+        stage = stage.get("before")
+    made = "\n\n".join(f"```\n{command}\n```" for command in commands)
     rows = "\n".join(f"| {name} | {value:.3f} |" for name, value in table.items())
     mean = float(np.nanmean(list(table.values())))
     return (
         f"# {card.name}\n\n{card.description}\n\n"
-        f"Made by:\n\n```\n{command}\n```\n\n"
+        f"Made by{', one after the other' if len(commands) > 1 else ''}:\n\n{made}\n\n"
         f"Dice on the validation cases, per class (mean over classes {mean:.3f}):\n\n| class | Dice |\n|---|---|\n{rows}\n"
     )

@@ -10,7 +10,7 @@ from typing import Any
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.training.settings import TrainingSettings
 
-# Setting -> (option, type of one value, how many values, help).
+# Setting -> (option, type of one value, how many values (0: any number), help).
 _OPTIONS: dict[str, tuple[str, type, int, str]] = {
     "spacing": ("--spacing", float, 3, "voxel size in mm"),
     "intensity_range": ("--intensity-range", float, 2, "HU mapped to 0 and 1"),
@@ -27,6 +27,7 @@ _OPTIONS: dict[str, tuple[str, type, int, str]] = {
     "warmup": ("--warmup", int, 1, "steps of linear warm-up"),
     "average": ("--average", float, 1, "decay of the running mean of the weights, 0 for none"),
     "balanced": ("--balanced", float, 1, "share of patches centred on an evenly drawn class"),
+    "focus": ("--focus", str, 0, "classes, with commas, that half of those patches are centred on"),
     "class_weights": ("--class-weights", str, 1, "none, or root: rarer classes weigh more in the cross-entropy"),
     "start": ("--start", str, 1, "model folder whose weights training begins with"),
     "precision": ("--precision", str, 1, "mixed or float32"),
@@ -54,6 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--name", help="name of the model")
     parser.add_argument("--description", default="", help="one sentence for the model's card")
+    parser.add_argument("--licence", default="", help="licence of the model, for its card")
     parser.add_argument(
         "--labels", metavar="FILE", help="JSON list of class names, class 0 first (default: the thorax-17 set)"
     )
@@ -64,6 +66,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     for setting, (option, _, _, text) in _OPTIONS.items():
         default = getattr(defaults, setting)
         shown = ",".join(f"{v:g}" for v in default) if isinstance(default, tuple) else default
+        shown = "none" if shown == "" else shown
         parser.add_argument(option, dest=setting, metavar="V", help=f"{text} (default {shown})")
     parser.add_argument(
         "--v1", dest="use_v2", action="store_false", help="without the residual blocks of Swin UNETR v2"
@@ -100,6 +103,8 @@ def _value(text: str, option: str, kind: type, count: int) -> Any:
         raise InputError(
             f"{option} {text!r} is not {'a number' if count == 1 else f'{count} numbers with commas'}"
         ) from error
+    if not count:
+        return values
     if count == 1 and len(values) == 1:
         return values[0]
     if len(values) == 1:

@@ -24,6 +24,8 @@ class TrainingSettings:
         Decay of the running mean of the weights that becomes the model; 0 takes the last weights.
     balanced : float
         Share of patches centred on a class drawn evenly, the rest lie anywhere.
+    focus : tuple of str
+        Classes that half of those centred patches are drawn for: the small or difficult ones. Empty for none.
     class_weights : str
         Weights of the classes in the cross-entropy: ``"none"``, or ``"root"`` for the inverse square root of how
         often a class occurs, so that a gland of a few hundred voxels is not given up for the rest.
@@ -58,6 +60,7 @@ class TrainingSettings:
     warmup: int = 0
     average: float = 0.0
     balanced: float = 0.5
+    focus: tuple[str, ...] = ()
     class_weights: str = "none"
     start: str = ""
     precision: str = "mixed"
@@ -75,6 +78,9 @@ class TrainingSettings:
             raise InputError("learning rate must lie between 0 and 1, average in [0, 1), balanced in [0, 1]")
         if self.class_weights not in ("none", "root"):
             raise InputError(f"class weights {self.class_weights!r} are unknown: use none or root")
+        unknown = [name for name in self.focus if name not in self.labels]
+        if unknown:
+            raise InputError(f"focus names {unknown[0]!r}, which is not among the labels ({', '.join(self.labels)})")
         if self.precision not in ("mixed", "float32"):
             raise InputError(f"training precision {self.precision!r} is unknown: use mixed or float32")
 
