@@ -77,10 +77,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_explain(commands)
     _add_show(commands)
+    _add_estimate(commands)
+    _add_whatif(commands)
     _add_phantom(commands)
     _add_train(commands)
     _add_demo(commands)
     _add_models(commands)
+    _add_environment(commands)
     return parser
 
 
@@ -107,10 +110,18 @@ def _progress(options: argparse.Namespace) -> Progress:
 
 def _add_explain(commands: Any) -> None:
     parser = _command(commands, "explain", _explain, "explain the segmentation of one CT")
-    parser.add_argument("image", metavar="IMAGE", help="CT: NIfTI, NRRD, MHA file, or a folder with a DICOM series")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; must not exist")
     parser.add_argument("--overwrite", action="store_true", help="replace an Explanation folder at --out")
     parser.add_argument("--resume", action="store_true", help="keep finished classes when stopped, and go on from them")
+    parser.add_argument(
+        "--roi", action="append", default=[], metavar="NAME=FILE", help="extra region: a mask on any grid; repeatable"
+    )
+    _add_settings(parser)
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """Scan, model and settings of one explanation."""
+    parser.add_argument("image", metavar="IMAGE", help="CT: NIfTI, NRRD, MHA file, or a folder with a DICOM series")
     _add_model_options(parser)
     parser.add_argument("--method", default="smoothgrad", help="gradient, smoothgrad (default) or integrated-gradients")
     parser.add_argument(
@@ -121,9 +132,6 @@ def _add_explain(commands: Any) -> None:
         "--sigma", type=float, default=0.1, help="SmoothGrad noise, share of the image's range (default 0.1)"
     )
     parser.add_argument("--reduction", default="sum", help="sum (default), mean or probability")
-    parser.add_argument(
-        "--roi", action="append", default=[], metavar="NAME=FILE", help="extra region: a mask on any grid; repeatable"
-    )
     parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda:N")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--precision", default="float32", help="float32 (default), float64, bfloat16, float16 (GPU)")
@@ -152,20 +160,9 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _explain(options: argparse.Namespace) -> None:
-    from Agg2ExpLib.explanation import Settings, explain
+    from Agg2ExpLib.explanation import explain
 
-    classes = _classes(options.classes)
-    settings = Settings(
-        method=options.method,
-        classes=classes,
-        samples=options.samples,
-        sigma=options.sigma,
-        reduction=options.reduction,
-        seed=options.seed,
-        precision=options.precision,
-        device=options.device,
-        batch_size=options.batch_size,
-    )
+    settings = _settings(options)
     progress = _progress(options)
     _quiet_libraries()
     explanation = explain(
@@ -180,6 +177,22 @@ def _explain(options: argparse.Namespace) -> None:
     )
     if options.progress != "json":
         _print_result(explanation)
+
+
+def _settings(options: argparse.Namespace) -> Any:
+    from Agg2ExpLib.explanation import Settings
+
+    return Settings(
+        method=options.method,
+        classes=_classes(options.classes),
+        samples=options.samples,
+        sigma=options.sigma,
+        reduction=options.reduction,
+        seed=options.seed,
+        precision=options.precision,
+        device=options.device,
+        batch_size=options.batch_size,
+    )
 
 
 def _load_model(options: argparse.Namespace) -> Any:
@@ -258,6 +271,56 @@ def _show(options: argparse.Namespace) -> None:
     from Agg2ExpLib.explanation import Explanation
 
     _print_result(Explanation.load(options.folder))
+
+
+def _add_estimate(commands: Any) -> None:
+    parser = _command(commands, "estimate", _estimate, "say what explaining a CT would cost, without doing it")
+    _add_settings(parser)
+
+
+def _estimate(options: argparse.Namespace) -> None:
+    import json
+
+    from Agg2ExpLib.estimate import describe_estimate, estimate
+
+    settings = _settings(options)
+    _quiet_libraries()
+    found = estimate(options.image, _load_model(options), settings)
+    print(json.dumps(found.to_dict()) if options.progress == "json" else describe_estimate(found))
+
+
+def _add_whatif(commands: Any) -> None:
+    parser = _command(commands, "whatif", _whatif, "replace a region in the scan and predict again")
+    parser.add_argument("folder", metavar="DIR", help="Explanation folder of the scan")
+    parser.add_argument(
+        "--roi", required=True, metavar="NAME[=FILE]", help="a class, a region of the explanation, or any mask file"
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; must not exist")
+    parser.add_argument("--fill", default="shell", help="air, shell (mean of what is around, default) or noise")
+    parser.add_argument("--model", metavar="M", help="where the explained model is now, if it was moved")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda:N")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise")
+
+
+def _whatif(options: argparse.Namespace) -> None:
+    from Agg2ExpLib.explanation import Explanation
+    from Agg2ExpLib.whatif import describe_whatif, whatif
+
+    _quiet_libraries()
+    name, _, file = options.roi.partition("=")
+    result = whatif(
+        Explanation.load(options.folder),
+        name.strip(),
+        options.out,
+        mask=file or None,
+        fill=options.fill,
+        model=options.model,
+        device=options.device,
+        seed=options.seed,
+        progress=_progress(options),
+    )
+    if options.progress != "json":
+        print(describe_whatif(result))
 
 
 def _add_phantom(commands: Any) -> None:
@@ -340,6 +403,19 @@ def _models(options: argparse.Namespace) -> None:
     for name, folder in bundled_models().items():
         card = read_card(folder)
         print(f"{name}: {len(card.labels)} classes, spacing {card.spacing} mm, window {card.window}\n  {folder}")
+
+
+def _add_environment(commands: Any) -> None:
+    _command(commands, "environment", _environment, "list packages and devices, for a report of a problem")
+
+
+def _environment(options: argparse.Namespace) -> None:
+    import json
+
+    from Agg2ExpLib.environment import describe_environment, environment
+
+    found = environment()
+    print(json.dumps(found) if options.progress == "json" else describe_environment(found))
 
 
 if __name__ == "__main__":

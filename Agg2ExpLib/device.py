@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import torch
 
@@ -41,6 +42,36 @@ def choose_device(name: str = "auto") -> torch.device:
     if problem:
         raise InputError(f"device {name} does not run: {problem}; update its driver, or use --device cpu")
     return torch.device(wanted)
+
+
+def list_devices() -> list[dict[str, Any]]:
+    """Return every device that torch names, with its free memory, after a tiny computation on it.
+
+    Returns
+    -------
+    list of dict
+        ``id`` (``cpu``, ``cuda:0`` ...), ``name``, ``free_bytes`` and ``total_bytes`` (``None`` for the CPU), ``ok``, and
+        ``problem`` (empty when ok). The CPU comes last.
+    """
+    found = []
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        identifier = f"cuda:{index}"
+        problem = _answers(identifier)
+        free, total = torch.cuda.mem_get_info(index) if problem is None else (None, None)
+        found.append(_entry(identifier, torch.cuda.get_device_name(index), free, total, problem))
+    found.append(_entry("cpu", f"CPU, {torch.get_num_threads()} threads", None, None, _answers("cpu")))
+    return found
+
+
+def _entry(identifier: str, name: str, free: int | None, total: int | None, problem: str | None) -> dict[str, Any]:
+    return {
+        "id": identifier,
+        "name": name,
+        "free_bytes": free,
+        "total_bytes": total,
+        "ok": problem is None,
+        "problem": problem or "",
+    }
 
 
 def _answers(name: str) -> str | None:

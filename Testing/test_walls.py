@@ -13,7 +13,7 @@ LIBRARY = ROOT / "Agg2ExpLib"
 # Ground floor first. A room imports only rooms of lower floors; rooms on one floor do not know each other.
 FLOORS = (
     {"errors"},
-    {"progress", "anatomy"},
+    {"progress", "anatomy", "agreement"},
     {"volume"},
     {"models"},
     {"device", "windows"},
@@ -24,7 +24,7 @@ FLOORS = (
     {"explanation"},
     {"cohort"},
     {"figures", "report"},
-    {"phantom", "training"},
+    {"phantom", "training", "estimate", "whatif", "environment"},
     {"demo", "benchmark"},
     {"cli"},
 )

@@ -7,24 +7,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from Agg2ExpLib.agreement import dice_of_labels
 from Agg2ExpLib.models.card import ModelCard
 from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.segmentation import segment
 from Agg2ExpLib.training.cases import Case
 from Agg2ExpLib.volume import preprocess, reorient, to_grid
 from Agg2ExpLib.windows import Windows
-
-
-def dice(first: np.ndarray, second: np.ndarray) -> float:
-    """Dice coefficient of two boolean masks of one shape; NaN when both are empty.
-
-    Examples
-    --------
-    >>> dice(np.array([True, True]), np.array([True, False]))
-    0.6666666666666666
-    """
-    size = int(first.sum()) + int(second.sum())
-    return float(2.0 * int((first & second).sum()) / size) if size else float("nan")
 
 
 def validate(
@@ -63,5 +52,4 @@ def _score(network: torch.nn.Module, case: Case, card: ModelCard, device: torch.
     truth = to_grid(reorient(labels, card.orientation), small.grid, "nearest").voxels
     windows = Windows(small.shape, card.window, card.overlap, card.blending)
     found = segment(network, torch.from_numpy(small.voxels), windows, len(card.labels), device=device)
-    predicted = np.asarray(found.labels)
-    return [dice(predicted == index, truth == index) for index in range(1, len(card.labels))]
+    return dice_of_labels(np.asarray(found.labels), truth, len(card.labels))[1:].tolist()

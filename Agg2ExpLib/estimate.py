@@ -1,0 +1,166 @@
+"""What an explanation will cost, told before it is started: windows, network passes, seconds and memory."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from Agg2ExpLib.attribution import METHODS
+from Agg2ExpLib.device import autocast, choose_device, dtype_of
+from Agg2ExpLib.explanation.settings import Settings
+from Agg2ExpLib.models import SegmentationModel
+from Agg2ExpLib.volume import Volume, model_grid, read_volume
+from Agg2ExpLib.windows import Windows
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Cost of one explanation.
+
+    Where a class lies is known only after the segmentation, so passes and seconds are given as a range: from every
+    class within one window to every class in all of them.
+
+    Attributes
+    ----------
+    windows, classes, points : int
+        Windows over the scan, classes to explain, and gradients per window and class.
+    passes_at_least, passes_at_most : int
+        One window forward, or one window backward for one class; the segmentation included.
+    seconds_at_least, seconds_at_most : float
+        From one forward and one backward pass timed on the device just now.
+    memory_bytes : int
+        Of the device (of the process, on the CPU).
+    device : str
+        Where it would run.
+    """
+
+    windows: int
+    classes: int
+    points: int
+    passes_at_least: int
+    passes_at_most: int
+    seconds_at_least: float
+    seconds_at_most: float
+    memory_bytes: int
+    device: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def estimate(image: str | Path | Volume, model: SegmentationModel, settings: Settings | None = None) -> Estimate:
+    """Time one window on the device and count what the whole would take.
+
+    Parameters
+    ----------
+    image : path or Volume
+        The scan; only its grid matters.
+    model : SegmentationModel
+        Moved to the device.
+    settings : Settings
+        Method, classes, samples, device, precision.
+
+    Raises
+    ------
+    InputError
+        As :func:`Agg2ExpLib.explanation.explain`.
+    """
+    settings = settings or Settings()
+    device = choose_device(settings.device)
+    card = model.card
+    classes = len(settings.class_indices(card.labels))
+    volume = image if isinstance(image, Volume) else read_volume(image)
+    shape = model_grid(volume.grid, card.spacing, card.orientation).shape
+    windows = Windows(shape, card.window, card.overlap, card.blending)
+    method = METHODS[settings.method]
+    points = (settings.samples or method.samples) if method.samples else 1
+    forward, backward, memory = _time_one(model, windows.window, device, settings.precision)
+    count = len(windows)
+    least, most = ((count + seen * points, classes * seen * points) for seen in (1, count))
+    return Estimate(
+        count,
+        classes,
+        points,
+        sum(least),
+        sum(most),
+        least[0] * forward + least[1] * backward,
+        most[0] * forward + most[1] * backward,
+        memory + _arrays(shape, windows, len(card.labels), classes, settings),
+        str(device),
+    )
+
+
+def _time_one(
+    model: SegmentationModel, window: Sequence[int], device: torch.device, precision: str
+) -> tuple[float, float, int]:
+    """Return the seconds of one window forward and backward, and the bytes at the peak; the first pass warms up."""
+    dtype = dtype_of(precision, device)
+    moved = model.to(device, dtype)
+    on_gpu = device.type == "cuda"
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(device)
+    forward = backward = 0.0
+    for _ in range(2):
+        batch = torch.full((1, 1, *window), 0.5, dtype=dtype, device=device, requires_grad=True)
+        begin = _now(on_gpu)
+        with autocast(precision, device):
+            logits = moved(batch)
+        middle = _now(on_gpu)
+        torch.autograd.grad(logits[:, 0].sum(), batch)
+        forward, backward = middle - begin, _now(on_gpu) - middle
+    return forward, backward, torch.cuda.max_memory_allocated(device) if on_gpu else _process_peak()
+
+
+def _now(on_gpu: bool) -> float:
+    if on_gpu:
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _process_peak() -> int:
+    """Peak resident bytes of this process; 0 where the system does not tell (Windows)."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _arrays(shape: Sequence[int], windows: Windows, labels: int, classes: int, settings: Settings) -> int:
+    """Bytes of what is held beside the network: scan, label map and logits, the moving buffer, attributions."""
+    from Agg2ExpLib.segmentation import BUFFER_BYTES
+
+    voxels = 1
+    for size in shape:
+        voxels *= size
+    axis = windows.rolling_axis
+    cross = voxels // shape[axis] * windows.window[axis]
+    # Float32: input, padded input, best, total, weight, winning logit, confidence; int32 labels twice.
+    held = 9 * 4 * voxels
+    return held + min(BUFFER_BYTES, 2 * labels * cross * 4) + min(settings.memory_budget, classes * voxels * 4)
+
+
+def describe_estimate(found: Estimate) -> str:
+    """Return an estimate as lines for people.
+
+    Examples
+    --------
+    >>> print(describe_estimate(Estimate(8, 2, 1, 12, 40, 3.1, 95.0, 1024**3, "cpu")))
+    8 windows, 2 classes, 12 to 40 network passes
+    3.1 s to 1 min 35 s and about 1.0 GiB on cpu
+    """
+    from Agg2ExpLib.report import clock
+
+    return (
+        f"{found.windows} windows, {found.classes} classes, {found.passes_at_least} to {found.passes_at_most} network passes\n"
+        f"{clock(found.seconds_at_least)} to {clock(found.seconds_at_most)} and about "
+        f"{found.memory_bytes / 1024**3:.1f} GiB on {found.device}"
+    )
