@@ -16,6 +16,9 @@ from Agg2ExpLib.errors import InputError, nearest_names
 from Agg2ExpLib.phantom.shapes import Array, ellipsoid
 from Agg2ExpLib.phantom.thorax import Thorax
 
+# Points drawn for the place of a finding: the smallest lobe, deep inside, still catches dozens of them.
+_TRIES = 20000
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -72,7 +75,8 @@ class Finding:
             severity = float(parts[1]) if len(parts) > 1 and parts[1] else 0.5
         except ValueError as error:
             raise InputError(f"severity {parts[1]!r} of finding {text!r} is not a number") from error
-        return Finding(parts[0], severity, parts[2] if len(parts) > 2 else "right", parts[3] if len(parts) > 3 else "")
+        side, lobe = (*parts[2:], "", "")[:2]
+        return Finding(parts[0], severity, side or "right", lobe)
 
 
 def lobes_of(side: str) -> tuple[str, ...]:
@@ -128,12 +132,12 @@ def _pneumothorax(thorax: Thorax, finding: Finding, rng: np.random.Generator) ->
 def _consolidation(thorax: Thorax, finding: Finding, rng: np.random.Generator) -> Array:
     """Part of a lobe filled with fluid density; air bronchograms stay open."""
     canvas = thorax.canvas
-    lobe, centre = _place(thorax, finding, rng, depth=8.0)
+    lobe, centre, core = _place(thorax, finding, rng, depth=8.0)
     radius = np.interp(finding.severity, [0.0, 1.0], [10.0, 62.0])
     blob = ellipsoid(canvas.at(canvas.everywhere), centre, radius * rng.uniform(0.85, 1.2, 3)) + 5.0 * thorax._texture(
         14.0
     )
-    mask = (blob < 0) & lobe
+    mask = ((blob < 0) | core) & lobe
     canvas.paint(canvas.everywhere, np.where(lobe, blob, 5.0), rng.uniform(15.0, 45.0) + 12.0 * thorax._texture(5.0))
     open_airways = mask & (np.abs(thorax._texture(9.0)) < 0.06)
     canvas.hu[open_airways] = -600.0
@@ -142,24 +146,44 @@ def _consolidation(thorax: Thorax, finding: Finding, rng: np.random.Generator) -
 
 def _nodule(thorax: Thorax, finding: Finding, rng: np.random.Generator) -> Array:
     canvas = thorax.canvas
-    lobe, centre = _place(thorax, finding, rng, depth=14.0)
+    lobe, centre, core = _place(thorax, finding, rng, depth=14.0)
     radius = np.interp(finding.severity, [0.0, 1.0], [4.0, 17.0])
     ball = ellipsoid(canvas.at(canvas.everywhere), centre, radius * rng.uniform(0.9, 1.12, 3)) + 0.8 * thorax._texture(
         6.0
     )
     canvas.paint(canvas.everywhere, np.where(lobe, ball, 5.0), rng.uniform(20.0, 70.0))
-    return (ball < 0) & lobe
+    return ((ball < 0) | core) & lobe
 
 
-def _place(thorax: Thorax, finding: Finding, rng: np.random.Generator, depth: float) -> tuple[Array, Array]:
-    """Draw a lobe and a point (mm) in it, ``depth`` mm away from the pleura where the lobe is that thick."""
+def _place(thorax: Thorax, finding: Finding, rng: np.random.Generator, depth: float) -> tuple[Array, Array, Array]:
+    """Draw a lobe and a point in it, ``depth`` mm away from the pleura where the lobe is that thick.
+
+    Returns the lobe (bool), the point (patient mm) and the one voxel that holds it (bool): the least a finding covers.
+    """
+    from scipy.ndimage import map_coordinates
+
     canvas = thorax.canvas
     name = finding.lobe or str(rng.choice(lobes_of(finding.side)))
     lobe = canvas.labels == thorax_label(name)
-    deep = lobe & (thorax.pleura[finding.side] < -depth)
-    voxels = np.argwhere(deep if deep.any() else lobe)
-    if not len(voxels):
+    if not lobe.any():
         raise InputError(f"no room for {finding.kind} in {name}: the scan does not show that lobe")
-    # A share of the sorted voxels, not an index, so that another spacing puts the finding at nearly the same place.
-    chosen = tuple(voxels[int(rng.random() * (len(voxels) - 1))])
-    return lobe, np.array([canvas.x[chosen], canvas.y[chosen], canvas.z[chosen]], dtype=float)
+    # Points all over the scan, the same ones at every spacing, of which the first that fits is taken: a voxel drawn by
+    # its number would lie elsewhere on another grid. Interpolated, so that the grid hardly decides what fits.
+    last = np.array(canvas.shape) - 1
+    middle, extent = canvas.origin + 0.5 * last * canvas.spacing, np.array(canvas.shape) * canvas.spacing
+    points = middle + rng.uniform(-0.5, 0.5, (_TRIES, 3)) * np.round(extent / 10.0) * 10.0
+    places = (points - canvas.origin) / canvas.spacing
+    voxels = np.rint(places).astype(int).clip(0, last)
+    share = map_coordinates(lobe.astype(np.float32), places.T, order=1)
+    deep = map_coordinates(thorax.pleura[finding.side], places.T, order=1) < -depth
+    inside = (share > 0.5) & lobe[tuple(voxels.T)]
+    fitting = np.flatnonzero(inside & deep if np.any(inside & deep) else inside)
+    if len(fitting):
+        chosen, voxel = points[fitting[0]], tuple(voxels[fitting[0]])
+    else:
+        voxel = tuple(np.argwhere(lobe)[0])
+        chosen = canvas.origin + np.array(voxel) * canvas.spacing
+    core = np.zeros(canvas.shape, dtype=bool)
+    core[voxel] = True
+    x, y, z = canvas.placement.to_patient(list(chosen))
+    return lobe, np.array([x, y, z], dtype=float).ravel(), core

@@ -79,11 +79,7 @@ def make_phantom(
     """
     from Agg2ExpLib.volume import Grid, Volume
 
-    if seed < 0 or index < 0:
-        raise InputError(f"seed {seed} and index {index} of a phantom must not be negative")
-    size = np.broadcast_to(np.asarray(spacing, dtype=float), (3,))
-    if not np.all(np.isfinite(size)) or size.min() < SPACING_RANGE[0] or size.max() > SPACING_RANGE[1]:
-        raise InputError(f"phantom spacing {spacing} mm: use {SPACING_RANGE[0]:g} to {SPACING_RANGE[1]:g} mm")
+    size = _checked(seed, index, spacing)
     patient = Patient.draw(seed, index)
     shape = tuple(round(float(extent / step)) for extent, step in zip(FIELD_OF_VIEW, size, strict=True))
     origin = np.array(_CENTRE) - 0.5 * (np.array(shape) - 1) * size
@@ -103,7 +99,14 @@ def make_phantom(
         "age": patient.age,
         "labels": list(THORAX_17),
         "findings": [
-            {"name": name, "kind": f.kind, "severity": f.severity, "side": f.side, "voxels": int(masks[name].sum())}
+            {
+                "name": name,
+                "kind": f.kind,
+                "severity": f.severity,
+                "side": f.side,
+                "lobe": f.lobe,
+                "voxels": int(masks[name].sum()),
+            }
             for name, f in zip(masks, findings, strict=True)
         ],
     }
@@ -113,6 +116,20 @@ def make_phantom(
         {name: Volume(mask.astype(np.uint8), grid) for name, mask in masks.items()},
         description,
     )
+
+
+def _checked(seed: int, index: int, spacing: float | Sequence[float]) -> np.ndarray:
+    """Return the three spacings (mm), or say which number cannot be used."""
+    if seed < 0 or index < 0:
+        raise InputError(f"seed {seed} and index {index} of a phantom must not be negative")
+    size = np.asarray(spacing, dtype=float)
+    if size.shape not in ((), (3,)):
+        raise InputError(f"phantom spacing {spacing} mm: give one number or three")
+    low, high = SPACING_RANGE
+    if not np.all((size >= low) & (size <= high)):
+        shown = ",".join(f"{value:g}" for value in (size if len(np.unique(size)) > 1 else np.unique(size)))
+        raise InputError(f"phantom spacing {shown} mm: use {low:g} to {high:g} mm")
+    return np.broadcast_to(size, (3,))
 
 
 def _add_findings(thorax: Thorax, findings: Sequence[Finding], seed: int, index: int) -> dict[str, np.ndarray]:
@@ -149,46 +166,71 @@ def write_phantoms(
     """Write ``count`` cases as folders with ``ct.nii.gz``, ``segmentation.nii.gz``, ``findings/`` and ``case.json``.
 
     ``case.json`` is written last: a folder that has it is complete, and is skipped when the command is run again with
-    the same numbers, so that a stopped run goes on where it was.
+    the same numbers, so that a stopped run goes on where it was. Other numbers replace the case.
 
     Returns
     -------
     list of Path
         The case folders.
-    """
-    from Agg2ExpLib.volume import write_volume
 
+    Raises
+    ------
+    InputError
+        A count below 1, or what :func:`make_phantom` refuses.
+    OutputError
+        A folder that cannot be written.
+    """
     if count < 1:
         raise InputError(f"cannot generate {count} phantoms: ask for at least 1")
+    _checked(seed, first, spacing)
     progress = progress or Progress()
     progress.stage("phantoms", count)
     cases = []
     for index in range(first, first + count):
         case = Path(folder) / f"phantom_{seed:04d}_{index:04d}"
         try:
-            (case / "findings").mkdir(parents=True, exist_ok=True) if findings else case.mkdir(
-                parents=True, exist_ok=True
-            )
+            case.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot create {case}: {error.strerror}; choose another folder with --out") from error
         if not _is_done(case, seed, index, spacing, findings):
-            phantom = make_phantom(seed, index, spacing, findings)
-            write_volume(phantom.image, case / "ct.nii.gz")
-            write_volume(phantom.labels, case / "segmentation.nii.gz")
-            for name, mask in phantom.findings.items():
-                write_volume(mask, case / "findings" / f"{safe_file_name(name)}.nii.gz")
-            (case / "case.json").write_text(json.dumps(phantom.description, indent=2) + "\n", encoding="utf-8")
+            _write_case(make_phantom(seed, index, spacing, findings), case)
         cases.append(case)
         progress.advance(detail=case.name)
     return cases
 
 
+def _write_case(phantom: Phantom, case: Path) -> None:
+    from Agg2ExpLib.volume import write_volume
+
+    try:
+        # An earlier case of other numbers must neither look complete meanwhile nor leave its findings behind.
+        (case / "case.json").unlink(missing_ok=True)
+        for mask in case.glob("findings/*.nii.gz"):
+            mask.unlink()
+        if phantom.findings:
+            (case / "findings").mkdir(exist_ok=True)
+        write_volume(phantom.image, case / "ct.nii.gz")
+        write_volume(phantom.labels, case / "segmentation.nii.gz")
+        for name, volume in phantom.findings.items():
+            write_volume(volume, case / "findings" / f"{safe_file_name(name)}.nii.gz")
+        partial = case / "case.json.partial"
+        partial.write_text(json.dumps(phantom.description, indent=2) + "\n", encoding="utf-8")
+        partial.replace(case / "case.json")
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(f"cannot write {case}: {error.strerror}; choose another folder with --out") from error
+
+
 def _is_done(case: Path, seed: int, index: int, spacing: float | Sequence[float], findings: Sequence[Finding]) -> bool:
     try:
         found = json.loads((case / "case.json").read_text(encoding="utf-8"))
+        complete = isinstance(found, dict) and all((case / n).is_file() for n in ("ct.nii.gz", "segmentation.nii.gz"))
     except (OSError, ValueError):
         return False
+    if not complete:
+        return False
     size = np.broadcast_to(np.asarray(spacing, dtype=float), (3,)).tolist()
-    wanted = [(f.kind, f.severity, f.side) for f in findings]
-    there = [(f.get("kind"), f.get("severity"), f.get("side")) for f in found.get("findings", [])]
+    wanted = [(f.kind, f.severity, f.side, f.lobe) for f in findings]
+    there = [(f.get("kind"), f.get("severity"), f.get("side"), f.get("lobe", "")) for f in found.get("findings", [])]
     return (found.get("seed"), found.get("index"), found.get("spacing_mm"), there) == (seed, index, size, wanted)

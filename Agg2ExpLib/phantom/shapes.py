@@ -131,7 +131,9 @@ def ellipsoid(at: tuple[Array, Array, Array], centre: Numbers, radii: Numbers) -
     scaled = [(at[axis] - centre[axis]) / radii[axis] for axis in range(3)]
     length = np.sqrt(scaled[0] ** 2 + scaled[1] ** 2 + scaled[2] ** 2) + 1e-6
     gradient = np.sqrt(sum((scaled[axis] / radii[axis]) ** 2 for axis in range(3))) + 1e-6
-    return (length * (length - 1.0) / gradient).astype(np.float32)
+    distance = length * (length - 1.0) / gradient
+    # At the very centre the quotient is 0/0; every direction is as good as the shortest.
+    return np.where(length < 1e-3, -np.min(radii), distance).astype(np.float32)
 
 
 def rounded_section(x: Array, y: Array, half_x: Array, half_y: Array, power: float = 2.0) -> Array:
