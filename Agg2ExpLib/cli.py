@@ -6,6 +6,7 @@ Exit codes: 0 done; 2 an input or output cannot be used (one sentence on standar
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import warnings
@@ -376,7 +377,9 @@ def _train(options: argparse.Namespace) -> None:
         command=options.command_line,
         progress=_progress(options),
     )
-    print(f"model written to {out}")
+    # Of the processes of torchrun only the first writes, and tells.
+    if options.progress != "json" and os.environ.get("RANK", "0") == "0":
+        print(f"model written to {out}")
 
 
 def _add_demo(commands: Any) -> None:

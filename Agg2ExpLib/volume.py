@@ -37,6 +37,7 @@ from Agg2ExpLib.volume_grid import (
 from Agg2ExpLib.volume_headers import Claim, check_shape, checked_claim, refuse
 
 __all__ = [
+    "AIR_HU",
     "Grid",
     "Volume",
     "crop",

@@ -59,6 +59,13 @@ def check_weights_match(folder: Path, digest: str) -> None:
         )
 
 
+def refuse_other_folder(folder: str | Path) -> None:
+    """Raise :class:`OutputError` when a model written to ``folder`` would take the place of something else."""
+    folder = Path(folder)
+    if folder.exists() and metadata_file(folder) is None and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder}: exists and is not a model folder; choose another name")
+
+
 def write_model_folder(
     folder: str | Path,
     network_state_dict: Mapping[str, torch.Tensor],
@@ -97,8 +104,7 @@ def write_model_folder(
     folder = Path(folder)
     if not card.architecture:
         raise InputError(f"{folder}: the card names no architecture, so the weights alone could not be loaded again")
-    if folder.exists() and metadata_file(folder) is None and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder}: exists and is not a model folder; choose another name")
+    refuse_other_folder(folder)
     tensors = _stored(network_state_dict, dtype)
     temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
     try:

@@ -21,6 +21,7 @@ TOTALSEGMENTATOR_MERGE: dict[str, tuple[str, ...]] = {
             *(f"C{number}" for number in range(1, 8)),
             *(f"T{number}" for number in range(1, 13)),
             *(f"L{number}" for number in range(1, 6)),
+            "S1",
         )
     ),
 }
@@ -35,8 +36,13 @@ class Case:
     labels: Path | None = None
     masks: Path | None = None
 
+    def changed(self) -> int:
+        """Time (ns) of the latest change of any of its files."""
+        files = [self.image, *([self.labels] if self.labels else []), *(self.masks.iterdir() if self.masks else [])]
+        return max(file.stat().st_mtime_ns for file in files)
+
     def read(self, class_names: Sequence[str] = THORAX_17) -> tuple[Volume, Volume]:
-        """Return the image (HU) and the label map (uint8, class indices) on one grid.
+        """Return the image (HU) and the label map (uint8, class indices) on one grid; their notes say what was odd.
 
         Raises
         ------
@@ -56,7 +62,7 @@ class Case:
             labels = merge_masks(self.masks, class_names, image)
         if not image.grid.same_as(labels.grid):
             raise InputError(f"{self.labels or self.masks} is not on the grid of {self.image}; resample it first")
-        return image, Volume(labels.voxels.astype(np.uint8), image.grid)
+        return image, Volume(labels.voxels.astype(np.uint8), image.grid, notes=labels.notes)
 
 
 def find_cases(folder: str | Path) -> list[Case]:
@@ -89,8 +95,18 @@ def find_cases(folder: str | Path) -> list[Case]:
 
 
 def merge_masks(folder: Path, class_names: Sequence[str], image: Volume) -> Volume:
-    """Merge one mask per structure into a label map on the grid of ``image``; later classes win where masks overlap."""
+    """Merge one mask per structure into a label map on the grid of ``image``; later classes win where masks overlap.
+
+    A class made of many structures, such as the ribs, may lack some of them: they count as not in the scan, and a note
+    of the label map says so.
+
+    Raises
+    ------
+    InputError
+        A class without any mask, or a mask on another grid.
+    """
     labels = np.zeros(image.shape, dtype=np.uint8)
+    notes = []
     for index, name in enumerate(class_names):
         if index == 0:
             continue
@@ -100,9 +116,12 @@ def merge_masks(folder: Path, class_names: Sequence[str], image: Volume) -> Volu
             raise InputError(
                 f"{folder} has no {files[0].name}, which class {name!r} needs; is it a TotalSegmentator v2 case?"
             )
+        if len(present) < len(files):
+            missing = [file.name for file in files if not file.is_file()]
+            notes.append(f"{name}: {len(missing)} of {len(files)} masks are missing, such as {missing[0]}")
         for file in present:
             mask = read_volume(file, kind="labels")
             if not mask.grid.same_as(image.grid):
                 raise InputError(f"{file} is not on the grid of {image.source}; resample it first")
             labels[mask.voxels > 0] = index
-    return Volume(labels, image.grid)
+    return Volume(labels, image.grid, notes=tuple(notes))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from Agg2ExpLib.errors import OutputError
 from Agg2ExpLib.models.card import ModelCard
 from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.training.cases import Case
@@ -49,7 +51,7 @@ def prepare_cases(cases: Sequence[Case], card: ModelCard, cache: Path, progress:
             [
                 case.name,
                 str(case.image.resolve()),
-                case.image.stat().st_mtime_ns,
+                case.changed(),
                 card.spacing,
                 card.orientation,
                 card.intensity_range,
@@ -58,13 +60,15 @@ def prepare_cases(cases: Sequence[Case], card: ModelCard, cache: Path, progress:
         )
         folder = cache / f"{case.name}_{hashlib.sha256(key.encode()).hexdigest()[:12]}"
         if not folder.is_dir():
-            _prepare(case, card, folder)
+            for note in _prepare(case, card, folder):
+                progress.message(f"{case.name}: {note}")
         prepared.append(Prepared(case.name, folder))
         progress.advance(detail=case.name)
     return prepared
 
 
-def _prepare(case: Case, card: ModelCard, folder: Path) -> None:
+def _prepare(case: Case, card: ModelCard, folder: Path) -> tuple[str, ...]:
+    """Write the folder of one case, and return what was odd about its files."""
     image, labels = case.read(card.labels)
     small = preprocess(image, spacing=card.spacing, orientation=card.orientation, intensity_range=card.intensity_range)
     truth = to_grid(reorient(labels, card.orientation), small.grid, "nearest").voxels.astype(np.uint8)
@@ -76,15 +80,18 @@ def _prepare(case: Case, card: ModelCard, folder: Path) -> None:
         rows.append(np.column_stack([np.full(len(chosen), index), chosen]))
     # Other ranks may prepare the same case: each writes its own folder, and the first rename wins.
     partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-    partial.mkdir(parents=True)
-    np.save(partial / "image.npy", small.voxels.astype(np.float16))
-    np.save(partial / "labels.npy", truth)
-    np.save(partial / "centres.npy", np.concatenate(rows).astype(np.int32))
     try:
+        partial.mkdir(parents=True, exist_ok=True)
+        np.save(partial / "image.npy", small.voxels.astype(np.float16))
+        np.save(partial / "labels.npy", truth)
+        np.save(partial / "centres.npy", np.concatenate(rows).astype(np.int32))
         partial.rename(folder)
-    except OSError:
+    except OSError as error:
         if not folder.is_dir():
-            raise
+            raise OutputError(f"cannot write {folder}: {error.strerror}; free space or choose another --run") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return (*image.notes, *labels.notes)
 
 
 def draw_patch(
@@ -93,12 +100,13 @@ def draw_patch(
     rng: np.random.Generator,
     balanced: float = 0.6,
     focus: Sequence[int] = (),
+    margin: int = 8,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw one patch: image (float32) and labels (int64), both of shape ``window``.
 
     With probability ``balanced`` it holds a voxel of a class drawn evenly among those present, so that small
     structures are seen as often as large ones, and half of the times of a class of ``focus`` (label values) where the
-    case has one; otherwise it lies anywhere. What is beyond the scan is 0: air.
+    case has one; otherwise it lies anywhere. It may reach ``margin`` voxels beyond the scan. What is beyond the scan is 0: air.
     Patches are never mirrored, since left and right are different classes; density and noise are varied a little.
     """
     image, labels = case.image(), case.labels()
@@ -112,9 +120,11 @@ def draw_patch(
         middle = rows[rng.integers(len(rows)), 1:] + rng.integers(-12, 13, 3)
         start = middle - np.asarray(window) // 2
     else:
-        start = np.array([rng.integers(-8, max(n - w, 0) + 9) for n, w in zip(image.shape, window, strict=True)])
+        start = np.array(
+            [rng.integers(-margin, max(n - w, 0) + margin + 1) for n, w in zip(image.shape, window, strict=True)]
+        )
     limit = [max(n - w, 0) for n, w in zip(image.shape, window, strict=True)]
-    start = np.clip(start, -8, np.asarray(limit) + 8)
+    start = np.clip(start, -margin, np.asarray(limit) + margin)
     patch, truth = np.zeros(window, dtype=np.float32), np.zeros(window, dtype=np.int64)
     inside = tuple(slice(max(s, 0), min(s + w, n)) for s, w, n in zip(start, window, image.shape, strict=True))
     target = tuple(slice(i.start - s, i.stop - s) for i, s in zip(inside, start, strict=True))

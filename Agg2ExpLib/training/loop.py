@@ -3,98 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import json
 import math
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from Agg2ExpLib.device import choose_device
 from Agg2ExpLib.errors import InputError, OutputError
-from Agg2ExpLib.models.card import ModelCard
 from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.training.cases import Case, find_cases
+from Agg2ExpLib.training.checkpoint import LOG_EVERY, Run, append_row, logged_steps
 from Agg2ExpLib.training.data import Prepared, draw_patch, prepare_cases
+from Agg2ExpLib.training.record import mean_dice, model_readme, training_of, training_record
 from Agg2ExpLib.training.settings import TrainingSettings
 from Agg2ExpLib.training.validation import validate
-
-
-@dataclass
-class _Run:
-    """Everything that a checkpoint holds, and the process's place among its siblings."""
-
-    settings: TrainingSettings
-    folder: Path
-    device: torch.device
-    rank: int
-    processes: int
-    network: torch.nn.Module
-    optimiser: torch.optim.Optimizer
-    averaged: dict[str, torch.Tensor]
-    step: int = 0
-    scores: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.folder / "checkpoint.pt"
-
-    def save(self) -> None:
-        """Write the checkpoint beside the old one and put it in place at once."""
-        if self.rank:
-            return
-        state = {
-            "format_version": 1,
-            "settings": json.dumps(self.settings.to_dict()),
-            "step": self.step,
-            "network": self.network.state_dict(),
-            "averaged": self.averaged,
-            "optimiser": self.optimiser.state_dict(),
-            "scores": json.dumps(self.scores),
-        }
-        partial = self.checkpoint.with_name("checkpoint.partial")
-        try:
-            with partial.open("wb") as stream:
-                torch.save(state, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            partial.replace(self.checkpoint)
-        except (OSError, RuntimeError) as error:
-            partial.unlink(missing_ok=True)
-            raise OutputError(f"cannot write {self.checkpoint}: {error}; free space or choose another --run") from error
-
-    def restore(self) -> None:
-        """Go on from the checkpoint, if there is one of the same settings."""
-        if not self.checkpoint.is_file():
-            return
-        try:
-            state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-            before = json.loads(state["settings"])
-        except Exception as error:  # torch raises many kinds for a damaged file
-            raise InputError(
-                f"{self.checkpoint} cannot be read ({type(error).__name__}); remove it to start anew"
-            ) from error
-        now = json.loads(json.dumps(self.settings.to_dict()))
-        different = sorted(key for key in now if before.get(key) != now[key])
-        if different:
-            raise InputError(
-                f"{self.checkpoint} was made with other settings ({', '.join(different)}); "
-                "give the same ones to go on, or another --run folder"
-            )
-        self.network.load_state_dict(state["network"])
-        self.averaged = {name: tensor.to(self.device) for name, tensor in state["averaged"].items()}
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.scores = int(state["step"]), json.loads(state["scores"])
-
-    def final_weights(self) -> dict[str, torch.Tensor]:
-        """Return the weights that become the model."""
-        return dict(self.averaged) if self.settings.average else self.network.state_dict()
 
 
 def train(
@@ -134,16 +60,20 @@ def train(
     Raises
     ------
     InputError
-        Unusable cases, or a checkpoint of other settings.
+        Unusable cases or settings, or a checkpoint of other ones.
+    OutputError
+        ``run`` or ``out`` cannot be written.
     """
-    from Agg2ExpLib.models.bundle import write_model_folder
+    from Agg2ExpLib.models.bundle import refuse_other_folder, write_model_folder
 
     settings, progress = settings or TrainingSettings(), progress or Progress()
     cases, held_out = find_cases(data), find_cases(validation)
     _refuse_shared(cases, held_out)
-    before = _training_of(settings.start)
+    # Hours of training must not end at a folder that cannot be written.
+    refuse_other_folder(out)
+    before = training_of(settings.start)
     with _processes(device) as (rank, count, chosen):
-        state = _start(settings, Path(run), chosen, rank, count)
+        state = _start(settings, [case.name for case in cases], Path(run), chosen, rank, count)
         cache = Path(run) / "cache"
         prepared = prepare_cases(cases, settings.card(), cache, progress if not rank else Progress())
         _steps(state, prepared, held_out, progress if not rank else Progress())
@@ -152,16 +82,7 @@ def train(
             card = settings.card(
                 description=description,
                 licence=licence,
-                extra={
-                    "training": {
-                        "command": command,
-                        "settings": settings.to_dict(),
-                        "cases": len(cases),
-                        "validation_cases": [case.name for case in held_out],
-                        "validation_dice": table,
-                        "before": before,
-                    }
-                },
+                extra={"training": training_record(settings, command, cases, held_out, table, before)},
             )
             weights = {name: tensor.detach().cpu().float() for name, tensor in state.final_weights().items()}
             write_model_folder(out, weights, card, readme=model_readme(card))
@@ -193,7 +114,9 @@ def _processes(device: str) -> Iterator[tuple[int, int, torch.device]]:
         torch.distributed.destroy_process_group()
 
 
-def _start(settings: TrainingSettings, folder: Path, device: torch.device, rank: int, processes: int) -> _Run:
+def _start(
+    settings: TrainingSettings, cases: Sequence[str], folder: Path, device: torch.device, rank: int, processes: int
+) -> Run:
     from monai.networks.nets import SwinUNETR
 
     try:
@@ -201,14 +124,19 @@ def _start(settings: TrainingSettings, folder: Path, device: torch.device, rank:
     except OSError as error:
         raise OutputError(f"cannot create {folder}: {error.strerror}; choose another --run") from error
     torch.manual_seed(settings.seed)
-    network = SwinUNETR(**settings.card().architecture["arguments"])
+    try:
+        network = SwinUNETR(**settings.card().architecture["arguments"])
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise InputError(f"no Swin UNETR has these settings: {str(error).splitlines()[0]}") from error
     if settings.start:
         _begin_with(network, settings.start)
     # On the CPU this layout makes the convolutions about a third faster; results are the same.
     network = network.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     averaged = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-    run = _Run(settings, folder, device, rank, processes, network, optimiser, averaged)
+    half = settings.precision == "mixed" and device.type == "cuda"
+    scaler = torch.amp.GradScaler("cuda", enabled=half)
+    run = Run(settings, tuple(cases), folder, device, rank, processes, network, optimiser, scaler, averaged)
     run.restore()
     return run
 
@@ -226,7 +154,7 @@ def _begin_with(network: torch.nn.Module, source: str) -> None:
     network.load_state_dict({name: weights[name] for name in own})
 
 
-def _steps(run: _Run, prepared: Sequence[Prepared], held_out: Sequence[Case], progress: Progress) -> None:
+def _steps(run: Run, prepared: Sequence[Prepared], held_out: Sequence[Case], progress: Progress) -> None:
     from monai.losses import DiceCELoss
 
     settings = run.settings
@@ -237,35 +165,43 @@ def _steps(run: _Run, prepared: Sequence[Prepared], held_out: Sequence[Case], pr
     model: torch.nn.Module = run.network
     if run.processes > 1:
         model = torch.nn.parallel.DistributedDataParallel(run.network, find_unused_parameters=True)
-    half = settings.precision == "mixed" and run.device.type == "cuda"
-    scaler = torch.amp.GradScaler("cuda", enabled=half)
     progress.stage("training", settings.steps)
     progress.advance(run.step)
     run.network.train()
     started = time.monotonic()
-    losses: list[float] = []
     try:
+        # A run that was stopped between a step and its rows in the logs makes up for them.
+        _log(run, 0.0)
+        _validate(run, held_out, progress)
         while run.step < settings.steps:
-            for group in run.optimiser.param_groups:
-                group["lr"] = learning_rate(run.step, settings)
-            image, truth = _batch(run, prepared)
-            with torch.autocast(run.device.type, dtype=torch.float16, enabled=half):
-                loss = loss_function(model(image), truth)
-            run.optimiser.zero_grad(set_to_none=True)
-            scaler.scale(loss).backward()
-            scaler.unscale_(run.optimiser)
-            torch.nn.utils.clip_grad_norm_(run.network.parameters(), 1.0)
-            scaler.step(run.optimiser)
-            scaler.update()
-            run.step += 1
-            _average(run)
-            losses.append(float(loss.detach()))
-            progress.advance(detail=f"loss {np.mean(losses[-50:]):.3f}")
-            _bookkeeping(run, losses, held_out, time.monotonic() - started, progress)
+            _step(run, model, loss_function, prepared)
+            progress.advance(detail=f"loss {np.mean(run.losses):.3f}")
+            _log(run, time.monotonic() - started)
+            _save_when_due(run)
+            _validate(run, held_out, progress)
     except BaseException:
         # A stop of any kind, Ctrl-C too, keeps what was learned.
         run.save()
         raise
+
+
+def _step(run: Run, model: torch.nn.Module, loss_function: torch.nn.Module, prepared: Sequence[Prepared]) -> None:
+    for group in run.optimiser.param_groups:
+        group["lr"] = learning_rate(run.step, run.settings)
+    image, truth = _batch(run, prepared)
+    with torch.autocast(run.device.type, dtype=torch.float16, enabled=run.scaler.is_enabled()):
+        loss = loss_function(model(image), truth)
+    run.optimiser.zero_grad(set_to_none=True)
+    run.scaler.scale(loss).backward()
+    run.scaler.unscale_(run.optimiser)
+    torch.nn.utils.clip_grad_norm_(run.network.parameters(), 1.0)
+    run.whole = False
+    run.scaler.step(run.optimiser)
+    run.scaler.update()
+    run.step += 1
+    _average(run)
+    run.losses = [*run.losses, float(loss.detach())][-LOG_EVERY:]
+    run.whole = True
 
 
 def root_weights(prepared: Sequence[Prepared], classes: int) -> torch.Tensor:
@@ -284,13 +220,20 @@ def learning_rate(step: int, settings: TrainingSettings) -> float:
     return settings.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-def _batch(run: _Run, prepared: Sequence[Prepared]) -> tuple[torch.Tensor, torch.Tensor]:
+def _batch(run: Run, prepared: Sequence[Prepared]) -> tuple[torch.Tensor, torch.Tensor]:
     # Seeded by the step: a resumed run draws what an undisturbed one would have drawn.
     rng = np.random.default_rng([run.settings.seed, run.step, run.rank])
     settings = run.settings
     focus = [settings.labels.index(name) for name in settings.focus]
     pairs = [
-        draw_patch(prepared[int(rng.integers(len(prepared)))], settings.window, rng, settings.balanced, focus)
+        draw_patch(
+            prepared[int(rng.integers(len(prepared)))],
+            settings.window,
+            rng,
+            settings.balanced,
+            focus,
+            settings.margin,
+        )
         for _ in range(settings.batch_size)
     ]
     image = torch.from_numpy(np.stack([pair[0] for pair in pairs])[:, None]).to(run.device)
@@ -298,7 +241,7 @@ def _batch(run: _Run, prepared: Sequence[Prepared]) -> tuple[torch.Tensor, torch
     return image.contiguous(memory_format=torch.channels_last_3d), truth
 
 
-def _average(run: _Run) -> None:
+def _average(run: Run) -> None:
     if not run.settings.average:
         return
     # A short memory at first, so that the random start is forgotten.
@@ -310,62 +253,35 @@ def _average(run: _Run) -> None:
             run.averaged[name].copy_(tensor)
 
 
-def _bookkeeping(run: _Run, losses: list[float], held_out: Sequence[Case], seconds: float, progress: Progress) -> None:
-    settings = run.settings
-    if run.step % 25 == 0 and not run.rank:
-        _append(
-            run.folder / "log.csv",
-            {
-                "step": run.step,
-                "loss": f"{np.mean(losses[-25:]):.5f}",
-                "learning_rate": f"{learning_rate(run.step, settings):.3g}",
-                "seconds": f"{seconds:.0f}",
-            },
-        )
-    if run.step % settings.validate_every == 0 and run.step < settings.steps and not run.rank:
-        run.save()
-        table = validate(run.network, run.final_weights(), held_out[:3], settings.card(), run.device, Progress())
-        run.scores.append({"step": run.step, **table})
-        _append(run.folder / "validation.csv", {"step": run.step, **{k: f"{v:.4f}" for k, v in table.items()}})
-        progress.message(f"step {run.step}: mean validation Dice {np.nanmean(list(table.values())):.3f}")
-        run.network.train()
-    elif run.step % settings.checkpoint_every == 0 or run.step == settings.steps:
-        run.save()
-
-
-def _append(path: Path, row: dict[str, Any]) -> None:
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(row))
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
-def _training_of(start: str) -> dict[str, Any] | None:
-    """What made the model that training begins with, so that the new card tells the whole story."""
-    if not start:
-        return None
-    from Agg2ExpLib.models import load_model
-
-    training = load_model(start).card.extra.get("training")
-    return training if isinstance(training, dict) else None
-
-
-def model_readme(card: ModelCard) -> str:
-    """Text of the model folder's docs/README.md: what it is, the commands that made it, the validation table."""
-    training = card.extra["training"]
-    table = training["validation_dice"]
-    commands: list[str] = []
-    stage: dict[str, Any] | None = training
-    while stage:
-        commands.insert(0, str(stage.get("command") or "not recorded"))
-        stage = stage.get("before")
-    made = "\n\n".join(f"```\n{command}\n```" for command in commands)
-    rows = "\n".join(f"| {name} | {value:.3f} |" for name, value in table.items())
-    mean = float(np.nanmean(list(table.values())))
-    return (
-        f"# {card.name}\n\n{card.description}\n\n"
-        f"Made by{', one after the other' if len(commands) > 1 else ''}:\n\n{made}\n\n"
-        f"Dice on the validation cases, per class (mean over classes {mean:.3f}):\n\n| class | Dice |\n|---|---|\n{rows}\n"
+def _log(run: Run, seconds: float) -> None:
+    log = run.folder / "log.csv"
+    if run.rank or not run.step or run.step % LOG_EVERY or run.step in logged_steps(log):
+        return
+    append_row(
+        log,
+        {
+            "step": run.step,
+            "loss": f"{np.mean(run.losses):.5f}",
+            "learning_rate": f"{learning_rate(run.step, run.settings):.3g}",
+            "seconds": f"{seconds:.0f}",
+        },
     )
+
+
+def _save_when_due(run: Run) -> None:
+    settings = run.settings
+    if any(run.step % every == 0 for every in (settings.validate_every, settings.checkpoint_every, settings.steps)):
+        run.save()
+
+
+def _validate(run: Run, held_out: Sequence[Case], progress: Progress) -> None:
+    """Score a few held-out cases when it is time; the end of the training scores them all."""
+    settings = run.settings
+    if run.rank or not 0 < run.step < settings.steps or run.step % settings.validate_every:
+        return
+    if run.step in logged_steps(run.folder / "validation.csv"):
+        return
+    table = validate(run.network, run.final_weights(), held_out[:3], settings.card(), run.device, Progress())
+    append_row(run.folder / "validation.csv", {"step": run.step, **{k: f"{v:.4f}" for k, v in table.items()}})
+    progress.message(f"step {run.step}: mean validation Dice {mean_dice(table):.3f}")
+    run.network.train()

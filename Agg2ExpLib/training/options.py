@@ -27,6 +27,7 @@ _OPTIONS: dict[str, tuple[str, type, int, str]] = {
     "warmup": ("--warmup", int, 1, "steps of linear warm-up"),
     "average": ("--average", float, 1, "decay of the running mean of the weights, 0 for none"),
     "balanced": ("--balanced", float, 1, "share of patches centred on an evenly drawn class"),
+    "margin": ("--margin", int, 1, "voxels that a patch may reach beyond the scan"),
     "focus": ("--focus", str, 0, "classes, with commas, that half of those patches are centred on"),
     "class_weights": ("--class-weights", str, 1, "none, or root: rarer classes weigh more in the cross-entropy"),
     "start": ("--start", str, 1, "model folder whose weights training begins with"),

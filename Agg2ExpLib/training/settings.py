@@ -9,6 +9,9 @@ from Agg2ExpLib.anatomy import THORAX_17
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.models.card import ModelCard
 
+# Of transformer blocks, in any Swin UNETR.
+_STAGES = 4
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -24,6 +27,8 @@ class TrainingSettings:
         Decay of the running mean of the weights that becomes the model; 0 takes the last weights.
     balanced : float
         Share of patches centred on a class drawn evenly, the rest lie anywhere.
+    margin : int
+        Voxels that a patch may reach beyond the scan, into air; a wide margin teaches wide fields of view.
     focus : tuple of str
         Classes that half of those centred patches are drawn for: the small or difficult ones. Empty for none.
     class_weights : str
@@ -60,6 +65,7 @@ class TrainingSettings:
     warmup: int = 0
     average: float = 0.0
     balanced: float = 0.5
+    margin: int = 8
     focus: tuple[str, ...] = ()
     class_weights: str = "none"
     start: str = ""
@@ -72,10 +78,23 @@ class TrainingSettings:
         for field in ("steps", "batch_size", "feature_size", "attention_window", "validate_every", "checkpoint_every"):
             if getattr(self, field) < 1:
                 raise InputError(f"training setting {field} is {getattr(self, field)}: it must be at least 1")
+        for field in ("weight_decay", "warmup", "seed"):
+            if not getattr(self, field) >= 0:
+                raise InputError(f"training setting {field} is {getattr(self, field)}: it must not be negative")
         if self.feature_size % 12:
             raise InputError(f"feature size {self.feature_size} cannot be used: Swin UNETR needs a multiple of 12")
+        if len(self.depths) != _STAGES or len(self.heads) != _STAGES or min(*self.depths, *self.heads) < 1:
+            raise InputError(f"depths {self.depths} and heads {self.heads}: give {_STAGES} numbers of at least 1 each")
+        uneven = [heads for stage, heads in enumerate(self.heads) if self.feature_size * 2**stage % heads]
+        if uneven:
+            raise InputError(
+                f"{uneven[0]} attention heads do not divide the channels of their stage, "
+                f"{self.feature_size} in the first and twice as many in each next one"
+            )
         if not 0 < self.learning_rate < 1 or not 0 <= self.average < 1 or not 0 <= self.balanced <= 1:
             raise InputError("learning rate must lie between 0 and 1, average in [0, 1), balanced in [0, 1]")
+        if not 0 <= self.margin <= min(self.window):
+            raise InputError(f"margin {self.margin} must be 0 to {min(self.window)} voxels, the window's shortest side")
         if self.class_weights not in ("none", "root"):
             raise InputError(f"class weights {self.class_weights!r} are unknown: use none or root")
         unknown = [name for name in self.focus if name not in self.labels]
