@@ -26,6 +26,7 @@ FLOORS = (
     {"figures", "report"},
     {"phantom", "training", "estimate", "whatif", "environment"},
     {"demo", "benchmark"},
+    {"commands"},
     {"cli"},
 )
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}

@@ -1,0 +1,160 @@
+"""What several commands share: options, and the values that they stand for."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.progress import JsonLinesSink, Progress, TerminalSink
+
+DEMO_MODEL = "thorax-phantom"
+
+
+def command(commands: Any, name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+    """Return the parser of a new command, with the options that all have."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--progress",
+        choices=("bar", "json", "none"),
+        default="bar",
+        help="bar (default), JSON lines on standard output for a parent process, or none",
+    )
+    return parser
+
+
+def progress_of(options: argparse.Namespace) -> Progress:
+    """Return what shows progress as ``--progress`` asks."""
+    if options.progress == "none":
+        return Progress()
+    return Progress(JsonLinesSink() if options.progress == "json" else TerminalSink())
+
+
+def quiet_libraries() -> None:
+    """Keep other libraries' deprecation notes off the user's screen; ours come as messages."""
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"(monai|torch)(\.|$)")
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Scan, model and settings of one explanation."""
+    parser.add_argument("image", metavar="IMAGE", help="CT: NIfTI, NRRD, MHA file, or a folder with a DICOM series")
+    add_model_options(parser)
+    parser.add_argument("--method", default="smoothgrad", help="gradient, smoothgrad (default) or integrated-gradients")
+    parser.add_argument(
+        "--classes", metavar="A,B", help="classes to explain; default every structure; 'all' adds background"
+    )
+    parser.add_argument("--samples", type=int, metavar="N", help="noisy copies or path points (default 20)")
+    parser.add_argument(
+        "--sigma", type=float, default=0.1, help="SmoothGrad noise, share of the image's range (default 0.1)"
+    )
+    parser.add_argument("--reduction", default="sum", help="sum (default), mean or probability")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda:N")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--precision", default="float32", help="float32 (default), float64, bfloat16, float16 (GPU)")
+    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="windows per network pass (default 1)")
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Model, and what a bare checkpoint cannot tell."""
+    parser.add_argument(
+        "--model",
+        default=DEMO_MODEL,
+        metavar="M",
+        help=f"bundled name, model folder, or Swin UNETR checkpoint (default {DEMO_MODEL}); see agg2exp models",
+    )
+    parser.add_argument(
+        "--labels", metavar="FILE", help="JSON list of class names, class 0 first, for a bare checkpoint"
+    )
+    parser.add_argument("--spacing", metavar="X,Y,Z", help="model's voxel size in mm, when there is no card")
+    parser.add_argument("--window", metavar="X,Y,Z", help="network window in voxels, when there is no card")
+    parser.add_argument("--overlap", type=float, help="overlap of windows, 0 to 0.9 (default: the card's)")
+    parser.add_argument("--blending", help="constant or gaussian (default: the card's)")
+    parser.add_argument(
+        "--trust-checkpoint",
+        action="store_true",
+        help="load a .pt/.pth on torch before 2.10, whose loader has known holes",
+    )
+
+
+def settings_of(options: argparse.Namespace) -> Any:
+    """Return the :class:`~Agg2ExpLib.explanation.Settings` that the options ask for."""
+    from Agg2ExpLib.explanation import Settings
+
+    return Settings(
+        method=options.method,
+        classes=class_list(options.classes),
+        samples=options.samples,
+        sigma=options.sigma,
+        reduction=options.reduction,
+        seed=options.seed,
+        precision=options.precision,
+        device=options.device,
+        batch_size=options.batch_size,
+    )
+
+
+def model_of(options: argparse.Namespace) -> Any:
+    """Load the model that the options name."""
+    from Agg2ExpLib.models import load_model, read_labels
+
+    return load_model(
+        options.model,
+        labels=read_labels(options.labels) if options.labels else None,
+        spacing=numbers(options.spacing, "--spacing", float) if options.spacing else None,
+        window=numbers(options.window, "--window", int) if options.window else None,
+        overlap=options.overlap,
+        blending=options.blending,
+        trust_checkpoint=options.trust_checkpoint,
+    )
+
+
+def class_list(text: str | None) -> tuple[str, ...] | None:
+    """Read ``a,b`` as names; ``None`` stays ``None``."""
+    if text is None:
+        return None
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def numbers(text: str, option: str, kind: Callable[[str], Any], count: int = 3) -> tuple[Any, ...]:
+    """Read ``1.5`` or ``1.5,1.5,3`` as ``count`` numbers.
+
+    Examples
+    --------
+    >>> numbers("96", "--window", int)
+    (96, 96, 96)
+    """
+    parts = text.replace("x", ",").split(",")
+    try:
+        values = tuple(kind(part) for part in parts)
+    except ValueError as error:
+        raise InputError(f"{option} {text!r} is not a number or {count} numbers with commas between") from error
+    if len(values) == 1:
+        values *= count
+    if len(values) != count:
+        raise InputError(f"{option} {text!r} has {len(values)} numbers; give one or {count}")
+    return values
+
+
+def regions_of(items: Sequence[str]) -> dict[str, Path]:
+    """Read ``NAME=FILE`` items."""
+    regions: dict[str, Path] = {}
+    for item in items:
+        name, equals, file = item.partition("=")
+        if not equals or not name.strip() or not file:
+            raise InputError(f"--roi {item!r} is not NAME=FILE")
+        if name.strip() in regions:
+            raise InputError(f"--roi {name.strip()!r} is given twice; give each region its own name")
+        regions[name.strip()] = Path(file)
+    return regions
+
+
+def print_result(explanation: Any) -> None:
+    """Print an explanation for people."""
+    from Agg2ExpLib.report import describe
+
+    print(describe(explanation))
