@@ -85,6 +85,21 @@ def test_the_bundled_model_is_exact_in_single_precision():
     assert relative_error(one.full(x.shape), reference(model.network, x, windows, aorta)) < 1e-5
 
 
+@pytest.mark.slow
+def test_integrated_gradients_of_the_bundled_model_are_complete():
+    model = load_model("thorax-phantom")
+    card = model.card
+    scan = preprocess(
+        make_phantom(seed=2024, index=1, spacing=3.0).image,
+        spacing=card.spacing, orientation=card.orientation, intensity_range=card.intensity_range,
+    )  # fmt: skip
+    x = torch.from_numpy(scan.voxels)[24:88, 10:74, 30:94].contiguous()
+    windows = Windows(tuple(x.shape), card.window, card.overlap, card.blending)
+    found = explained(model, x, windows, [1, 8], precision="float32", method="integrated-gradients", samples=100)
+    assert sorted(found) == [1, 8]
+    assert all(one.completeness_gap < 0.02 for one in found.values())
+
+
 def test_a_class_absent_from_some_windows_is_exact_and_costs_only_its_own():
     network = GreyLevels()
     x = torch.full((40, 12, 12), 0.1, dtype=torch.float64)

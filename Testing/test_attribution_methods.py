@@ -6,7 +6,7 @@ import pytest
 import torch
 from small_networks import Smooth, aggregated
 
-from Agg2ExpLib.attribution.gradients import attribute
+from Agg2ExpLib.attribution.gradients import attribute, path_point
 from Agg2ExpLib.attribution.objective import objectives
 from Agg2ExpLib.errors import Agg2ExpError, InputError
 from Agg2ExpLib.segmentation import segment, stitched_logits
@@ -40,7 +40,7 @@ def captums_function(network, clean, index):
 
 def test_integrated_gradients_agree_with_captums(one_window):
     network, x, _ = one_window
-    for index, one in explained(*one_window, method="integrated-gradients", samples=7).items():
+    for index, one in explained(*one_window, method="integrated-gradients", samples=7, path="uniform").items():
         theirs = captum.attr.IntegratedGradients(captums_function(network, x, index)).attribute(
             x[None, None], baselines=torch.zeros_like(x)[None, None], n_steps=7, method="riemann_middle"
         )
@@ -79,13 +79,14 @@ def test_vanilla_gradient_agrees_with_captums_saliency(one_window):
         assert np.allclose(one.full(SHAPE), theirs[0, 0].detach().numpy(), rtol=1e-9, atol=1e-12)
 
 
-def test_integrated_gradients_are_complete_over_many_windows():
+@pytest.mark.parametrize("path", ["graded", "uniform"])
+def test_integrated_gradients_are_complete_over_many_windows(path):
     # Without normalisation layers: near air they make F_c jump, and the sum then needs far more points.
     network, x = Smooth(seed=4, norm=False).double(), torch.rand((18, 14, 16), dtype=torch.float64)
     windows = Windows((18, 14, 16), (10, 10, 10), 0.5, "gaussian")
     logits = {at: stitched_logits(network, volume, windows, 4, precision="float64")
               for at, volume in (("scan", x), ("air", torch.zeros_like(x)))}  # fmt: skip
-    found = explained(network, x, windows, method="integrated-gradients", samples=100)
+    found = explained(network, x, windows, method="integrated-gradients", samples=100, path=path)
     assert len(found) >= 3
     for index, one in found.items():
         change = float(
@@ -94,6 +95,24 @@ def test_integrated_gradients_are_complete_over_many_windows():
         assert one.values.sum() == pytest.approx(change, rel=0.02)
         assert one.value - one.baseline_value == pytest.approx(change, rel=1e-9)
         assert one.completeness_gap < 0.02
+
+
+def test_the_graded_path_meets_completeness_where_normalisation_bends_the_network():
+    network, x = Smooth(seed=4).double(), torch.rand((10, 10, 10), dtype=torch.float64)
+    windows = Windows((10, 10, 10), (10, 10, 10), 0.25, "constant")
+    gaps = {
+        path: max(one.completeness_gap for one in explained(
+            network, x, windows, method="integrated-gradients", samples=100, path=path).values())
+        for path in ("graded", "uniform")
+    }  # fmt: skip
+    assert gaps["graded"] < 0.01 < gaps["uniform"]
+
+
+def test_points_and_weights_of_a_path_integrate_polynomials():
+    for path in ("graded", "uniform"):
+        points = [path_point(n, 400, path) for n in range(400)]
+        for power in range(4):
+            assert np.mean([weight * a**power for a, weight in points]) == pytest.approx(1 / (power + 1), rel=1e-4)
 
 
 def test_the_completeness_gap_shrinks_with_the_points():
@@ -149,6 +168,7 @@ def test_an_attribution_that_is_not_a_number_is_refused(one_window):
     [
         ({"method": "magic"}, "unknown method 'magic': use gradient, smoothgrad, integrated-gradients"),
         ({"method": "smoothgrad", "samples": 0}, "samples"),
+        ({"path": "winding"}, "unknown path 'winding': use graded, uniform"),
         ({"method": "smoothgrad", "sigma": -0.1}, "sigma"),
         ({"method": "gradient", "batch_size": 0}, "batch size"),
     ],

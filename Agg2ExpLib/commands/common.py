@@ -52,6 +52,9 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sigma", type=float, default=0.1, help="SmoothGrad noise, share of the image's range (default 0.1)"
     )
+    parser.add_argument(
+        "--path", default="graded", help="points of integrated gradients: graded (default, dense near air) or uniform"
+    )
     parser.add_argument("--reduction", default="sum", help="sum (default), mean or probability")
     parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda:N")
     parser.add_argument("--seed", type=int, default=0)
@@ -90,6 +93,7 @@ def settings_of(options: argparse.Namespace) -> Any:
         classes=class_list(options.classes),
         samples=options.samples,
         sigma=options.sigma,
+        path=options.path,
         reduction=options.reduction,
         seed=options.seed,
         precision=options.precision,

@@ -48,6 +48,9 @@ from Agg2ExpLib.volume import (
 )
 from Agg2ExpLib.windows import Windows
 
+# A larger share of what completeness promises is worth a message.
+_TOLERATED_GAP = 0.05
+
 
 @dataclass
 class _Work:
@@ -235,10 +238,23 @@ def _attribute(
             entries[name] = {"id": name, "label": aim.class_index, "status": "absent", "voxels": 0}
             work.messages.append(f"{name} is absent from the prediction; its row is empty")
             progress.message(work.messages[-1])
+    _tell_completeness(work, entries, progress)
     work.timings["attribution_seconds"] = time.perf_counter() - begin
     order = [names[index] for index in wanted]
     table = build_table({name: rows[name] for name in order}, [*names, *work.regions])
     return table, [entries[name] for name in order], passes
+
+
+def _tell_completeness(work: _Work, entries: Mapping[str, Mapping[str, Any]], progress: Progress) -> None:
+    """Say how far the sums of integrated gradients are from what they promise, when that is much."""
+    gaps = {name: entry["completeness_gap"] for name, entry in entries.items() if "completeness_gap" in entry}
+    worst = max(gaps, key=lambda name: gaps[name], default="")
+    if worst and gaps[worst] > _TOLERATED_GAP:
+        work.messages.append(
+            f"integrated gradients sum to F(scan) - F(air) within {gaps[worst]:.0%} only ({worst}); "
+            "more --samples bring them closer"
+        )
+        progress.message(work.messages[-1])
 
 
 def _attributions(
@@ -253,6 +269,7 @@ def _attributions(
         method=settings.method,
         samples=settings.samples,
         sigma=settings.sigma,
+        path=settings.path,
         seed=settings.seed,
         batch_size=settings.batch_size,
         device=work.device,

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from Agg2ExpLib.anatomy import structure
-from Agg2ExpLib.attribution import METHODS, REDUCTIONS
+from Agg2ExpLib.attribution import METHODS, PATHS, REDUCTIONS
 from Agg2ExpLib.errors import InputError, nearest_names
 
 PRECISIONS = ("float32", "float64", "bfloat16", "float16")
@@ -26,6 +26,8 @@ class Settings:
         Noisy copies (SmoothGrad) or path points (integrated gradients); ``None`` takes the method's default, 20.
     sigma : float
         SmoothGrad's noise as a share of the image's range.
+    path : str
+        Points of integrated gradients: ``graded`` (default) or ``uniform``, the paper's.
     reduction : str
         The A of equation 2: ``sum``, ``mean`` or ``probability``.
     seed : int
@@ -49,6 +51,7 @@ class Settings:
     classes: tuple[str, ...] | None = None
     samples: int | None = None
     sigma: float = 0.1
+    path: str = "graded"
     reduction: str = "sum"
     seed: int = 0
     precision: str = "float32"
@@ -59,6 +62,7 @@ class Settings:
     def __post_init__(self) -> None:
         for what, value, allowed in (
             ("method", self.method, tuple(METHODS)),
+            ("path", self.path, tuple(PATHS)),
             ("reduction", self.reduction, tuple(REDUCTIONS)),
             ("precision", self.precision, PRECISIONS),
         ):
