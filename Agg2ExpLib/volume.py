@@ -56,6 +56,7 @@ WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
 #: Hounsfield units that stand in for voxels without a number: air.
 AIR_HU = -1024.0
 _REPAIRABLE_SHEAR = 1e-2
+_BLOCK = 1 << 22  # numbers read at one time
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's world against ours
 
 
@@ -86,8 +87,10 @@ def read_volume(path: str | os.PathLike[str], kind: Literal["ct", "labels", "map
     path = Path(path)
     _check_exists(path)
     with _quiet_itk() as sitk:
-        image, affine, notes = _read_series(sitk, path) if path.is_dir() else _read_file(sitk, path)
+        image, affine, notes, claim = _read_series(sitk, path) if path.is_dir() else _read_file(sitk, path)
         array = sitk.GetArrayViewFromImage(image).transpose(2, 1, 0)
+        if claim and claim.floats:
+            array = _with_lost_nans(claim, array)
         affine = _straight(path, affine, notes)
         convert = {"ct": _as_ct, "labels": _as_labels, "map": _as_map}[kind]
         voxels = convert(path, array, notes)
@@ -197,7 +200,7 @@ def _suffix(path: Path, suffixes: tuple[str, ...]) -> str:
     return next((suffix for suffix in suffixes if path.name.lower().endswith(suffix)), "")
 
 
-def _read_file(sitk: Any, path: Path) -> tuple[Any, np.ndarray, list[str]]:
+def _read_file(sitk: Any, path: Path) -> tuple[Any, np.ndarray, list[str], Claim]:
     if not _suffix(path, READABLE):
         if path.suffix.lower() in (".dcm", ".ima") or _is_dicom(path):
             refuse(path, "this is one slice of a DICOM series", "give the folder of the series")
@@ -236,7 +239,7 @@ def _read_file(sitk: Any, path: Path) -> tuple[Any, np.ndarray, list[str]]:
                 "The file's sform disagrees with its qform or voxel sizes; the sform was used, and other programs may differ."
             )
         affine = sform
-    return image, affine, notes
+    return image, affine, notes, claim
 
 
 def _usable_sform(path: Path, claim: Claim) -> np.ndarray | None:
@@ -287,7 +290,7 @@ def _straight(path: Path, affine: np.ndarray, notes: list[str]) -> np.ndarray:
     return affine
 
 
-def _read_series(sitk: Any, folder: Path) -> tuple[Any, np.ndarray, list[str]]:
+def _read_series(sitk: Any, folder: Path) -> tuple[Any, np.ndarray, list[str], None]:
     notes: list[str] = []
     files = _largest_series(sitk, folder, notes)
     _check_slices(sitk, folder, files, notes)
@@ -299,7 +302,7 @@ def _read_series(sitk: Any, folder: Path) -> tuple[Any, np.ndarray, list[str]]:
     except RuntimeError as error:
         _refuse_itk(folder, error)
     check_shape(folder, image.GetSize(), image.GetNumberOfComponentsPerPixel())
-    return image, _affine_of(image), notes
+    return image, _affine_of(image), notes, None
 
 
 def _largest_series(sitk: Any, folder: Path, notes: list[str]) -> list[str]:
@@ -366,6 +369,25 @@ def _check_slices(sitk: Any, folder: Path, files: list[str], notes: list[str]) -
             f"The slices are not evenly spaced ({gaps.min():.3g} to {gaps.max():.3g} mm); slices may be missing, and "
             "places along the scan are approximate."
         )
+
+
+def _with_lost_nans(claim: Claim, array: np.ndarray) -> np.ndarray:
+    """Put back the NaN and infinite voxels of a NIfTI file, which ITK silently reads as 0."""
+    wrong = []
+    number = np.dtype(claim.floats)
+    with gzip.open(claim.data) if claim.encoding == "whole-file gzip" else claim.data.open("rb") as stream:
+        stream.seek(claim.offset)
+        done = 0
+        while done < array.size and (block := stream.read(min(_BLOCK, (array.size - done)) * number.itemsize)):
+            values = np.frombuffer(block, dtype=number)
+            wrong.append(np.flatnonzero(~np.isfinite(values)) + done)
+            done += len(values)
+    places = np.concatenate(wrong) if wrong else np.empty(0, dtype=np.int64)
+    if not len(places):
+        return array
+    restored = np.array(array, dtype=np.float64 if array.dtype.itemsize == 8 else np.float32, order="F")
+    restored.ravel(order="K")[places] = np.nan
+    return restored
 
 
 def _as_ct(path: Path, array: np.ndarray, notes: list[str]) -> np.ndarray:

@@ -65,6 +65,8 @@ class Claim:
         NIfTI's sform when it is in use.
     oriented : bool
         False when the header has no orientation at all.
+    floats : str
+        NumPy's name of NIfTI's type of number when it is a float one, else empty.
     """
 
     shape: tuple[int, ...]
@@ -75,6 +77,7 @@ class Claim:
     encoding: str
     sform: np.ndarray | None = None
     oriented: bool = True
+    floats: str = ""
 
 
 def refuse(path: Path, cause: str, next_step: str) -> NoReturn:
@@ -237,6 +240,7 @@ def _nifti(path: Path) -> Claim:
         encoding="whole-file gzip" if packed else "raw",
         sform=np.vstack([rows, [0, 0, 0, 1]]) if s_code > 0 else None,
         oriented=s_code > 0 or q_code > 0,
+        floats=order + {16: "f4", 64: "f8"}[code] if code in (16, 64) else "",
     )
 
 
