@@ -35,6 +35,7 @@ from Agg2ExpLib.volume_grid import (
     to_grid,
 )
 from Agg2ExpLib.volume_headers import Claim, check_shape, checked_claim, refuse
+from Agg2ExpLib.volume_values import AIR_HU, as_ct, as_labels, as_map, with_lost_nans
 
 __all__ = [
     "AIR_HU",
@@ -53,10 +54,7 @@ __all__ = [
 
 READABLE = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
-#: Hounsfield units that stand in for voxels without a number: air.
-AIR_HU = -1024.0
 _REPAIRABLE_SHEAR = 1e-2
-_BLOCK = 1 << 22  # numbers read at one time
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's world against ours
 
 
@@ -90,9 +88,9 @@ def read_volume(path: str | os.PathLike[str], kind: Literal["ct", "labels", "map
         image, affine, notes, claim = _read_series(sitk, path) if path.is_dir() else _read_file(sitk, path)
         array = sitk.GetArrayViewFromImage(image).transpose(2, 1, 0)
         if claim and claim.floats:
-            array = _with_lost_nans(claim, array)
+            array = with_lost_nans(claim, array)
         affine = _straight(path, affine, notes)
-        convert = {"ct": _as_ct, "labels": _as_labels, "map": _as_map}[kind]
+        convert = {"ct": as_ct, "labels": as_labels, "map": as_map}[kind]
         voxels = convert(path, array, notes)
     i, j, k = voxels.shape
     try:
@@ -369,75 +367,6 @@ def _check_slices(sitk: Any, folder: Path, files: list[str], notes: list[str]) -
             f"The slices are not evenly spaced ({gaps.min():.3g} to {gaps.max():.3g} mm); slices may be missing, and "
             "places along the scan are approximate."
         )
-
-
-def _with_lost_nans(claim: Claim, array: np.ndarray) -> np.ndarray:
-    """Put back the NaN and infinite voxels of a NIfTI file, which ITK silently reads as 0."""
-    wrong = []
-    number = np.dtype(claim.floats)
-    with gzip.open(claim.data) if claim.encoding == "whole-file gzip" else claim.data.open("rb") as stream:
-        stream.seek(claim.offset)
-        done = 0
-        while done < array.size and (block := stream.read(min(_BLOCK, (array.size - done)) * number.itemsize)):
-            values = np.frombuffer(block, dtype=number)
-            wrong.append(np.flatnonzero(~np.isfinite(values)) + done)
-            done += len(values)
-    places = np.concatenate(wrong) if wrong else np.empty(0, dtype=np.int64)
-    if not len(places):
-        return array
-    restored = np.array(array, dtype=np.float64 if array.dtype.itemsize == 8 else np.float32, order="F")
-    restored.ravel(order="K")[places] = np.nan
-    return restored
-
-
-def _as_ct(path: Path, array: np.ndarray, notes: list[str]) -> np.ndarray:
-    voxels = np.ascontiguousarray(array, dtype=np.float32)
-    if array.dtype.kind == "f":
-        wrong = ~np.isfinite(voxels)
-        count = int(wrong.sum())
-        if count == voxels.size:
-            refuse(path, "no voxel holds a number (all are NaN or infinite)", "export the scan again")
-        if count:
-            voxels[wrong] = AIR_HU
-            verb = "voxel was no number and was" if count == 1 else "voxels were no numbers and were"
-            notes.append(f"{count} {verb} set to {AIR_HU:g} HU.")
-    notes.extend(_odd_intensities(float(voxels.min()), float(voxels.max())))
-    return voxels
-
-
-def _odd_intensities(low: float, high: float) -> list[str]:
-    """A sentence when the values can hardly be Hounsfield units of a patient."""
-    found = f"The values run from {low:g} to {high:g}"
-    if low == high:
-        return [f"All voxels have the same value, {low:g}."]
-    if low < -32768 or high > 32767:
-        return [f"{found}, beyond anything a CT scanner gives; check that they are Hounsfield units."]
-    if high <= 0:
-        return [f"{found}, so there is no soft tissue; check that they are Hounsfield units."]
-    if low > -20:
-        cause = "as in a CT that lost its offset of -1024" if high > 600 else "as in MR or in a scan scaled beforehand"
-        return [f"{found}, {cause}; check that they are Hounsfield units."]
-    return []
-
-
-def _as_labels(path: Path, array: np.ndarray, notes: list[str]) -> np.ndarray:
-    low, high = array.min(), array.max()
-    if not (np.isfinite(low) and np.isfinite(high)):
-        refuse(path, "the label map holds voxels that are no numbers", "save it again with whole numbers")
-    if array.dtype.kind == "f" and not np.array_equal(array, np.rint(array)):
-        refuse(path, "the label map holds fractions", "give labels as whole numbers, resampled by nearest neighbour")
-    if low < 0 or high > np.iinfo(np.int32).max:
-        refuse(
-            path, f"the values run from {low:g} to {high:g}, so this is no label map", "give whole numbers from 0 on"
-        )
-    return np.ascontiguousarray(array, dtype=np.int16 if high <= np.iinfo(np.int16).max else np.int32)
-
-
-def _as_map(path: Path, array: np.ndarray, notes: list[str]) -> np.ndarray:
-    voxels = np.ascontiguousarray(array, dtype=np.float32)
-    if not np.isfinite(voxels).all():
-        refuse(path, "the map holds voxels that are no numbers", "compute it again")
-    return voxels
 
 
 def _affine_of(image: Any) -> np.ndarray:
