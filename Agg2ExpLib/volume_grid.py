@@ -422,10 +422,7 @@ def _resample_aligned(
 ) -> np.ndarray:
     copied = all((position == np.floor(position)).all() for position in positions)
     if copied or interpolation == "nearest":
-        nearest = [
-            np.floor(position + 0.5).astype(np.int64).clip(0, count - 1)
-            for position, count in zip(positions, voxels.shape, strict=True)
-        ]
+        nearest = [_nearest(position, count) for position, count in zip(positions, voxels.shape, strict=True)]
         result = voxels[np.ix_(*nearest)]
     else:
         mapping = np.eye(4)
@@ -438,6 +435,17 @@ def _resample_aligned(
         if beyond.any():
             result[(slice(None),) * axis + (beyond,)] = outside
     return result
+
+
+def _nearest(position: np.ndarray, count: int) -> np.ndarray:
+    """The voxel next to each position; of two equally near ones the one towards the middle.
+
+    Ties are not rare (every third voxel from 1.5 to 1 mm). Always taking the upper one would shift a label map.
+    """
+    lower = np.floor(position)
+    beyond = position - lower - 0.5
+    upper = np.where(abs(beyond) < 1e-6, position < (count - 1) / 2, beyond > 0)
+    return (lower + upper).astype(np.int64).clip(0, count - 1)
 
 
 def _interpolate(

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from Agg2ExpLib.errors import Cancelled, InputError, OutputError
+from Agg2ExpLib.estimate import describe_estimate, estimate
 from Agg2ExpLib.explanation import Explanation, Settings, explain
 from Agg2ExpLib.importance import importance_row
 from Agg2ExpLib.models.card import ModelCard
@@ -277,3 +278,19 @@ def test_broken_folders_are_refused_with_a_sentence(scan, model, quick, tmp_path
 def test_region_names_that_collide_with_classes_are_refused(scan, model, quick, tmp_path):
     with pytest.raises(InputError, match="has the name of 'dark'"):
         explain(scan, model, tmp_path / "out", quick, regions={"dark": scan})
+
+
+def test_the_estimate_brackets_what_the_explanation_then_takes(scan, model, quick, tmp_path):
+    found = estimate(scan, model, quick)
+    passes = explain(scan, model, tmp_path / "out", quick).document["network_passes"]
+    assert (found.classes, found.points) == (len(LABELS) - 1, 2)
+    assert found.passes_at_least <= sum(passes.values()) <= found.passes_at_most
+    assert 0 < found.seconds_at_least <= found.seconds_at_most
+    assert found.memory_bytes > 0
+    assert f"{found.windows} windows" in describe_estimate(found)
+
+
+def test_a_large_completeness_gap_is_told(scan, model, tmp_path):
+    settings = Settings(method="integrated-gradients", samples=1, path="graded", device="cpu")
+    found = explain(scan, model, tmp_path / "out", settings)
+    assert any("sum to F(scan) - F(air) within" in text for text in found.document["messages"])

@@ -149,6 +149,29 @@ def test_a_block_returns_to_the_input_grid_without_a_shift():
     assert 2 * (block & back).sum() / (block.sum() + back.sum()) > 0.95
 
 
+@pytest.mark.parametrize(("own", "models"), [(1.0, 1.5), (3.0, 4.0), (2.0, 3.0), (1.5, 1.0), (0.8, 1.5)])
+def test_resampling_labels_there_and_back_prefers_no_side(own, models):
+    grid = Grid((48, 48, 48), np.diag([own, own, own, 1.0]))
+    places = np.broadcast_to(np.arange(48)[:, None, None], grid.shape)
+    there = to_grid(Volume(places, grid), model_grid(grid, models, "RAS"), "nearest")
+    back = labels_to_input_grid(there, grid).voxels
+    assert abs((back - places).mean()) < 0.05
+    assert np.abs(back - places).max() <= 0.5 * models / own + 0.5
+
+
+@given(st.sampled_from([1.0, 1.5, 2.0, 3.0]), st.integers(8, 40), st.integers(8, 40))
+@settings(max_examples=60, deadline=None)
+def test_a_mirrored_scan_gives_mirrored_labels(spacing, count, other):
+    grid = Grid((count, other, 9), np.diag([2.0, 2.0, 2.0, 1.0]))
+    labels = np.random.default_rng(count).integers(0, 5, grid.shape)
+    target = model_grid(grid, spacing, "RAS")
+    plain = to_grid(Volume(labels, grid), target, "nearest").voxels
+    mirrored = to_grid(Volume(labels[::-1], grid), target, "nearest").voxels
+    # Where a position falls right between the two middle voxels, no side is the nearer one to the middle.
+    same = (mirrored[::-1] == plain).all(axis=(1, 2))
+    assert same.sum() >= len(same) - 1
+
+
 def test_intensities_are_clipped_and_scaled():
     volume = Volume(np.array([-3000.0, -1024.0, 0.0, 1024.0, 3000.0] * 25).reshape(5, 5, 5), Grid((5, 5, 5), np.eye(4)))
     ready = preprocess(volume, spacing=None, orientation=None, intensity_range=(-1024.0, 1024.0))
