@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,7 +55,9 @@ def importance_matrix(table: ImportanceTable) -> list[str]:
         lines.append(f"{number}{_readable(name):<{_NAME_WIDTH}.{_NAME_WIDTH}}{cells}")
     others = [roi for roi in table.rois if roi not in table.classes]
     if others:
-        lines.append("    columns without a row: " + ", ".join(f"{numbers[roi]} {_readable(roi)}" for roi in others))
+        told = "columns without a row: " + ", ".join(f"{numbers[roi]} {_readable(roi)}" for roi in others)
+        indent = " " * 4
+        lines += textwrap.wrap(told, width=110, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
     return lines
 
 

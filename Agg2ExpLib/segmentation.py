@@ -21,6 +21,8 @@ Network = Callable[[torch.Tensor], torch.Tensor]
 
 #: Bytes that the moving buffer of logits may take before classes are split into groups.
 BUFFER_BYTES = 4 * 1024**3
+# Bytes of settled logits handed on at one time: what is computed from them takes as much again.
+_SLAB_BYTES = 256 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -150,24 +152,29 @@ def _settled(
     weight = windows.weight.to(device=device, dtype=dtype)
     position = int(windows.starts[0, axis])
 
-    def settle(rows: int) -> tuple[tuple[slice, ...], torch.Tensor]:
-        where = [slice(None)] * 3
-        where[axis] = slice(position, position + rows)
-        done = buffer.narrow(axis + 1, 0, rows)
-        return tuple(where), done / windows.total_weight[tuple(where)].to(device=device, dtype=dtype)
+    row_bytes = count * dtype.itemsize * int(np.prod(shape)) // side
+    slab = max(1, _SLAB_BYTES // row_bytes)
+
+    def settle(rows: int) -> Iterator[tuple[tuple[slice, ...], torch.Tensor]]:
+        for first in range(0, rows, slab):
+            last = min(first + slab, rows)
+            where = [slice(None)] * 3
+            where[axis] = slice(position + first, position + last)
+            done = buffer.narrow(axis + 1, first, last - first)
+            yield tuple(where), done / windows.total_weight[tuple(where)].to(device=device, dtype=dtype)
 
     for index, logits in runs:
         box = list(windows.slices(index))
         if box[axis].start > position:
             rows = min(box[axis].start - position, side)
-            yield settle(rows)
+            yield from settle(rows)
             kept = buffer.narrow(axis + 1, rows, side - rows).clone()
             buffer.zero_()
             buffer.narrow(axis + 1, 0, side - rows).copy_(kept)
             position = box[axis].start
         box[axis] = slice(0, side)
         buffer[(slice(None), *box)] += weight * logits
-    yield settle(min(side, windows.padded_shape[axis] - position))
+    yield from settle(min(side, windows.padded_shape[axis] - position))
 
 
 def batches(indices: Sequence[int], size: int) -> Iterator[list[int]]:

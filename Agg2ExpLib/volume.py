@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,7 +142,8 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> Path:
             writer.SetFileName(str(part))
             writer.SetUseCompression(suffix != ".nii")
             writer.SetCompressionLevel(1)
-            writer.Execute(image)
+            with _silent_stderr():
+                writer.Execute(image)
         # ITK does not notice a full disk within a compressed file; what is on the disk is what counts.
         checked_claim(part)
         _flush(part)
@@ -394,6 +396,26 @@ def _quiet_itk() -> Iterator[Any]:
         yield sitk
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Keep off the screen what ITK's NIfTI writer prints from C when a disk is full; our sentence says it."""
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:
+        # A program with a window may have no standard error at all.
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _refuse_itk(path: Path, error: RuntimeError) -> NoReturn:

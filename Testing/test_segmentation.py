@@ -68,6 +68,14 @@ def test_a_small_buffer_gives_the_same_answer_for_more_passes():
     assert split.forward_passes == 4 * whole.forward_passes
 
 
+def test_logits_are_settled_in_slabs_that_join_without_a_seam(monkeypatch):
+    network, x = Smooth().double(), torch.rand((20, 9, 13), dtype=torch.float64)
+    windows = Windows((20, 9, 13), (12, 10, 12), 0.25, "gaussian")
+    whole = stitched_logits(network, x, windows, 4, precision="float64")
+    monkeypatch.setattr("Agg2ExpLib.segmentation._SLAB_BYTES", 1)
+    assert torch.equal(stitched_logits(network, x, windows, 4, precision="float64"), whole)
+
+
 def test_a_network_that_answers_otherwise_is_refused():
     windows = Windows((8, 8, 8), (8, 8, 8))
     with pytest.raises(Agg2ExpError, match="is the label set right"):
