@@ -19,7 +19,10 @@ if __package__ in (None, ""):
 
 from Agg2ExpLib import __version__
 from Agg2ExpLib.commands import add_all
+from Agg2ExpLib.commands.common import close_bars
 from Agg2ExpLib.errors import Agg2ExpError, Cancelled
+
+_OUT_OF_MEMORY = ("out of memory", "can't allocate", "failed to allocate")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,24 +33,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run(options)
         return 0
-    except (KeyboardInterrupt, Cancelled):
-        _complain("cancelled; nothing incomplete was left behind")
-        return 130
-    except Agg2ExpError as error:
-        _complain(str(error))
-        return 2
-    except MemoryError:
-        _complain(
-            "not enough memory; explain fewer classes (--classes), or use a coarser --spacing or a smaller --window"
-        )
-        return 2
     except BrokenPipeError:
         # The reader of our output went away (agg2exp ... | head); that is not an error.
         sys.stderr.close()
         return 0
+    except (Exception, KeyboardInterrupt) as error:
+        sentence, code = _outcome(error, options)
+        if not sentence:
+            raise
+        _complain(sentence)
+        return code
+
+
+def _outcome(error: BaseException, options: argparse.Namespace) -> tuple[str, int]:
+    """Return the sentence about an error and the exit code; an empty one for a fault of our own."""
+    if isinstance(error, (KeyboardInterrupt, Cancelled)):
+        if getattr(options, "resume", False) or "run_folder" in options:
+            return "cancelled; what is finished is kept, and the same command goes on from it", 130
+        return "cancelled; nothing incomplete was left behind", 130
+    if isinstance(error, Agg2ExpError):
+        return str(error), 2
+    # torch and ITK say with a RuntimeError that memory is full.
+    full = isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
+    if full or isinstance(error, MemoryError):
+        return (
+            "not enough memory; explain fewer classes (--classes), or use a coarser --spacing or a smaller --window"
+        ), 2
+    if isinstance(error, OSError) and error.filename is not None:
+        # Such as a name that is too long, or a folder that may not be entered, wherever it was touched first.
+        return f"{error.filename}: {error.strerror}; check the path and the permission to use it", 2
+    return "", 1
 
 
 def _complain(sentence: str) -> None:
+    close_bars()
     print(f"agg2exp: {' '.join(sentence.split())}", file=sys.stderr)
 
 

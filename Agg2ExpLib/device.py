@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from Agg2ExpLib.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 PRECISIONS = ("float32", "float64", "bfloat16", "float16")
 
@@ -25,13 +26,15 @@ def choose_device(name: str = "auto") -> torch.device:
     InputError
         An unknown name, or a GPU that is not there or does not run a kernel.
     """
+    import torch
+
     if name == "cpu":
         return torch.device("cpu")
     if name == "auto":
         return (
             torch.device("cuda:0") if torch.cuda.is_available() and _answers("cuda:0") is None else torch.device("cpu")
         )
-    if name != "cuda" and not (name.startswith("cuda:") and name[5:].isdigit()):
+    if name != "cuda" and not (name.startswith("cuda:") and name[5:].isdecimal()):
         raise InputError(f"unknown device {name!r}: use auto, cpu or cuda:N")
     wanted = "cuda:0" if name == "cuda" else name
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -53,6 +56,8 @@ def list_devices() -> list[dict[str, Any]]:
         ``id`` (``cpu``, ``cuda:0`` ...), ``name``, ``free_bytes`` and ``total_bytes`` (``None`` for the CPU), ``ok``, and
         ``problem`` (empty when ok). The CPU comes last.
     """
+    import torch
+
     found = []
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         identifier = f"cuda:{index}"
@@ -76,6 +81,8 @@ def _entry(identifier: str, name: str, free: int | None, total: int | None, prob
 
 def _answers(name: str) -> str | None:
     """Run a tiny kernel: a device may be listed and still be too new for this build of torch."""
+    import torch
+
     try:
         if float((torch.ones(8, device=name) * 2).sum()) == 16.0:
             return None
@@ -92,6 +99,8 @@ def dtype_of(precision: str, device: torch.device) -> torch.dtype:
     InputError
         An unknown precision, or float16 without a GPU.
     """
+    import torch
+
     if precision not in PRECISIONS:
         raise InputError(f"unknown precision {precision!r}: use {', '.join(PRECISIONS)}")
     if precision == "float16" and device.type != "cuda":
@@ -101,6 +110,8 @@ def dtype_of(precision: str, device: torch.device) -> torch.dtype:
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
     """Return the context in which the network runs."""
+    import torch
+
     if precision in ("bfloat16", "float16"):
         half = torch.bfloat16 if precision == "bfloat16" else torch.float16
         return torch.autocast(device.type, dtype=half)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,5 +211,7 @@ def _write(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> 
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(header)
             writer.writerows(rows)
+            stream.flush()
+            os.fsync(stream.fileno())
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}; free space or choose another folder") from error

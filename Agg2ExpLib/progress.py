@@ -135,6 +135,12 @@ class TerminalSink:
         if event.done >= event.total:
             self.close()
 
+    def clear(self) -> None:
+        """Wipe the bar of a stage that ends early."""
+        if self._bar is not None:
+            self._bar.leave = False
+            self.close()
+
     def close(self) -> None:
         """Finish the bar of the current stage."""
         if self._bar is not None:

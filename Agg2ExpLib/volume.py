@@ -10,18 +10,16 @@ import contextlib
 import gzip
 import hashlib
 import os
-import re
 import secrets
 import shutil
-import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import numpy as np
 
 from Agg2ExpLib.errors import InputError, OutputError, nearest_names
+from Agg2ExpLib.volume_dicom import is_dicom, largest_series, read_series
 from Agg2ExpLib.volume_grid import (
     MAX_SHEAR,
     Grid,
@@ -35,11 +33,13 @@ from Agg2ExpLib.volume_grid import (
     straightened,
     to_grid,
 )
-from Agg2ExpLib.volume_headers import Claim, check_shape, checked_claim, refuse
+from Agg2ExpLib.volume_headers import MIN_AXIS, Claim, check_shape, checked_claim, refuse
+from Agg2ExpLib.volume_itk import affine_of, quiet_itk, refuse_itk, set_geometry, silent_stderr
 from Agg2ExpLib.volume_values import AIR_HU, as_ct, as_labels, as_map, with_lost_nans
 
 __all__ = [
     "AIR_HU",
+    "MIN_AXIS",
     "Grid",
     "Volume",
     "crop",
@@ -56,7 +56,6 @@ __all__ = [
 READABLE = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
 _REPAIRABLE_SHEAR = 1e-2
-_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's world against ours
 
 
 def read_volume(path: str | os.PathLike[str], kind: Literal["ct", "labels", "map"] = "ct") -> Volume:
@@ -85,8 +84,8 @@ def read_volume(path: str | os.PathLike[str], kind: Literal["ct", "labels", "map
         raise InputError(f"the kind of volume {kind!r} is unknown; use 'ct', 'labels' or 'map'")
     path = Path(path)
     _check_exists(path)
-    with _quiet_itk() as sitk:
-        image, affine, notes, claim = _read_series(sitk, path) if path.is_dir() else _read_file(sitk, path)
+    with quiet_itk() as sitk:
+        image, affine, notes, claim = read_series(sitk, path) if path.is_dir() else _read_file(sitk, path)
         array = sitk.GetArrayViewFromImage(image).transpose(2, 1, 0)
         if claim and claim.floats:
             array = with_lost_nans(claim, array)
@@ -135,14 +134,14 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> Path:
     )
     part = path.with_name(f".{path.name[: -len(suffix)][:100]}.{secrets.token_hex(4)}{suffix}")
     try:
-        with _quiet_itk() as sitk:
+        with quiet_itk() as sitk:
             image = sitk.GetImageFromArray(voxels)
-            _set_geometry(image, volume.grid)
+            set_geometry(image, volume.grid)
             writer = sitk.ImageFileWriter()
             writer.SetFileName(str(part))
             writer.SetUseCompression(suffix != ".nii")
             writer.SetCompressionLevel(1)
-            with _silent_stderr():
+            with silent_stderr():
                 writer.Execute(image)
         # ITK does not notice a full disk within a compressed file; what is on the disk is what counts.
         checked_claim(part)
@@ -171,8 +170,8 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
     _check_exists(path)
     files = [path]
     if path.is_dir():
-        with _quiet_itk() as sitk:
-            files = [Path(name) for name in _largest_series(sitk, path, [])]
+        with quiet_itk() as sitk:
+            files = [Path(name) for name in largest_series(sitk, path, [])]
     elif path.suffix.lower() in (".mhd", ".nhdr"):
         files = sorted({path, checked_claim(path).data})
     try:
@@ -202,7 +201,7 @@ def _suffix(path: Path, suffixes: tuple[str, ...]) -> str:
 
 def _read_file(sitk: Any, path: Path) -> tuple[Any, np.ndarray, list[str], Claim]:
     if not _suffix(path, READABLE):
-        if path.suffix.lower() in (".dcm", ".ima") or _is_dicom(path):
+        if path.suffix.lower() in (".dcm", ".ima") or is_dicom(path):
             refuse(path, "this is one slice of a DICOM series", "give the folder of the series")
         refuse(
             path,
@@ -219,7 +218,7 @@ def _read_file(sitk: Any, path: Path) -> tuple[Any, np.ndarray, list[str], Claim
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
         if sform is None or "orthonormal" not in str(error):
-            _refuse_itk(path, error)
+            refuse_itk(path, error)
         image = _read_straightened(sitk, path, claim, sform)
     while image.GetDimension() > 3:
         image = image[..., 0]
@@ -227,7 +226,7 @@ def _read_file(sitk: Any, path: Path) -> tuple[Any, np.ndarray, list[str], Claim
         check_shape(path, image.GetSize(), image.GetNumberOfComponentsPerPixel())
     else:
         check_shape(path, image.GetSize())
-    affine = _affine_of(image)
+    affine = affine_of(image)
     if not claim.oriented:
         notes.append(
             "The file states no orientation; its axes were taken as right, front, head, so left and right may be swapped."
@@ -272,7 +271,7 @@ def _read_straightened(sitk: Any, path: Path, claim: Claim, sform: np.ndarray) -
     except OSError as error:
         refuse(path, f"no temporary copy can be made ({error.strerror})", "free some disk space")
     except RuntimeError as error:
-        _refuse_itk(path, error)
+        refuse_itk(path, error)
 
 
 def _straight(path: Path, affine: np.ndarray, notes: list[str]) -> np.ndarray:
@@ -288,155 +287,6 @@ def _straight(path: Path, affine: np.ndarray, notes: list[str]) -> np.ndarray:
             "resample it to a straight grid",
         )
     return affine
-
-
-def _read_series(sitk: Any, folder: Path) -> tuple[Any, np.ndarray, list[str], None]:
-    notes: list[str] = []
-    files = _largest_series(sitk, folder, notes)
-    _check_slices(sitk, folder, files, notes)
-    reader = sitk.ImageSeriesReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileNames(files)
-    try:
-        image = reader.Execute()
-    except RuntimeError as error:
-        _refuse_itk(folder, error)
-    check_shape(folder, image.GetSize(), image.GetNumberOfComponentsPerPixel())
-    return image, _affine_of(image), notes, None
-
-
-def _largest_series(sitk: Any, folder: Path, notes: list[str]) -> list[str]:
-    """The slices, in order, of the series with the most files."""
-    try:
-        series = [
-            list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), name))
-            for name in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-        ]
-    except RuntimeError as error:
-        _refuse_itk(folder, error)
-    if not series:
-        inner = any(child.is_dir() for child in folder.iterdir())
-        refuse(
-            folder,
-            "the folder holds no DICOM series",
-            "give the folder inside it" if inner else "give a folder of DICOM slices",
-        )
-    if len(series) > 1:
-        others = len(series) - 1
-        notes.append(
-            f"The folder holds {others} other series; the largest was taken."
-            if others > 1
-            else "The folder holds 1 other series; the larger was taken."
-        )
-    return max(series, key=len)
-
-
-def _check_slices(sitk: Any, folder: Path, files: list[str], notes: list[str]) -> None:
-    """Check claimed sizes and slice positions before the series is decoded as if they were right."""
-    positions, size, modality, values = [], (0, 0, 0), "", 0
-    for name in files:
-        reader = sitk.ImageFileReader()
-        reader.SetImageIO("GDCMImageIO")
-        reader.SetFileName(name)
-        try:
-            reader.ReadImageInformation()
-        except RuntimeError as error:
-            _refuse_itk(folder, error)
-        size = reader.GetSize()
-        values += int(np.prod([int(count) for count in size], dtype=object))
-        modality = reader.GetMetaData("0008|0060").strip() if reader.HasMetaDataKey("0008|0060") else ""
-        direction = np.reshape(reader.GetDirection(), (len(size), len(size)))
-        if direction.shape == (3, 3):
-            positions.append(float(np.dot(reader.GetOrigin(), direction[:, 2])))
-    if values > 2000 * sum(Path(name).stat().st_size for name in files):
-        refuse(
-            folder,
-            f"the slices claim {values:.3g} voxels, far more than their files can hold",
-            "export the series again",
-        )
-    check_shape(folder, (*size[:2], len(files)) if len(files) > 1 else size)
-    if modality and modality != "CT":
-        notes.append(f"The DICOM series says that it is {modality}, not CT.")
-    gaps = abs(np.diff(positions))
-    if len(gaps) and gaps.min() < 1e-3:
-        refuse(
-            folder,
-            "several slices of the series lie at the same place (several time points?)",
-            "export one volume of it",
-        )
-    if len(gaps) and gaps.max() > 1.01 * gaps.min() + 0.01:
-        notes.append(
-            f"The slices are not evenly spaced ({gaps.min():.3g} to {gaps.max():.3g} mm); slices may be missing, and "
-            "places along the scan are approximate."
-        )
-
-
-def _affine_of(image: Any) -> np.ndarray:
-    affine = np.eye(4)
-    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
-    affine[:3, 3] = image.GetOrigin()
-    return _LPS @ affine
-
-
-def _set_geometry(image: Any, grid: Grid) -> None:
-    affine = _LPS @ straightened(grid.affine)
-    image.SetSpacing(grid.spacing)
-    image.SetDirection((affine[:3, :3] / grid.spacing).ravel().tolist())
-    image.SetOrigin(affine[:3, 3].tolist())
-
-
-@contextlib.contextmanager
-def _quiet_itk() -> Iterator[Any]:
-    """SimpleITK with its C++ warnings kept off the screen; what they say is checked and told here instead."""
-    import SimpleITK as sitk
-
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        yield sitk
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
-
-
-@contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Keep off the screen what ITK's NIfTI writer prints from C when a disk is full; our sentence says it."""
-    if sys.stderr is not None:
-        sys.stderr.flush()
-    try:
-        kept = os.dup(2)
-    except OSError:
-        # A program with a window may have no standard error at all.
-        yield
-        return
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-def _refuse_itk(path: Path, error: RuntimeError) -> NoReturn:
-    """Turn ITK's C++ error into a sentence."""
-    text = str(error)
-    for pattern, cause in (
-        ("orthonormal", "the voxel axes are sheared or the direction matrix is singular"),
-        ("determinant is 0|Bad direction", "the direction matrix is singular"),
-        ("[Zz]ero-valued spacing|[Nn]egative.*spacing", "the voxel spacing is zero or negative"),
-        ("[Ss]ize mismatch|different size|same size", "the slices differ in size"),
-        ("memory|bad_alloc", "there is not enough memory for it"),
-    ):
-        if re.search(pattern, text):
-            refuse(path, cause, "export the scan again with its geometry" if "memory" not in cause else "crop the scan")
-    refuse(path, "the image cannot be decoded", "export it again, as .nii.gz for instance")
-
-
-def _is_dicom(path: Path) -> bool:
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
-    return False
 
 
 def _digest(path: Path) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.volume_headers import MAX_VOXELS
 
 #: Largest departure from perpendicular unit axes that a grid may have (cosine).
 MAX_SHEAR = 1e-3
@@ -266,6 +267,10 @@ def model_grid(grid: Grid, spacing: float | Sequence[float] | None = None, orien
     wanted = np.where(kept, own, wanted)
     counts = np.ceil(np.asarray(oriented.shape) * own / wanted - 1e-3).clip(1)
     counts = np.where(kept, oriented.shape, counts)
+    if counts.prod() > MAX_VOXELS:
+        raise InputError(
+            f"at a spacing of {_numbers(wanted)} mm the scan would have {counts.prod():.2g} voxels; use a coarser --spacing"
+        )
     affine = np.eye(4)
     affine[:3, :3] = np.where(kept, oriented.affine[:3, :3], oriented.direction * wanted)
     affine[:3, 3] = oriented.centre - affine[:3, :3] @ ((counts - 1) / 2)

@@ -217,6 +217,9 @@ def _nifti(path: Path) -> Claim:
     offset = float(numbers(168, "i8", 1)[0] if second else numbers(108, "f4", 1)[0])
     q_code, s_code = (int(value) for value in (numbers(344, "i4", 2) if second else numbers(252, "i2", 2)))
     rows = numbers(400 if second else 280, "f8" if second else "f4", 12).astype(np.float64).reshape(3, 4)
+    # Of the header's lengths: 1 says metres, 3 micrometres, anything else millimetres.
+    units = int(numbers(500, "i4", 1)[0]) if second else start[123]
+    rows *= {1: 1000.0, 3: 0.001}.get(units & 7, 1.0)
     if not 1 <= dim[0] <= 7 or not 0 <= offset < 2**40:
         refuse(path, "the NIfTI header is damaged (impossible number of axes or data offset)", _COPY_AGAIN)
     if not (np.isfinite(pixdim[1:4]).all() and (pixdim[1:4] > 0).all()) and dim[0] >= 3:
@@ -292,6 +295,9 @@ def _meta(path: Path) -> Claim:
         refuse(path, "the file is not MetaImage whatever its name says", "give the scan itself or export it again")
     _check_spacing(path, fields.get("elementspacing", ""))
     shape = _integers(path, fields["dimsize"])
+    # The decoder believes NDims, and crashes when it is not the number of sizes.
+    if _integers(path, fields.get("ndims", "")) != (len(shape),):
+        refuse(path, "the MetaImage header is damaged (NDims and DimSize disagree)", _COPY_AGAIN)
     components = _integers(path, fields.get("elementnumberofchannels", "1"))[0]
     bits = _bits(path, _META_BITS, fields.get("elementtype", "").upper().removesuffix("_ARRAY"))
     if fields.get("compresseddata", "").lower().startswith("t"):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.models.card import BLENDINGS
 
 Triple = tuple[int, int, int]
 Slices = tuple[slice, slice, slice]
@@ -47,8 +48,8 @@ class Windows:
             raise InputError(f"volume {self.volume_shape} and window {self.window} must have voxels along every axis")
         if not 0.0 <= self.overlap < 1.0:
             raise InputError(f"overlap {self.overlap:g} of windows must be at least 0 and below 1")
-        if self.blending not in ("constant", "gaussian"):
-            raise InputError(f"unknown blending {self.blending!r}: use constant or gaussian")
+        if self.blending not in BLENDINGS:
+            raise InputError(f"unknown blending {self.blending!r}: use {' or '.join(BLENDINGS)}")
 
     @property
     def padded_shape(self) -> Triple:

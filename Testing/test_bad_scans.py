@@ -10,7 +10,8 @@ import pytest
 import SimpleITK as sitk
 
 from Agg2ExpLib.cli import main
-from Agg2ExpLib.volume import Grid, Volume, read_volume, write_volume
+from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.volume import Grid, Volume, model_grid, read_volume, write_volume
 
 
 def scan(shape=(16, 16, 16)):
@@ -138,6 +139,27 @@ def outside_data_file(folder):
     return folder / "scan.mhd"
 
 
+def wrong_ndims(folder):
+    (folder / "scan.mha").write_bytes(
+        b"ObjectType = Image\nNDims = 99999999999\nElementSpacing = 1 1 1\nDimSize = 8 8 8\nElementType = MET_SHORT\n"
+        b"ElementDataFile = LOCAL\n" + bytes(1024)
+    )
+    return folder / "scan.mha"
+
+
+def more_rows_than_pixels(folder):
+    series = dicom_series(folder / "series", range(0, 24, 3))
+    for file in series.iterdir():
+        content = file.read_bytes()
+        at = content.find(b"\x28\x00\x10\x00\x02\x00\x00\x00") + 8
+        file.write_bytes(content[:at] + struct.pack("<H", 18) + content[at + 2 :])
+    return series
+
+
+def smaller_than_the_models_voxels(folder):
+    return write_volume(Volume(scan().voxels[:4], Grid((4, 16, 16), np.diag([0.5, 2, 3, 1.0]))), folder / "scan.nii.gz")
+
+
 CASES = [
     (missing, "there is no such file; did you mean scam.nii.gz"),
     (empty_folder, "the folder holds no DICOM series"),
@@ -159,6 +181,9 @@ CASES = [
     (colours, "3 numbers per voxel"),
     (jpeg, "cannot be read"),
     (outside_data_file, "outside its own folder"),
+    (wrong_ndims, "NDims and DimSize disagree"),
+    (more_rows_than_pixels, "is cut short: its header promises 576 bytes"),
+    (smaller_than_the_models_voxels, "the scan has only 1 x"),
 ]
 
 
@@ -252,6 +277,32 @@ def test_a_dicom_series_is_read_in_the_order_of_its_positions(tmp_path):
 def test_a_missing_slice_is_told(tmp_path):
     found = read_volume(dicom_series(tmp_path / "series", [0, 3, 6, 12, 15, 18]))
     assert any("slices may be missing" in note for note in found.notes)
+
+
+def test_a_damaged_first_slice_is_told(tmp_path):
+    folder = dicom_series(tmp_path / "series", range(0, 30, 3))
+    first = folder / "000.dcm"
+    first.write_bytes(first.read_bytes()[:200])
+    assert any("1 DICOM file of the folder could not be read" in note for note in read_volume(folder).notes)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [(1, 0.001), (3, 1000.0)])
+def test_nifti_files_in_metres_or_micrometres_are_read_in_millimetres(tmp_path, unit, factor):
+    path = write_volume(scan(), tmp_path / "scan.nii")
+    expected = read_volume(path).affine
+    content = bytearray(path.read_bytes())
+    content[123] = unit
+    for offset, count in ((80, 3), (268, 3), (280, 12)):
+        numbers = np.frombuffer(content, "<f4", count, offset) * factor
+        content[offset : offset + 4 * count] = numbers.astype("<f4").tobytes()
+    path.write_bytes(bytes(content))
+    assert np.allclose(read_volume(path).affine, expected, rtol=1e-4)
+
+
+def test_an_absurdly_fine_model_is_refused_before_memory_is_taken(tmp_path, capsys):
+    path = write_volume(scan(), tmp_path / "scan.nii.gz")
+    with pytest.raises(InputError, match="use a coarser --spacing"):
+        model_grid(read_volume(path).grid, 0.01)
 
 
 def test_a_slice_of_another_size_is_refused(tmp_path, capsys):

@@ -154,3 +154,36 @@ def test_version_starts_at_once(capsys):
         main(["--version"])
     assert stop.value.code == 0
     assert capsys.readouterr().out.startswith("agg2exp 0.")
+
+
+def test_an_early_end_leaves_its_sentence_on_a_line_of_its_own(case, small_model, tmp_path, capsys):
+    (tmp_path / "taken").write_text("a file")
+    assert run("phantom", "--out", tmp_path / "taken", "--spacing", 12) == 2
+    last = capsys.readouterr().err.replace("\r", "\n").splitlines()[-1]
+    assert last.startswith("agg2exp: ")
+
+
+@pytest.mark.parametrize(
+    "words", [("show", "x" * 300), ("explain", "x" * 300, "--out", "o"), ("explain", "CASE", "--out", "x" * 300)]
+)
+def test_a_name_that_is_too_long_is_one_sentence(case, small_model, tmp_path, capsys, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    words = [str(case / "ct.nii.gz") if word == "CASE" else word for word in words]
+    assert run(*words, *(["--model", small_model] if words[0] == "explain" else [])) == 2
+    assert "name too long" in capsys.readouterr().err.lower()
+
+
+def test_the_current_folder_cannot_be_the_output(case, small_model, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run("explain", case / "ct.nii.gz", "--model", small_model, "--out", ".", "--progress", "none") == 2
+    assert "is the folder you are in" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_that_is_full_is_one_sentence(monkeypatch, capsys):
+    def full(options):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr("Agg2ExpLib.commands.listing._models", full)
+    assert main(["models"]) == 2
+    assert "not enough memory" in capsys.readouterr().err

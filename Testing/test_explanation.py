@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from Agg2ExpLib.importance import importance_row
 from Agg2ExpLib.models.card import ModelCard
 from Agg2ExpLib.models.model import SegmentationModel
 from Agg2ExpLib.progress import Progress
-from Agg2ExpLib.volume import Grid, Volume, reorient, write_volume
+from Agg2ExpLib.volume import Grid, Volume, read_volume, reorient, write_volume
 
 torch.set_num_threads(1)
 LABELS = ("background", "dark", "bright", "never")
@@ -294,3 +295,81 @@ def test_a_large_completeness_gap_is_told(scan, model, tmp_path):
     settings = Settings(method="integrated-gradients", samples=1, path="graded", device="cpu")
     found = explain(scan, model, tmp_path / "out", settings)
     assert any("sum to F(scan) - F(air) within" in text for text in found.document["messages"])
+
+
+def test_all_adds_the_background(scan, model, tmp_path):
+    found = explain(scan, model, tmp_path / "out", Settings(method="gradient", classes=("all",), device="cpu"))
+    assert [entry["id"] for entry in found.document["classes"]] == list(LABELS)
+    assert found.document["settings"]["samples"] == 0
+
+
+def test_a_folder_filled_while_the_work_went_on_is_kept(scan, model, quick, tmp_path):
+    out = tmp_path / "out"
+
+    def fill(event):
+        out.mkdir(exist_ok=True)
+        (out / "mine.txt").write_text("precious")
+
+    with pytest.raises(OutputError, match="exists already"):
+        explain(scan, model, out, quick, progress=Progress(fill))
+    assert [file.name for file in out.iterdir()] == ["mine.txt"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["ct.nii.gz", "out"]
+
+
+def test_two_runs_at_one_place_do_not_mix(scan, model, quick, tmp_path):
+    inner = []
+
+    def start_another(event):
+        if event.stage == "attributions" and not inner:
+            inner.append(True)
+            explain(scan, model, tmp_path / "out", Settings(method="gradient", device="cpu"))
+
+    with pytest.raises(OutputError, match="exists already"):
+        explain(scan, model, tmp_path / "out", quick, progress=Progress(start_another))
+    assert Explanation.load(tmp_path / "out").document["settings"]["method"] == "gradient"
+
+
+def test_a_resumed_run_publishes_only_its_own_files(scan, model, quick, tmp_path):
+    def stop(event):
+        if event.stage == "attributions" and "bright" in event.detail:
+            raise Cancelled("stopped by the test")
+
+    with pytest.raises(Cancelled):
+        explain(scan, model, tmp_path / "out", quick, resume=True, progress=Progress(stop))
+    left = tmp_path / ".out.partial"
+    if left.is_dir():
+        (left / "attributions" / ".dark.deadbeef.nii.gz").write_bytes(b"half")
+    found = explain(scan, model, tmp_path / "out", replace(quick, classes=("bright",)), resume=True)
+    assert found.explained == ("bright",)
+    assert [file.name for file in (tmp_path / "out" / "attributions").iterdir()] == ["bright.nii.gz"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["ct.nii.gz", "out"]
+
+
+def test_a_volume_changed_in_memory_is_another_scan(scan, model, quick, tmp_path):
+    volume = read_volume(scan)
+    changed = replace(volume, voxels=volume.voxels + 1)
+    hashes = [
+        explain(one, model, tmp_path / name, quick).document["image"]["sha256"]
+        for name, one in (("a", volume), ("b", changed))
+    ]
+    assert hashes[0] != hashes[1]
+
+
+@pytest.mark.parametrize("part", ["timings", "settings", "image", "messages", "device", "model.sha256"])
+def test_a_document_that_lacks_a_part_is_refused(scan, model, quick, tmp_path, part):
+    explain(scan, model, tmp_path / "out", quick)
+    path = tmp_path / "out" / "explanation.json"
+    document = json.loads(path.read_text())
+    holder, _, key = part.rpartition(".")
+    del (document[holder] if holder else document)[key]
+    path.write_text(json.dumps(document))
+    with pytest.raises(InputError, match=f"lacks .*{key}"):
+        Explanation.load(tmp_path / "out")
+
+
+def test_a_table_of_other_classes_than_the_document_is_refused(scan, model, quick, tmp_path):
+    explain(scan, model, tmp_path / "out", quick)
+    table = tmp_path / "out" / "importance_long.csv"
+    table.write_text(table.read_text().replace("\nbright,", "\nbrighter,"))
+    with pytest.raises(InputError, match="other classes"):
+        Explanation.load(tmp_path / "out")

@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from Agg2ExpLib.demo import DEMO_MODEL
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.progress import JsonLinesSink, Progress, TerminalSink
 
-DEMO_MODEL = "thorax-phantom"
+# Bars on the screen now, for the end of the command.
+_BARS: list[TerminalSink] = []
 
 
 def command(commands: Any, name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
@@ -31,7 +33,16 @@ def progress_of(options: argparse.Namespace) -> Progress:
     """Return what shows progress as ``--progress`` asks."""
     if options.progress == "none":
         return Progress()
-    return Progress(JsonLinesSink() if options.progress == "json" else TerminalSink())
+    if options.progress == "json":
+        return Progress(JsonLinesSink())
+    _BARS.append(TerminalSink())
+    return Progress(_BARS[-1])
+
+
+def close_bars() -> None:
+    """Take away the bars of a command that ends early, so that its last sentence stands on a line of its own."""
+    while _BARS:
+        _BARS.pop().clear()
 
 
 def quiet_libraries() -> None:

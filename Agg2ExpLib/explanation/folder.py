@@ -21,6 +21,7 @@ import contextlib
 import errno
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -39,6 +40,14 @@ FORMAT_VERSION = 1
 DOCUMENT = "explanation.json"
 # An honest document of 1000 classes stays far below this.
 _LARGEST_DOCUMENT = 64 * 1024**2
+# What readers look up; a document that lacks one is refused on reading rather than in the middle of showing it.
+_READ_PARTS = {
+    "": ("settings", "device", "messages", "timings", "image", "model"),
+    "settings": ("method", "samples"),
+    "timings": ("total_seconds",),
+    "image": ("name", "shape", "affine"),
+    "model": ("name", "path", "sha256", "labels", "spacing_mm", "intensity_range", "window", "overlap", "blending"),
+}
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,13 @@ class Explanation:
                 + (f" and {len(missing) - 1} more files" if len(missing) > 1 else "")
                 + "; copy the whole folder again or repeat the explanation"
             )
-        return cls(folder, document, ImportanceTable.from_long_csv(folder / "importance_long.csv"))
+        table = ImportanceTable.from_long_csv(folder / "importance_long.csv")
+        told = tuple(entry["id"] for entry in document["classes"])
+        if table.classes != told:
+            raise InputError(
+                f"{folder / 'importance_long.csv'} has other classes than {DOCUMENT} tells of; repeat the explanation"
+            )
+        return cls(folder, document, table)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -168,12 +183,21 @@ def _check_shape(document: dict[str, Any], path: Path) -> None:
     try:
         labels = document["model"]["labels"]
         good = all(isinstance(label, str) for label in labels)
+        for part, keys in _READ_PARTS.items():
+            holder = document[part] if part else document
+            missing = [key for key in keys if key not in holder]
+            if missing:
+                raise KeyError(f"{part}.{missing[0]}".lstrip("."))
+        good = good and isinstance(document["messages"], list)
+        good = good and all(isinstance(document["model"][key], str) for key in ("name", "path", "sha256"))
+        good = good and all(0 < int(size) < 2**16 for size in document["image"]["shape"])
+        good = good and len(document["image"]["shape"]) == 3
         good = good and all({"id", "status"} <= set(entry) for entry in document["classes"])
         good = good and all("id" in entry for entry in document["regions"])
         files = document["files"]
         good = good and isinstance(files, list) and all(isinstance(name, str) for name in files)
         inside = all(not os.path.isabs(name) and ".." not in Path(name).parts for name in files)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{path} lacks {error}; repeat the explanation") from error
     if not good:
         raise InputError(f"{path} has parts of the wrong kind; repeat the explanation")
@@ -185,15 +209,23 @@ class Staging:
     """A folder under construction beside its final place; it gets its name only when everything is in it."""
 
     def __init__(self, target: Path, fingerprint: str, *, overwrite: bool, resume: bool) -> None:
-        self.target, self.fingerprint, self._resume = target, fingerprint, resume
-        if target.exists() and not overwrite:
-            if target.is_dir() and not any(target.iterdir()):
-                pass
-            else:
-                raise OutputError(f"{target} exists already; give another --out, or --overwrite to replace it")
-        if target.exists() and overwrite:
-            _refuse_foreign(target)
-        self.folder = target.with_name(f".{target.name}.partial")
+        target = target.resolve()
+        if target == Path.cwd():
+            raise OutputError(f"{target} is the folder you are in, which cannot be replaced; give a new name to --out")
+        self.target, self.fingerprint, self._resume, self._overwrite = target, fingerprint, resume, overwrite
+        self._check_target()
+        # Runs that do not resume share nothing, so that two at the same place cannot mix.
+        suffix = "partial" if resume else f"{secrets.token_hex(4)}.partial"
+        self.folder = target.with_name(f".{target.name[:100]}.{suffix}")
+        self._lock = _Lock(target.with_name(f".{target.name[:100]}.lock") if resume else None)
+
+    def _check_target(self) -> None:
+        target = self.target
+        if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+            return
+        if not self._overwrite:
+            raise OutputError(f"{target} exists already; give another --out, or --overwrite to replace it")
+        _refuse_foreign(target)
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Path]:
@@ -217,8 +249,16 @@ class Staging:
         except BaseException:
             self._discard()
             raise
+        finally:
+            self._lock.release()
+
+    @property
+    def kept(self) -> bool:
+        """Whether finished classes of a stopped run are kept for the next."""
+        return self._resume and any((self.folder / "attributions").glob("*.json"))
 
     def _prepare(self) -> None:
+        self._lock.acquire()
         marker = self.folder / "fingerprint"
         if self.folder.exists():
             same = marker.is_file() and marker.read_text(encoding="utf-8") == self.fingerprint
@@ -229,24 +269,69 @@ class Staging:
         marker.write_text(self.fingerprint, encoding="utf-8")
 
     def _discard(self) -> None:
-        done = any((self.folder / "attributions").glob("*.json")) if self.folder.exists() else False
-        if not (self._resume and done):
+        if not self.kept:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _publish(self) -> None:
-        for leftover in (self.folder / "attributions").glob("*.json"):
-            leftover.unlink()
         (self.folder / "fingerprint").unlink()
         with contextlib.suppress(OSError):
             (self.folder / "regions").rmdir()
         _sync_folder(self.folder)
-        old = self.target.with_name(f".{self.target.name}.old")
-        if self.target.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            self.target.rename(old)
-        self.folder.rename(self.target)
-        _sync_folder(self.target.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        # It may have been filled while the work went on.
+        self._check_target()
+        replace_folder(self.folder, self.target)
+
+
+class _Lock:
+    """One resuming run at a place: a lock file that names the process, and counts only while that process lives."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path, self._held = path, False
+
+    def acquire(self) -> None:
+        if self.path is None:
+            return
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            owner = int(self.path.read_text(encoding="utf-8"))
+            if owner != os.getpid() and _lives(owner):
+                raise OutputError(f"another run (process {owner}) is at work there; wait for it, or give another --out")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(str(os.getpid()), encoding="utf-8")
+        self._held = True
+
+    def release(self) -> None:
+        if self._held and self.path is not None:
+            self.path.unlink(missing_ok=True)
+            self._held = False
+
+
+def _lives(process: int) -> bool:
+    if os.name == "nt":
+        # There, signal 0 would end the process; a lock left behind is then taken over.
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def replace_folder(new: Path, target: Path) -> None:
+    """Put a finished folder in place of another; whatever stops this, one of the two is there."""
+    old = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.old")
+    replaced = target.exists()
+    if replaced:
+        target.rename(old)
+    try:
+        new.rename(target)
+    except BaseException:
+        if replaced and not target.exists():
+            old.rename(target)
+        raise
+    _sync_folder(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -7,7 +7,7 @@ import json
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from Agg2ExpLib.models import SegmentationModel, load_model
 from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.segmentation import Segmentation, segment
 from Agg2ExpLib.volume import (
+    MIN_AXIS,
     Volume,
     file_sha256,
     labels_to_input_grid,
@@ -48,6 +49,8 @@ from Agg2ExpLib.volume import (
 )
 from Agg2ExpLib.windows import Windows
 
+# Whole numbers are fine enough for a range as wide as this, and pack to a third.
+_ROUNDED_RANGE = 256
 # A larger share of what completeness promises is worth a message.
 _TOLERATED_GAP = 0.05
 
@@ -123,7 +126,7 @@ def explain(
     given = dict(regions or {})
     _check_region_names(given, loaded.card.labels)
     work = _prepare(volume, loaded, settings, device, given, progress)
-    hashes = {"image": _image_sha256(volume), "model": loaded.sha256}
+    hashes = {"image": _image_sha256(image, volume), "model": loaded.sha256}
     staging = Staging(Path(out), _fingerprint(work, hashes), overwrite=overwrite, resume=resume)
     with staging.open() as folder:
         found = _segment(work, folder, progress)
@@ -132,23 +135,30 @@ def explain(
         document = _document(work, found, hashes, classes, passes)
         table.to_matrix_csv(folder / "importance.csv")
         table.to_long_csv(folder / "importance_long.csv")
-        document["files"] = sorted(
-            str(path.relative_to(folder).as_posix())
-            for path in folder.rglob("*")
-            if path.name.endswith((".nii.gz", ".csv"))
-        )
+        document["files"] = _own_files(folder, document)
         write_text(folder / DOCUMENT, json.dumps(document, indent=1, allow_nan=False) + "\n")
     return Explanation.load(out)
 
 
+def _own_files(folder: Path, document: Mapping[str, Any]) -> list[str]:
+    """Return the files of this explanation; what a stopped run left beside them is removed."""
+    own = {"importance.csv", "importance_long.csv", "prediction.nii.gz"}
+    own |= {"model_grid/image.nii.gz", "model_grid/prediction.nii.gz"}
+    own |= {entry["file"] for entry in (*document["classes"], *document["regions"]) if "file" in entry}
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        if path.relative_to(folder).as_posix() not in {*own, "fingerprint"}:
+            path.unlink()
+    return sorted(own)
+
+
 def _check_region_names(regions: Mapping[str, object], labels: Sequence[str]) -> None:
-    taken = {safe_file_name(label): label for label in labels}
+    taken = {safe_file_name(label).casefold(): label for label in labels}
     for name in regions:
-        if safe_file_name(name) in taken:
-            raise InputError(
-                f"region {name!r} has the name of {taken[safe_file_name(name)]!r}; give it a name of its own"
-            )
-        taken[safe_file_name(name)] = name
+        # Some systems do not tell "R" and "r" apart in file names.
+        file = safe_file_name(name).casefold()
+        if file in taken:
+            raise InputError(f"region {name!r} has the name of {taken[file]!r}; give it a name of its own")
+        taken[file] = name
 
 
 def _prepare(
@@ -163,6 +173,12 @@ def _prepare(
     prepared = preprocess(
         volume, spacing=card.spacing, orientation=card.orientation, intensity_range=card.intensity_range
     )
+    if min(prepared.shape) < MIN_AXIS:
+        size = " x ".join(map(str, prepared.shape))
+        raise InputError(
+            f"{volume.source or 'the volume'}: at the model's spacing the scan has only {size} voxels; "
+            f"give one with {MIN_AXIS} at least along each axis"
+        )
     windows = Windows(prepared.shape, card.window, card.overlap, card.blending)
     work = _Work(
         volume, prepared, model.to(device, dtype_of(settings.precision, device)), settings, device, {}, [], windows
@@ -205,7 +221,9 @@ def _segment(work: _Work, folder: Path, progress: Progress) -> Segmentation:
     write_volume(labels, folder / "model_grid" / "prediction.nii.gz")
     write_volume(labels_to_input_grid(labels, work.volume.grid), folder / "prediction.nii.gz")
     low, high = work.model.card.intensity_range
-    hu = np.rint(work.prepared.voxels * (high - low) + low).astype(np.int16)
+    hu = work.prepared.voxels * (high - low) + low
+    if low >= -(2**15) and high < 2**15 and high - low >= _ROUNDED_RANGE:
+        hu = np.rint(hu).astype(np.int16)
     write_volume(Volume(hu, work.prepared.grid), folder / "model_grid" / "image.nii.gz")
     for name, inside in work.regions.items():
         write_volume(Volume(inside.astype(np.uint8), work.prepared.grid), folder / region_file(name))
@@ -318,9 +336,10 @@ def _finished_before(folder: Path, names: Sequence[str]) -> dict[str, tuple[dict
     return kept
 
 
-def _image_sha256(volume: Volume) -> str:
-    if volume.source:
-        return file_sha256(volume.source)
+def _image_sha256(image: str | Path | Volume, volume: Volume) -> str:
+    """SHA-256 of the scan's file; of voxels and affine for a volume in memory, which may have been changed since."""
+    if not isinstance(image, Volume):
+        return file_sha256(image)
     digest = hashlib.sha256(np.ascontiguousarray(volume.voxels).tobytes())
     digest.update(np.ascontiguousarray(volume.affine).tobytes())
     return digest.hexdigest()
@@ -331,8 +350,7 @@ def _fingerprint(work: _Work, hashes: Mapping[str, str]) -> str:
     settings = {key: value for key, value in work.settings.to_dict().items() if key not in ("classes", "memory_budget")}
     regions = {name: hashlib.sha256(mask.tobytes()).hexdigest() for name, mask in work.regions.items()}
     card = work.model.card
-    grid = [card.labels, card.spacing, card.window, card.overlap, card.blending, card.intensity_range]
-    return json.dumps([Agg2ExpLib.__version__, hashes, settings, regions, grid], sort_keys=True)
+    return json.dumps([Agg2ExpLib.__version__, hashes, settings, regions, asdict(card)], sort_keys=True, default=str)
 
 
 def _document(
@@ -340,9 +358,8 @@ def _document(
 ) -> dict[str, Any]:
     card, volume = work.model.card, work.volume
     settings = work.settings.to_dict()
-    settings["samples"] = (
-        work.settings.samples if work.settings.samples is not None else METHODS[work.settings.method].samples
-    )
+    default = METHODS[work.settings.method].samples
+    settings["samples"] = work.settings.samples if default and work.settings.samples is not None else default
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,

@@ -7,9 +7,8 @@ from typing import Any
 
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.attribution import METHODS, PATHS, REDUCTIONS
+from Agg2ExpLib.device import PRECISIONS
 from Agg2ExpLib.errors import InputError, nearest_names
-
-PRECISIONS = ("float32", "float64", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,8 @@ class Settings:
     method : str
         ``gradient``, ``smoothgrad`` or ``integrated-gradients``.
     classes : tuple of str, optional
-        Names of the classes to explain; ``None`` means every structure (all classes but background).
+        Names of the classes to explain; ``None`` means every structure (all classes but background),
+        ``("all",)`` background too.
     samples : int, optional
         Noisy copies (SmoothGrad) or path points (integrated gradients); ``None`` takes the method's default, 20.
     sigma : float
@@ -97,6 +97,8 @@ class Settings:
         """
         if self.classes is None:
             return list(range(1, len(labels)))
+        if self.classes == ("all",) and "all" not in labels:
+            return list(range(len(labels)))
         known = {label: index for index, label in enumerate(labels)}
         readable = {structure(label).name: index for index, label in enumerate(labels)}
         chosen = set()

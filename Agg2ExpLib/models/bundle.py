@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,6 +65,12 @@ def refuse_other_folder(folder: str | Path) -> None:
     folder = Path(folder)
     if folder.exists() and metadata_file(folder) is None and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder}: exists and is not a model folder; choose another name")
+    try:
+        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=".agg2exp"):
+            pass
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from error
 
 
 def write_model_folder(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ class Case:
         return max(file.stat().st_mtime_ns for file in files)
 
     def read(self, class_names: Sequence[str] = THORAX_17) -> tuple[Volume, Volume]:
-        """Return the image (HU) and the label map (uint8, class indices) on one grid; their notes say what was odd.
+        """Return the image (HU) and the label map (class indices) on one grid; their notes say what was odd.
 
         Raises
         ------
@@ -62,7 +63,12 @@ class Case:
             labels = merge_masks(self.masks, class_names, image)
         if not image.grid.same_as(labels.grid):
             raise InputError(f"{self.labels or self.masks} is not on the grid of {self.image}; resample it first")
-        return image, Volume(labels.voxels.astype(np.uint8), image.grid, notes=labels.notes)
+        return image, Volume(labels.voxels.astype(label_type(class_names)), image.grid, notes=labels.notes)
+
+
+def label_type(class_names: Sequence[str]) -> type[np.unsignedinteger[Any]]:
+    """Return the type that holds the class indices of a label set."""
+    return np.uint8 if len(class_names) <= 256 else np.uint16
 
 
 def find_cases(folder: str | Path) -> list[Case]:
@@ -105,7 +111,7 @@ def merge_masks(folder: Path, class_names: Sequence[str], image: Volume) -> Volu
     InputError
         A class without any mask, or a mask on another grid.
     """
-    labels = np.zeros(image.shape, dtype=np.uint8)
+    labels = np.zeros(image.shape, dtype=label_type(class_names))
     notes = []
     for index, name in enumerate(class_names):
         if index == 0:

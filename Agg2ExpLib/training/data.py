@@ -71,7 +71,7 @@ def _prepare(case: Case, card: ModelCard, folder: Path) -> tuple[str, ...]:
     """Write the folder of one case, and return what was odd about its files."""
     image, labels = case.read(card.labels)
     small = preprocess(image, spacing=card.spacing, orientation=card.orientation, intensity_range=card.intensity_range)
-    truth = to_grid(reorient(labels, card.orientation), small.grid, "nearest").voxels.astype(np.uint8)
+    truth = to_grid(reorient(labels, card.orientation), small.grid, "nearest").voxels.astype(labels.voxels.dtype)
     rng = np.random.default_rng(0)
     rows = []
     for index in np.unique(truth):
@@ -124,7 +124,9 @@ def draw_patch(
             [rng.integers(-margin, max(n - w, 0) + margin + 1) for n, w in zip(image.shape, window, strict=True)]
         )
     limit = [max(n - w, 0) for n, w in zip(image.shape, window, strict=True)]
-    start = np.clip(start, -margin, np.asarray(limit) + margin)
+    # A scan smaller than the margin is still touched.
+    last = np.minimum(np.asarray(limit) + margin, np.asarray(image.shape) - 1)
+    start = np.clip(start, np.maximum(-margin, 1 - np.asarray(window)), last)
     patch, truth = np.zeros(window, dtype=np.float32), np.zeros(window, dtype=np.int64)
     inside = tuple(slice(max(s, 0), min(s + w, n)) for s, w, n in zip(start, window, image.shape, strict=True))
     target = tuple(slice(i.start - s, i.stop - s) for i, s in zip(inside, start, strict=True))

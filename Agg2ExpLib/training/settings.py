@@ -79,8 +79,8 @@ class TrainingSettings:
             if getattr(self, field) < 1:
                 raise InputError(f"training setting {field} is {getattr(self, field)}: it must be at least 1")
         for field in ("weight_decay", "warmup", "seed"):
-            if not getattr(self, field) >= 0:
-                raise InputError(f"training setting {field} is {getattr(self, field)}: it must not be negative")
+            if not 0 <= getattr(self, field) < 2**63:
+                raise InputError(f"training setting {field} is {getattr(self, field)}: it must be 0 to 2^63 - 1")
         if self.feature_size % 12:
             raise InputError(f"feature size {self.feature_size} cannot be used: Swin UNETR needs a multiple of 12")
         if len(self.depths) != _STAGES or len(self.heads) != _STAGES or min(*self.depths, *self.heads) < 1:
