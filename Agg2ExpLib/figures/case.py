@@ -12,7 +12,7 @@ from Agg2ExpLib.explanation import Explanation
 from Agg2ExpLib.figures.bars import class_bars, context_bars
 from Agg2ExpLib.figures.graph import importance_graph
 from Agg2ExpLib.figures.heatmap import importance_heat_map
-from Agg2ExpLib.figures.measures import measure_of
+from Agg2ExpLib.figures.measures import check_matrix, measure_of
 from Agg2ExpLib.figures.slices import CaseVolumes, slice_panels
 from Agg2ExpLib.figures.style import BACKGROUNDS, FEW
 from Agg2ExpLib.figures.writing import FORMATS, write_figure
@@ -79,6 +79,9 @@ def write_case_figures(
         raise InputError(f"unknown background {background!r}: use {' or '.join(BACKGROUNDS)}")
     if not explanation.importance.classes:
         raise InputError(f"{explanation.folder} explains no class, so there is nothing to draw; explain it again")
+    table = explanation.importance
+    for measure in DEFAULT_MEASURES:
+        check_matrix(table.matrix(measure), table.classes, table.rois)
     chosen = default_classes(explanation) if classes is None else named_classes(explanation, classes)
     volumes = CaseVolumes.of(explanation) if any(name in explanation.explained for name in chosen) else None
     total = 2 * len(chosen_measures) + 1 + len(chosen) + sum(name in explanation.explained for name in chosen)

@@ -129,7 +129,7 @@ def heat_map(
         if few:
             _write_values(axes, values, half_widths, scale)
         elif half_widths is not None:
-            _dot_uncertain(axes, values, np.asarray(half_widths), chosen, theme)
+            _dot_uncertain(axes, values, np.asarray(half_widths), scale)
         scale_bar(figure, (left, MARGIN + 0.45, min(across, 3.6) if across > 2 else 3.0, 0.13), scale)
         _legend(figure, [*rows, *columns], values, theme)
     return figure
@@ -236,11 +236,12 @@ def _short(value: float, ratio: bool, fine: bool = False) -> str:
     return f"{shown:.1f}"
 
 
-def _dot_uncertain(axes: Axes, values: np.ndarray, half: np.ndarray, measure: Measure, theme: Theme) -> None:
+def _dot_uncertain(axes: Axes, values: np.ndarray, half: np.ndarray, scale: Scale) -> None:
     with np.errstate(invalid="ignore"):
-        unsure = np.abs(values - (1.0 if measure.ratio else 0.0)) <= half
+        unsure = np.abs(values - (1.0 if scale.measure.ratio else 0.0)) <= half
     rows, columns = np.nonzero(unsure)
-    axes.scatter(columns, rows, s=2.0, color=theme.ink, linewidths=0, zorder=3)
+    inks = [ink_on(scale.colour(value)) for value in values[rows, columns]]
+    axes.scatter(columns, rows, s=2.0, c=inks, linewidths=0, zorder=3, gid="uncertain")
 
 
 def _legend(figure: Figure, identifiers: Sequence[str], values: np.ndarray, theme: Theme) -> None:

@@ -141,7 +141,8 @@ def _outline(axes: Axes, plane: Plane, mask: np.ndarray, name: str, width: float
 
 
 def _is_dark(name: str) -> bool:
-    return sum(colour_of(name)) < 1.2
+    red, green, blue = colour_of(name)
+    return 0.299 * red + 0.587 * green + 0.114 * blue < 0.3
 
 
 def draw_letters(axes: Axes, plane: Plane) -> None:

@@ -25,7 +25,7 @@ from Agg2ExpLib.figures.slice_parts import (
     structures_legend,
 )
 from Agg2ExpLib.figures.style import MARGIN, Heading, add_axes, drawing, new_figure, readable
-from Agg2ExpLib.volume import Volume, reorient
+from Agg2ExpLib.volume import Grid, Volume, reorient
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,15 +52,15 @@ class CaseVolumes:
         Extra regions.
     labels : tuple of str
         Names of the label values.
-    name : str
-        Of the scan.
+    stored : Grid
+        On which the files lie.
     """
 
     image: Volume
     prediction: Volume
     regions: Mapping[str, np.ndarray]
     labels: tuple[str, ...]
-    name: str
+    stored: Grid
 
     @classmethod
     def of(cls, explanation: Explanation) -> CaseVolumes:
@@ -76,25 +76,25 @@ class CaseVolumes:
         prediction = explanation.model_prediction()
         masks = {name: explanation.region(name) for name in explanation.regions}
         for volume in (prediction, *masks.values()):
-            _check_grid(stored, volume)
+            _check_grid(stored.grid, volume)
         if int(prediction.voxels.max()) >= len(explanation.labels):
             raise InputError(
                 f"{prediction.source} holds label {int(prediction.voxels.max())}, but the model has "
                 f"{len(explanation.labels)} classes; repeat the explanation"
             )
         regions = {name: reorient(mask).voxels > 0 for name, mask in masks.items()}
-        return cls(image, reorient(prediction), regions, explanation.labels, str(explanation.document["image"]["name"]))
+        return cls(image, reorient(prediction), regions, explanation.labels, stored.grid)
 
     def attribution(self, explanation: Explanation, name: str) -> np.ndarray:
         """Return |E| of one class on the same grid."""
         values = explanation.attribution(name)
-        _check_grid(explanation.model_image(), values)
+        _check_grid(self.stored, values)
         return np.abs(reorient(values).voxels)
 
 
-def _check_grid(image: Volume, other: Volume) -> None:
-    if not image.grid.same_as(other.grid):
-        raise InputError(f"{other.source} lies on another grid than {image.source}; repeat the explanation")
+def _check_grid(grid: Grid, other: Volume) -> None:
+    if not grid.same_as(other.grid):
+        raise InputError(f"{other.source} lies on another grid than the explanation's scan; repeat the explanation")
 
 
 def strongest_voxel(strength: np.ndarray, fallback: np.ndarray) -> tuple[int, int, int]:
@@ -151,6 +151,10 @@ def slice_panels(
     if ct_window not in (*CT_WINDOWS, "auto"):
         raise InputError(f"unknown CT window {ct_window!r}: use auto, {', '.join(CT_WINDOWS)}")
     case = volumes or CaseVolumes.of(explanation)
+    if name not in case.labels:
+        raise InputError(
+            f"{explanation.folder} explains {name!r}, which is no class of its model; repeat the explanation"
+        )
     strength = case.attribution(explanation, name)
     inside = case.prediction.voxels == case.labels.index(name)
     point = strongest_voxel(strength, inside)

@@ -120,8 +120,14 @@ def new_figure(width: float, height: float) -> Figure:
 
 def add_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
     """Add axes at a place in inches from the lower left corner."""
+    import matplotlib
+
     across, up = (float(side) for side in figure.get_size_inches())
-    return figure.add_axes((left / across, bottom / up, width / across, height / up))
+    axes = figure.add_axes((left / across, bottom / up, width / across, height / up))
+    # Ticks are made when the figure is drawn, which may be outside of drawing().
+    ink = matplotlib.rcParams["xtick.color"]
+    axes.tick_params(which="both", color=ink, labelcolor=ink)
+    return axes
 
 
 @functools.lru_cache(maxsize=4096)
