@@ -266,7 +266,7 @@ def test_of_many_regions_the_largest_are_shown_with_the_class_itself_and_extra_r
     largest = readable(large.rois[int(np.argmax(large.matrix("mass")[row]))])
     assert len(labels) == 24
     assert {"artery 53", largest, "pleural effusion *", "lung nodule *"} <= set(labels)
-    assert any("24 of 120" in text for text in texts_of(figure))
+    assert any("24 of 120 regions" in text for text in texts_of(figure))
 
 
 def test_bars_of_an_absent_class_say_so(table):
@@ -309,6 +309,17 @@ def test_one_class_and_one_case_are_enough_for_every_figure():
     assert outside_of_page(context_bars(small)) == {}
     assert outside_of_page(class_bars(small, "heart")) == {}
     assert outside_of_page(box_plots(np.array([[0.5]]), ["only"], ["heart"])) == {}
+
+
+@pytest.mark.parametrize("names", [("heart",), ("heart", "ribs"), THORAX_17[1:], many_classes(118)[1:]])
+def test_no_text_of_a_heat_map_touches_another(names):
+    from matplotlib.text import Text
+
+    found = random_table(("background", *names), EXTRA, absent=names[:1])
+    figure = importance_heat_map(found, "mass", extra=EXTRA, note="Scan ct.nii.gz, model thorax-phantom.")
+    figure.draw_without_rendering()
+    shown = [text for text in figure.findobj(Text) if text.get_visible()]
+    assert overlapping(shown, figure) == []
 
 
 def test_any_name_is_drawn_as_it_is_and_cut_when_endless():

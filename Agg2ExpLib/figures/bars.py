@@ -98,7 +98,9 @@ def class_bars(
     sentences = [
         "Left: share of the attribution that lies in each region. Right: enrichment, that share over the region's share "
         "of the volume; 1 means as much as any region of that size.",
-        f"The largest {len(names)} of {len(table.rois)} regions are shown." if left_out else "",
+        f"Shown are {len(names)} of {len(table.rois)} regions: those with the largest shares and enrichments."
+        if left_out
+        else "",
         "Hatched, with a star: extra regions, which may overlap the others." if set(names) & set(extra) else "",
         ""
         if np.isfinite(mass).any()
@@ -126,7 +128,6 @@ def class_bars(
             axes.set_axisbelow(True)
             for index, roi in enumerate(names):
                 if roi in extra:
-                    # Grey shows on black findings and on paper of either kind.
                     axes.patches[index].set(hatch="////", edgecolor=theme.faint)
         shares.set_yticks(range(len(names)), written, size=9)
         for tick, roi in zip(shares.get_yticklabels(), names, strict=True):

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _FOOT = 0.95  # inches for colour bar and legend
 _CELL_FEW, _CELL_MANY = 0.44, 0.118
 _FONT_FEW, _FONT_MANY = 9.0, 6.5
+# Inches that the label of the rows takes, written upright.
+_ROOM_FOR_LABEL = 1.2
 # A cell with fewer than half a percent says nothing by its digit.
 _LEAST_WRITTEN = 0.005
 
@@ -163,8 +165,10 @@ def _label(
     axes.set_yticks(range(len(names[0])), names[0], size=font)
     axes.set_xticks(range(len(names[1])), names[1], size=font, rotation=90)
     axes.tick_params(length=0, pad=pad)
-    axes.set_ylabel("explained class", size=9, labelpad=4)
-    axes.set_xlabel("region that holds the attribution", size=9, labelpad=4)
+    if cell * len(names[0]) > _ROOM_FOR_LABEL:
+        axes.set_ylabel("explained class", size=9, labelpad=4)
+    below = "region that holds the attribution" + ("" if axes.get_ylabel() else " (row: explained class)")
+    axes.set_xlabel(below, size=9, labelpad=4, loc="center" if cell * len(names[1]) > _ROOM_FOR_LABEL + 2 else "left")
     for spine in axes.spines.values():
         spine.set_visible(False)
     # The chip beside each name has the structure's colour, in units of cells outside of the picture.

@@ -87,7 +87,7 @@ def drawing(background: str) -> Iterator[Theme]:
 
 
 def _settings(theme: Theme) -> dict[str, Any]:
-    ink = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor", "hatch.color")
+    ink = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
     return {
         **dict.fromkeys(ink, theme.ink),
         "font.family": "DejaVu Sans",
@@ -100,7 +100,9 @@ def _settings(theme: Theme) -> dict[str, Any]:
         "axes.linewidth": 0.6,
         "axes.spines.top": False,
         "axes.spines.right": False,
-        "hatch.linewidth": 0.6,
+        # Grey shows on black findings as well as on paper of either kind.
+        "hatch.color": theme.faint,
+        "hatch.linewidth": 0.8,
         "legend.frameon": False,
         "svg.hashsalt": _SALT,
         # Letters as outlines: a figure looks the same where the font is not installed.
