@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 #: Below this share of the scale's top an attribution is not drawn; its opacity grows from there.
 LEAST_SHOWN = 0.1
 _MOST_OPAQUE = 0.85
+_EXPLAINED_WIDTH = 1.8
 _MOST_LEGEND = 24
 _LETTER_INK = "#ffe66d"
 _TICK_INK = "#3fe0ff"
@@ -113,7 +114,7 @@ def draw_outlines(axes: Axes, plane: Plane, case: _Volumes, name: str) -> dict[s
     # The explained structure last: on top of its neighbours.
     order = sorted(masks, key=lambda other: other == name)
     for other in order:
-        _outline(axes, plane, masks[other], other, 1.8 if other == name else 0.8)
+        _outline(axes, plane, masks[other], other, _EXPLAINED_WIDTH if other == name else 0.8)
     extra = {other: plane.cut(mask) for other, mask in case.regions.items()}
     for other, mask in extra.items():
         if mask.any():
@@ -133,8 +134,8 @@ def _outline(axes: Axes, plane: Plane, mask: np.ndarray, name: str, width: float
     colour = colour_of(name)
     lines = axes.contour(across, up, padded, levels=[0.5], colors=[colour], linewidths=width,
                          linestyles="dashed" if dashed else "solid")  # fmt: skip
-    if _is_dark(name):
-        # Dark structures (findings are black) would be lost on CT without a light edge.
+    if _is_dark(name) or width == _EXPLAINED_WIDTH:
+        # The explained structure stands out by a light edge; dark ones (findings are black) would be lost without it.
         lines.set_path_effects([Stroke(linewidth=width + 1.2, foreground=_LIGHT_EDGE, alpha=0.75), Normal()])
     axes.set_xlim(0, plane.width)
     axes.set_ylim(0, plane.height)
