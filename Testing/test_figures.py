@@ -108,6 +108,17 @@ def test_every_measure_is_named_with_its_unit_and_all_text_stands_out_from_the_p
         assert min(abs(np.mean(to_rgb(text.get_color())) - paper) for text in on_paper) > 0.35
 
 
+def test_the_ends_of_the_colour_bar_are_arrows_only_when_ratios_lie_beyond_it():
+    from Agg2ExpLib.figures.measures import MEASURES
+    from Agg2ExpLib.figures.scales import scale_of
+    from Agg2ExpLib.figures.style import drawing
+
+    with drawing("light") as theme:
+        found = [scale_of(np.array([top, 1.0]), MEASURES["enrichment"], theme).beyond for top in np.linspace(3, 64, 50)]
+        assert not any(found)
+        assert scale_of(np.array([65.0]), MEASURES["enrichment"], theme).beyond
+
+
 def test_extra_regions_stand_behind_a_line(table):
     figure = importance_heat_map(table, "mass", extra=EXTRA)
     assert [line.get_xdata()[0] for line in figure.axes[0].lines] == [16.5]

@@ -46,7 +46,9 @@ def scale_of(values: np.ndarray, measure: Measure, theme: Theme) -> Scale:
         positive = finite[finite > 0]
         most = float(np.exp(np.abs(np.log(positive)).max())) if positive.size else 2.0
         most = min(max(most, 2.0), _MOST_DIVERGING)
-        beyond = bool(((finite > most) | (finite < 1 / most)).any())
+        # exp(log(x)) may miss x by a rounding.
+        edge = most * (1 + 1e-9)
+        beyond = bool(((finite > edge) | (finite < 1 / edge)).any())
         return Scale(measure, LogNorm(1 / most, most, clip=True), diverging_map(theme), beyond)
     most = max(float(finite.max()), 0.01) if finite.size else 1.0
     return Scale(measure, PowerNorm(0.5, 0.0, most, clip=True), sequential_map(theme))
