@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from Agg2ExpLib.progress import Progress
+
+if TYPE_CHECKING:
+    from Agg2ExpLib.explanation import Explanation
 
 #: Patient of the demo, never trained or validated on: cohorts of the demo model are seeds 1 to 3.
 DEMO_SEED, DEMO_INDEX, DEMO_SPACING = 2024, 0, 2.0
 DEMO_FINDINGS = ("pleural_effusion:0.45:right", "nodule:0.6:left:lung_upper_lobe_left")
 DEMO_MODEL = "thorax-phantom"
+#: Structures whose bars and slices the demo draws: one that is looked at itself, one that is found by its surroundings.
+DEMO_DRAWN = ("heart", "trachea")
 
 
 def run_demo(out: Path, *, overwrite: bool = False, progress: Progress | None = None) -> str:
-    """Generate the CT, explain it, and return the text that says what was found and where the files are.
+    """Generate the CT, explain it, draw its figures, and return the text that says what was found and where the files are.
 
     Raises
     ------
@@ -36,4 +42,20 @@ def run_demo(out: Path, *, overwrite: bool = False, progress: Progress | None = 
         overwrite=overwrite,
         progress=progress,
     )
-    return f"{describe(explanation)}\n{case}/\n  ct.nii.gz, segmentation.nii.gz, findings/     the generated CT and its ground truth"
+    drawn = draw_demo(explanation, out / "figures", progress=progress)
+    truth = f"{case}/\n  ct.nii.gz, segmentation.nii.gz, findings/     the generated CT and its ground truth"
+    return f"{describe(explanation)}\n{truth}\n{drawn}"
+
+
+def draw_demo(explanation: Explanation, out: Path, *, progress: Progress | None = None) -> str:
+    """Draw the figures of the demo's explanation, and return the text that names the files.
+
+    Raises
+    ------
+    OutputError
+        ``out`` cannot be written.
+    """
+    from Agg2ExpLib.figures import write_case_figures
+
+    files = write_case_figures(explanation, out, classes=DEMO_DRAWN, progress=progress)
+    return "\n".join([f"{out}/", *(f"  {name}.png, .svg" for name in dict.fromkeys(file.stem for file in files))])

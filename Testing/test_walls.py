@@ -36,7 +36,7 @@ ONLY = {"phantom": {"errors", "progress", "anatomy", "volume"}}
 COMPUTING = ("torch", "monai", "captum", "shap")
 SLICER = ("slicer", "vtk", "qt", "ctk", "PythonQt", "PySide6")
 # What Slicer's own process may import.
-READING = ("errors", "progress", "anatomy", "volume", "importance", "explanation", "report", "models.card")
+READING = ("errors", "progress", "anatomy", "volume", "importance", "explanation", "figures", "report", "models.card")
 
 
 def modules():

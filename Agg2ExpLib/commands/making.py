@@ -76,7 +76,9 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _add_demo(commands: Any) -> None:
-    parser = command(commands, "demo", _demo, "explain a generated CT with the bundled demo model")
+    parser = command(
+        commands, "demo", _demo, "explain a generated CT with the bundled demo model, and draw the figures"
+    )
     parser.add_argument("--out", default="demo", metavar="DIR")
     parser.add_argument("--overwrite", action="store_true", help="replace the results of an earlier demo")
 

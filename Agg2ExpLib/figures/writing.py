@@ -1,0 +1,88 @@
+"""Figures on disk: PNG and SVG, each complete or not there, and the same bytes for the same figure."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from Agg2ExpLib.errors import InputError, OutputError
+from Agg2ExpLib.figures.style import drawing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMATS = ("png", "svg")
+
+
+def write_figure(
+    figure: Figure, folder: str | Path, name: str, *, formats: tuple[str, ...] = FORMATS, dpi: float = 150
+) -> list[Path]:
+    """Write a figure as ``folder/name.png`` and ``folder/name.svg``.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        Any figure of this package.
+    folder : path
+        Made when it is not there.
+    name : str
+        File name without its ending.
+    formats : tuple of str
+        Of ``"png"`` and ``"svg"``.
+    dpi : float
+        Pixels per inch of the PNG, and of pictures inside the SVG.
+
+    Returns
+    -------
+    list of Path
+        The files, in the order of ``formats``.
+
+    Raises
+    ------
+    InputError
+        Another format.
+    OutputError
+        The folder cannot be made or a file cannot be written; no half a file is left.
+    """
+    for kind in formats:
+        if kind not in FORMATS:
+            raise InputError(f"unknown format {kind!r} of a figure: use {' or '.join(FORMATS)}")
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make {folder}: {error.strerror}; choose another --out") from error
+    written = []
+    for kind in formats:
+        content = _rendered(figure, kind, dpi)
+        written.append(folder / f"{name}.{kind}")
+        _put(written[-1], content)
+    return written
+
+
+def _rendered(figure: Figure, kind: str, dpi: float) -> bytes:
+    buffer = io.BytesIO()
+    # A date or a version would make two equal figures differ.
+    metadata = {"Date": None, "Creator": "Agg2Exp"} if kind == "svg" else {"Software": "Agg2Exp"}
+    with drawing("light"):
+        figure.savefig(buffer, format=kind, dpi=dpi, facecolor=figure.get_facecolor(), metadata=metadata)
+    return buffer.getvalue()
+
+
+def _put(path: Path, content: bytes) -> None:
+    part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}")
+    try:
+        with part.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}; free space or choose another --out") from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
