@@ -13,7 +13,7 @@ DEMO_MODEL = "thorax-phantom"
 
 
 def run_demo(out: Path, *, overwrite: bool = False, progress: Progress | None = None) -> str:
-    """Generate the CT, explain it, and return the text that says what was found and where the files are.
+    """Generate the CT, explain it, draw it, and return the text that says what was found and where the files are.
 
     Raises
     ------
@@ -23,6 +23,7 @@ def run_demo(out: Path, *, overwrite: bool = False, progress: Progress | None = 
     from Agg2ExpLib.explanation import Settings, explain
     from Agg2ExpLib.phantom import Finding, write_phantoms
     from Agg2ExpLib.report import describe
+    from Agg2ExpLib.scene.export import write_all
 
     findings = [Finding.parse(text) for text in DEMO_FINDINGS]
     case = write_phantoms(out / "phantom", 1, DEMO_SEED, DEMO_SPACING, findings, first=DEMO_INDEX, progress=progress)[0]
@@ -36,4 +37,6 @@ def run_demo(out: Path, *, overwrite: bool = False, progress: Progress | None = 
         overwrite=overwrite,
         progress=progress,
     )
-    return f"{describe(explanation)}\n{case}/\n  ct.nii.gz, segmentation.nii.gz, findings/     the generated CT and its ground truth"
+    seen = write_all(explanation, out, overwrite=overwrite, progress=progress)
+    truth = "  ct.nii.gz, segmentation.nii.gz, findings/     the generated CT and its ground truth"
+    return "\n".join([describe(explanation), seen, f"{case}/", truth])

@@ -153,7 +153,7 @@ def show_legend(display: Any, title: str, *, visible: bool = True, digits: str =
     legend.SetLabelFormat(digits)
     legend.SetNumberOfLabels(5)
     legend.SetUseColorNamesForLabels(False)
-    legend.SetSize(0.12, 0.5)
+    legend.SetSize(0.09, 0.38)
     legend.SetPosition(0.97 if right else 0.03, 0.5)
     for text, size in ((legend.GetTitleTextProperty(), 14), (legend.GetLabelTextProperty(), 13)):
         text.SetFontSize(size)

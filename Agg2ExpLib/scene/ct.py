@@ -36,6 +36,8 @@ def ct_for(keeper: NodeKeeper, explanation: Explanation, anchor: Any, given: Any
     node.SetVoxelValueUnits(coded("[hnsf'U]", "UCUM", "Hounsfield unit"))
     node.SetVoxelValueQuantity(coded("112031", "DCM", "Attenuation Coefficient"))
     display = keeper.display(node, "vtkMRMLScalarVolumeDisplayNode")
+    # Slicer's own grey table has this identifier in every scene of the desktop.
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
     display.AutoWindowLevelOff()
     display.SetWindowLevel(WINDOW, LEVEL)
     return node

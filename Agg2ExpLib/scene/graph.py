@@ -86,7 +86,7 @@ def graph_nodes(
     drawn = [(source, value) for source, value in edges if source in centres and source != name]
     if name not in centres:
         return []
-    table = keeper.get("vtkMRMLColorTableNode", "graph-colours", f"Graph: {TITLES[measure]}", Measure=measure)
+    table = keeper.get("vtkMRMLColorTableNode", "graph-colours", f"Graph, {TITLES[measure]}", Measure=measure)
     fill_table(table, colour_ramp("importance"), np.ones(LEVELS), (0.0, top))
 
     tubes = keeper.get("vtkMRMLModelNode", "graph", f"What {readable} relied on, in space", Class=name)
@@ -199,7 +199,9 @@ def _balls(places: Mapping[str, np.ndarray], target: str) -> Any:
 def _labels(
     keeper: NodeKeeper, name: str, places: Mapping[str, np.ndarray], values: Mapping[str, float], measure: str
 ) -> Any:
-    node = keeper.get("vtkMRMLMarkupsFiducialNode", "graph-labels", f"Names: {structure(name).name}", Class=name)
+    node = keeper.get(
+        "vtkMRMLMarkupsFiducialNode", "graph-labels", f"Names of what {structure(name).name} relied on", Class=name
+    )
     changing = node.StartModify()
     node.RemoveAllControlPoints()
     for place, at in places.items():
@@ -212,7 +214,7 @@ def _labels(
     display = keeper.display(node, "vtkMRMLMarkupsFiducialDisplayNode")
     display.SetGlyphScale(0.01)
     display.SetUseGlyphScale(True)
-    display.SetTextScale(3.2)
+    display.SetTextScale(3.8)
     display.SetPropertiesLabelVisibility(False)
     display.SetPointLabelsVisibility(True)
     display.SetVisibility2D(False)

@@ -24,9 +24,9 @@ def show_importance_legend(keeper: NodeKeeper, name: str | None, measure: str, t
         return None
     from vtkmodules.vtkCommonDataModel import vtkPolyData
 
-    table = keeper.get("vtkMRMLColorTableNode", "importance-colours", "Importance of segments: colours")
+    table = keeper.get("vtkMRMLColorTableNode", "importance-colours", "Importance of segments, colours")
     fill_table(table, colour_ramp("importance"), np.ones(LEVELS), (0.0, top))
-    node = keeper.get("vtkMRMLModelNode", "importance-legend", "Importance of segments: legend")
+    node = keeper.get("vtkMRMLModelNode", "importance-legend", "Importance of segments, legend")
     node.SetAttribute(CLASS, name)
     node.SetAttribute(MEASURE, measure)
     node.SetAndObservePolyData(vtkPolyData())

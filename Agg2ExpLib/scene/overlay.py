@@ -19,7 +19,7 @@ Mode = Literal["magnitude", "signed"]
 MODES: tuple[Mode, ...] = ("magnitude", "signed")
 #: What attributions are measured in: gradients are slopes, integrated gradients and Shapley values are amounts of logit.
 _SLOPES = ("gradient", "smoothgrad")
-_TITLES = {"magnitude": "strength |E|", "signed": "against (-) / for (+)"}
+_TITLES = {"magnitude": "strength", "signed": "against (-) / for (+)"}
 
 
 def unit_of(method: str) -> str:
@@ -75,7 +75,7 @@ def overlay_node(
     if mask is not None:
         shown = np.where(mask, shown, np.float32(0))
     readable = structure(name).name
-    node = keeper.get("vtkMRMLScalarVolumeNode", "overlay", f"{readable}: attribution, {mode}", Class=name, Mode=mode)
+    node = keeper.get("vtkMRMLScalarVolumeNode", "overlay", f"{readable}, attribution ({mode})", Class=name, Mode=mode)
     fill_volume_node(node, Volume(shown.astype(np.float32, copy=False), attribution.grid))
     unit = unit_of(keeper.told["Agg2Exp.Method"])
     node.SetAttribute(UNITS, unit)
@@ -93,7 +93,7 @@ def overlay_node(
 def _show(keeper: NodeKeeper, node: Any, name: str, mode: Mode, window: Window) -> None:
     readable = structure(name).name
     table = keeper.get(
-        "vtkMRMLColorTableNode", "overlay-colours", f"{readable}: colours, {mode}", Class=name, Mode=mode
+        "vtkMRMLColorTableNode", "overlay-colours", f"{readable}, colours ({mode})", Class=name, Mode=mode
     )
     fill_overlay_table(table, mode, window)
     display = keeper.display(node, "vtkMRMLScalarVolumeDisplayNode")

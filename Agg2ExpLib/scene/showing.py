@@ -194,7 +194,7 @@ class SceneExplanation:
                 segments.colour_by_structure(node, self.key)
             show_importance_legend(self.keeper, None, measure, 0.0)
             return 0.0
-        self._check_class(name)
+        self.check_class(name)
         tables.check_measure(measure)
         row = tables.row_of(self.explanation.importance, name, measure)
         best = tables.strongest(self.explanation.importance, name, measure, 1, without=("background",))
@@ -207,7 +207,7 @@ class SceneExplanation:
 
     def show_chart(self, name: str, measure: Measure = "mass", count: int = 10) -> Any:
         """Return the bar chart (vtkMRMLPlotChartNode) of the regions that matter most for a class, made or updated."""
-        self._check_class(name)
+        self.check_class(name)
         chart = tables.chart_nodes(self.keeper, self.explanation.importance, name, measure, count)
         self.file_away()
         return chart
@@ -227,7 +227,7 @@ class SceneExplanation:
         self._hide("surface")
         if not visible:
             return []
-        self._check_class(name)
+        self.check_class(name)
         if structures is None:
             best = tables.strongest(self.explanation.importance, name, "mass", 3, without=("background", name))
             structures = [name, *(source for source, _ in best)]
@@ -282,13 +282,13 @@ class SceneExplanation:
         tables.check_measure(measure)
         wanted = self.classes if names is None else (names,) if isinstance(names, str) else tuple(names)
         for name in wanted:
-            self._check_class(name)
+            self.check_class(name)
         table = self.explanation.importance
         edges = {name: tables.strongest(table, name, measure, count, without=("background", name)) for name in wanted}
         top = max((value for found in edges.values() for _, value in found), default=1.0)
         nodes: list[Any] = []
         for name, found in edges.items():
-            nodes += graph.graph_nodes(self.keeper, name, found, self._centres, measure, top)
+            nodes += graph.graph_nodes(self.keeper, name, found, self.centres, measure, top)
         for node in nodes:
             node.SetAndObserveTransformNodeID(self._transform)
             node.SetDisplayVisibility(True)
@@ -368,7 +368,8 @@ class SceneExplanation:
                 raise InputError(f"there is no segment {name!r} to mask by; {nearest_names(name, known)}")
         return inside
 
-    def _check_class(self, name: str) -> None:
+    def check_class(self, name: str) -> None:
+        """Raise InputError, with the nearest names, for a class without attribution."""
         if name not in self.classes:
             raise InputError(
                 f"{name!r} has no attribution in {self.explanation.folder}; {nearest_names(name, self.classes)}"
@@ -377,7 +378,7 @@ class SceneExplanation:
     def _attribution(self, name: str) -> Volume:
         from Agg2ExpLib.volume import Volume
 
-        self._check_class(name)
+        self.check_class(name)
         kept: dict[str, Volume] = self.__dict__.setdefault("_kept", {})
         if name not in kept:
             # One class at a time: a model of a hundred classes would otherwise fill the memory.
@@ -391,7 +392,8 @@ class SceneExplanation:
         return self.explanation.model_prediction()
 
     @cached_property
-    def _centres(self) -> dict[str, np.ndarray]:
+    def centres(self) -> dict[str, np.ndarray]:
+        """Centre of every class (but background) and region that has voxels, RAS millimetres without the CT's transform."""
         regions = {name: self.explanation.region(name) for name in self.explanation.regions}
         return graph.centres_of(self._labels, self.explanation.labels, regions)
 

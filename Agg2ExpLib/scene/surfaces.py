@@ -81,7 +81,7 @@ def surface_nodes(
         return []
     top = robust_window(np.concatenate([values for _, _, values in sampled]), 0, 99).top
     table = keeper.get(
-        "vtkMRMLColorTableNode", "surface-colours", f"{structure(name).name}: colours of surfaces", Class=name
+        "vtkMRMLColorTableNode", "surface-colours", f"{structure(name).name}, colours of surfaces", Class=name
     )
     fill_table(table, colour_ramp("magnitude"), np.ones(LEVELS), (0.0, top))
     nodes = []
@@ -89,7 +89,7 @@ def surface_nodes(
         node = keeper.get(
             "vtkMRMLModelNode",
             "surface",
-            f"{structure(other).name}: attribution of {structure(name).name}",
+            f"{structure(other).name}, attribution of {structure(name).name}",
             Class=name,
             Structure=other,
         )
@@ -103,10 +103,10 @@ def surface_nodes(
         display.SetScalarRange(0.0, top)
         display.SetScalarVisibility(True)
         # What was used most must not hide inside another structure's surface.
-        display.SetOpacity(1.0 if other == name else 0.6)
+        display.SetOpacity(1.0 if other == name else 0.4)
         display.SetVisibility2D(False)
         display.SetBackfaceCulling(False)
-        show_legend(display, f"{structure(name).name}\nstrength |E| on surfaces", visible=index == 0)
+        show_legend(display, f"{structure(name).name}\nstrength on surfaces", visible=index == 0)
         nodes.append(node)
     return nodes
 

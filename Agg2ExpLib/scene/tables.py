@@ -79,14 +79,14 @@ def chart_nodes(keeper: NodeKeeper, table: ImportanceTable, name: str, measure: 
     best = strongest(table, name, measure, count, without=("background",))
     readable, title = structure(name).name, TITLES[measure]
     data = keeper.get(
-        "vtkMRMLTableNode", "chart-table", f"{readable}: {COLUMNS[measure][0].lower()}", Class=name, Measure=measure
+        "vtkMRMLTableNode", "chart-table", f"{readable}, {COLUMNS[measure][0].lower()}", Class=name, Measure=measure
     )
     _fill(
         data,
         {"Region": [structure(roi).name for roi, _ in best]},
         {COLUMNS[measure][0]: np.array([value for _, value in best], dtype=float)},
     )
-    series = keeper.get("vtkMRMLPlotSeriesNode", "chart-series", f"{readable}: {title}", Class=name, Measure=measure)
+    series = keeper.get("vtkMRMLPlotSeriesNode", "chart-series", f"{readable}, {title}", Class=name, Measure=measure)
     series.SetAndObserveTableNodeID(data.GetID())
     series.SetPlotType(series.PlotTypeBar)
     series.SetYColumnName(COLUMNS[measure][0])
@@ -94,7 +94,7 @@ def chart_nodes(keeper: NodeKeeper, table: ImportanceTable, name: str, measure: 
     series.SetLabelColumnName("Region")
     series.SetColor(*unit_colour(name))
     chart = keeper.get(
-        "vtkMRMLPlotChartNode", "chart", f"What {readable} relied on: {title}", Class=name, Measure=measure
+        "vtkMRMLPlotChartNode", "chart", f"What {readable} relied on, {title}", Class=name, Measure=measure
     )
     chart.RemoveAllPlotSeriesNodeIDs()
     chart.AddAndObservePlotSeriesNodeID(series.GetID())

@@ -10,6 +10,16 @@ import numpy as np
 #: Names of the desktop's slice views, and how each looks at the patient.
 SLICE_VIEWS = {"Red": "Axial", "Green": "Coronal", "Yellow": "Sagittal"}
 _COLOURS = {"Red": (0.953, 0.290, 0.200), "Green": (0.431, 0.690, 0.294), "Yellow": (0.929, 0.835, 0.298)}
+_OF_MODULES = (
+    "vtkMRMLColorLegendDisplayNode",
+    "vtkMRMLGPURayCastVolumeRenderingDisplayNode",
+    "vtkMRMLCPURayCastVolumeRenderingDisplayNode",
+    "vtkMRMLVolumePropertyNode",
+    "vtkMRMLVolumePropertyStorageNode",
+    "vtkMRMLVolumePropertyJsonStorageNode",
+    "vtkMRMLShaderPropertyNode",
+    "vtkMRMLMarkupsJsonStorageNode",
+)
 
 
 def new_scene() -> Any:
@@ -17,23 +27,29 @@ def new_scene() -> Any:
     import slicer
 
     scene = slicer.vtkMRMLScene()
-    # Slicer's modules register these when it starts; the core's scene does not know them by itself.
-    for kind in (
-        slicer.vtkMRMLColorLegendDisplayNode,
-        slicer.vtkMRMLGPURayCastVolumeRenderingDisplayNode,
-        slicer.vtkMRMLCPURayCastVolumeRenderingDisplayNode,
-        slicer.vtkMRMLVolumePropertyNode,
-        slicer.vtkMRMLVolumePropertyStorageNode,
-        slicer.vtkMRMLShaderPropertyNode,
-    ):
-        scene.RegisterNodeClass(kind())
+    know_nodes(scene)
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
+    return scene
+
+
+def know_nodes(scene: Any) -> None:
+    """Register the classes of node that the desktop's modules register there, and that a bare scene does not know.
+
+    Without a class its nodes cannot be added, and without a storage class a saved scene loses what the nodes hold.
+    """
+    import slicer
+
+    for name in _OF_MODULES:
+        known = scene.CreateNodeByClass(name)
+        if known is None:
+            scene.RegisterNodeClass(getattr(slicer, name)())
+        else:
+            known.UnRegister(None)
     factory = slicer.vtkSegmentationConverterFactory.GetInstance()
     if not factory.GetConverterRules():
-        # How surfaces are made of label maps: also registered by a module of the desktop.
+        # How surfaces are made of label maps.
         factory.RegisterConverterRule(slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule())
         factory.RegisterConverterRule(slicer.vtkClosedSurfaceToBinaryLabelmapConversionRule())
-    return scene
 
 
 def add_missing_views(scene: Any) -> None:
@@ -91,27 +107,109 @@ def jump_to(scene: Any, position: Sequence[float]) -> None:
         node.JumpSliceByCentering(*(float(part) for part in position))
 
 
-def fit_slices(scene: Any, bounds: Sequence[float], margin: float = 1.05) -> None:
-    """Let every slice view hold the whole of a box (x from, x to, y from, y to, z from, z to in RAS millimetres)."""
+def fit_slices(scene: Any, bounds: Sequence[float], *, right: float = 0.0, top: float = 0.0) -> None:
+    """Let every slice view hold the whole of a box.
+
+    Parameters
+    ----------
+    scene : vtkMRMLScene
+        Whose slice views.
+    bounds : sequence of six float
+        x from, x to, y from, y to, z from, z to in RAS millimetres.
+    right, top : float
+        Shares of the view's width and height that stay free for a legend and a title.
+    """
     low, high = np.array(bounds[0::2]), np.array(bounds[1::2])
-    middle, size = (low + high) / 2, (high - low) * margin
+    middle, size = (low + high) / 2, (high - low) * 1.03
     for node in _of_class(scene, "vtkMRMLSliceNode"):
         to_ras = node.GetSliceToRAS()
-        axes = np.array([[to_ras.GetElement(row, column) for column in range(2)] for row in range(3)])
-        across, up = np.abs(axes).T @ size
+        axes = np.array([[to_ras.GetElement(row, column) for column in range(3)] for row in range(3)])
+        across, up = np.abs(axes[:, :2]).T @ size
         width, height, _ = node.GetDimensions()
         if width < 2 or height < 2:
+            # A view that has never been on a screen has no size; the desktop fits it to its own.
             width = height = 512
             node.SetDimensions(width, height, 1)
-        scale = max(across / width, up / height)
+        scale = max(across / (width * (1 - right)), up / (height * (1 - top)))
         node.SetFieldOfView(scale * width, scale * height, node.GetFieldOfView()[2] or 1.0)
         at = np.array([to_ras.GetElement(row, 3) for row in range(3)])
-        normal = np.array([to_ras.GetElement(row, 2) for row in range(3)])
         # The slice stays where it is; only its middle moves within the plane.
-        moved = middle + normal * float((at - middle) @ normal)
+        moved = middle + axes[:, 2] * float((at - middle) @ axes[:, 2])
+        moved = moved + axes[:, 0] * (right * scale * width / 2) + axes[:, 1] * (top * scale * height / 2)
         for row in range(3):
             to_ras.SetElement(row, 3, float(moved[row]))
         node.UpdateMatrices()
+
+
+def slice_through(scene: Any, position: Sequence[float]) -> None:
+    """Move every slice to the depth of a RAS position, without moving it within its plane."""
+    for node in _of_class(scene, "vtkMRMLSliceNode"):
+        node.JumpSliceByOffsetting(*(float(part) for part in position))
+
+
+def show_table_and_chart(scene: Any, table: Any, chart: Any, volume: Any) -> None:
+    """Choose the layout with slices, 3D, chart and table, and what chart and table views show (None: nothing)."""
+    import slicer
+
+    layout = _singleton(scene, "vtkMRMLLayoutNode", "vtkMRMLLayoutNode")
+    if layout is None:
+        layout = slicer.vtkMRMLLayoutNode()
+        layout.SetSingletonTag("vtkMRMLLayoutNode")
+        layout = scene.AddNode(layout)
+    kind = slicer.vtkMRMLLayoutNode
+    layout.SetViewArrangement(kind.SlicerLayoutFourUpView if chart is None else kind.SlicerLayoutFourUpPlotTableView)
+    for class_name, tag, show in (
+        ("vtkMRMLTableViewNode", "TableView1", lambda node: node.SetTableNodeID(table.GetID() if table else None)),
+        ("vtkMRMLPlotViewNode", "PlotView1", lambda node: node.SetPlotChartNodeID(chart.GetID() if chart else None)),
+    ):
+        node = _singleton(scene, class_name, tag)
+        if node is None:
+            node = scene.CreateNodeByClass(class_name)
+            node.UnRegister(None)
+            node.SetName(tag)
+            node.SetLayoutName(tag)
+            node.SetSingletonTag(tag)
+            node = scene.AddNode(node)
+        show(node)
+    selection = _singleton(scene, "vtkMRMLSelectionNode", "Singleton")
+    if selection is None:
+        selection = slicer.vtkMRMLSelectionNode()
+        selection.SetSingletonTag("Singleton")
+        selection = scene.AddNode(selection)
+    selection.SetActiveVolumeID(volume.GetID() if volume else None)
+    selection.SetActiveTableID(table.GetID() if table else None)
+    selection.SetActivePlotChartID(chart.GetID() if chart else None)
+
+
+def look_from_front(scene: Any, bounds: Sequence[float], *, aside: float = 0.0) -> None:
+    """Put the first 3D view's camera before the patient, a little to the left and above, with the whole box in sight.
+
+    ``aside`` is the share of the box's height by which it is moved to the left, to make room for a legend.
+    """
+    low, high = np.array(bounds[0::2]), np.array(bounds[1::2])
+    middle = (low + high) / 2 - np.array([aside * float((high - low).max()), 0.0, 0.0])
+    away = np.array([-0.35, 1.0, 0.25])
+    # So far that the box's larger side fills the view's height at an angle of 30 degrees.
+    away *= 0.62 * float((high - low).max()) / np.linalg.norm(away) / np.tan(np.radians(15))
+    for view in _of_class(scene, "vtkMRMLViewNode"):
+        view.SetBoxVisible(False)
+        view.SetAxisLabelsVisible(False)
+        view.SetOrientationMarkerType(view.OrientationMarkerTypeCube)
+        camera = next(
+            (node for node in _of_class(scene, "vtkMRMLCameraNode") if node.GetLayoutName() == view.GetLayoutName()),
+            None,
+        )
+        if camera is None:
+            camera = scene.CreateNodeByClass("vtkMRMLCameraNode")
+            camera.UnRegister(None)
+            camera.SetName("Camera")
+            camera.SetLayoutName(view.GetLayoutName())
+            camera = scene.AddNode(camera)
+        camera.SetFocalPoint(*(float(part) for part in middle))
+        camera.SetPosition(*(float(part) for part in middle + away))
+        camera.SetViewUp(0.0, 0.0, 1.0)
+        camera.SetViewAngle(30.0)
+        camera.ResetClippingRange()
 
 
 def _of_class(scene: Any, class_name: str) -> Iterator[Any]:

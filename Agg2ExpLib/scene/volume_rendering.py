@@ -31,7 +31,7 @@ def render_volume(keeper: NodeKeeper, node: Any, window: Window, name: str, *, o
     if display is None:
         display = keeper.scene.AddNewNodeByClass("vtkMRMLGPURayCastVolumeRenderingDisplayNode")
         node.AddAndObserveDisplayNodeID(display.GetID())
-    chosen = keeper.get("vtkMRMLVolumePropertyNode", "volume-property", f"{node.GetName()}: rendering", Class=name)
+    chosen = keeper.get("vtkMRMLVolumePropertyNode", "volume-property", f"{node.GetName()}, rendering", Class=name)
     fill_property(chosen, window, opacity)
     display.SetAndObserveVolumePropertyNodeID(chosen.GetID())
     display.SetFollowVolumeDisplayNode(False)
@@ -56,7 +56,8 @@ def fill_property(node: Any, window: Window, opacity: float) -> None:
 
     colours, clear, flat = vtkColorTransferFunction(), vtkPiecewiseFunction(), vtkPiecewiseFunction()
     ramp = colour_ramp("magnitude", 16)
-    for value, colour in zip(np.linspace(window.threshold, window.top, len(ramp)), ramp, strict=True):
+    # The same colours as in the slices, so that one legend tells both.
+    for value, colour in zip(np.linspace(0.0, window.top, len(ramp)), ramp, strict=True):
         colours.AddRGBPoint(float(value), *(float(part) for part in colour))
     clear.AddPoint(0.0, 0.0)
     clear.AddPoint(window.threshold, 0.0)
