@@ -12,6 +12,8 @@ SUBFOLDERS = {
     "overlay-colours": "Colour tables",
     "importance-colours": "Colour tables",
     "importance-legend": "Importance",
+    "volume-legend": "Attributions",
+    "volume-property": "Attributions",
     "table": "Importance",
     "chart-table": "Importance",
     "chart-series": "Importance",

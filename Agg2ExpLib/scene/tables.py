@@ -29,6 +29,12 @@ SHOWN_MEASURES = ("mass", "enrichment")
 TITLES = {"mass": "share of the attribution", "enrichment": "times an average region of its size"}
 
 
+def legend_text(title: str, measure: str) -> str:
+    """Return the title of a colour legend, in short lines that do not cover the picture."""
+    words = {"mass": "share of\nattribution", "enrichment": "times an\naverage region"}
+    return f"{title}\n{words[measure]}"
+
+
 def check_measure(measure: str) -> str:
     """Return the measure if regions can be shown by it, else raise :class:`~Agg2ExpLib.errors.InputError`."""
     if measure not in SHOWN_MEASURES:
