@@ -46,10 +46,10 @@ def rotation(a, b, c):
 
 
 def bright_attribution(sign=1.0):
-    """Return an attribution that is weak everywhere and strong in one block of 3 x 3 x 3 around BRIGHT."""
+    """Return an attribution that is weak everywhere and strong in one block of 5 x 5 x 5 around BRIGHT."""
     values = np.full(SHAPE, 0.001, np.float32)
     i, j, k = BRIGHT
-    values[i - 1 : i + 2, j - 1 : j + 2, k - 1 : k + 2] = 0.9 * sign
+    values[i - 2 : i + 3, j - 2 : j + 3, k - 2 : k + 3] = 0.9 * sign
     values[BRIGHT] = sign
     return values
 

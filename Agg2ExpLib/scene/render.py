@@ -52,7 +52,7 @@ class Studio:
 
 
 @contextmanager
-def studio(background: str = "dark", size: tuple[int, int] = SIZE) -> Iterator[Studio]:
+def studio(background: str = "dark", size: tuple[int, int] | None = None) -> Iterator[Studio]:
     """Open three slice views and a 3D view over a new scene; they are closed at the end.
 
     Raises
@@ -71,6 +71,7 @@ def studio(background: str = "dark", size: tuple[int, int] = SIZE) -> Iterator[S
     from trame_slicer.views import SliceView, ThreeDView
     from trame_slicer.views.render_scheduler import NoScheduleRendering
 
+    size = size or SIZE
     quiet = ExitStack()
     with quiet_vtk():
         app = SlicerApp()

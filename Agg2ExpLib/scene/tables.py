@@ -157,9 +157,11 @@ def table_from_node(node: Any) -> ImportanceTable:
         raise InputError(f"the table {node.GetName()!r} lacks rows; show the explanation again")
     # A table read from a file may hold its numbers as text.
     values = {
-        measure: np.array([float(columns[column].GetVariantValue(row).ToString()) for row in rows]).reshape(
-            len(classes), len(rois)
-        )
+        measure: np.array([_number(columns[column].GetValue(row)) for row in rows]).reshape(len(classes), len(rois))
         for measure, (column, _) in COLUMNS.items()
     }
     return ImportanceTable(classes, rois, values)
+
+
+def _number(cell: float | str) -> float:
+    return float(cell) if cell != "" else float("nan")
