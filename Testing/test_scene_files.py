@@ -230,19 +230,33 @@ def test_a_bundle_that_claims_too_much_is_refused(tmp_path):
         load_scene(path)
 
 
-def test_without_an_opengl_library_all_but_the_pictures_is_made_and_a_sentence_names_the_package(
-    explanation, tmp_path, monkeypatch
+@pytest.fixture
+def unasked():
+    """Forget what was found out about drawing, before and after a test that pretends."""
+    opengl.why_not_drawn.cache_clear()
+    yield
+    opengl.why_not_drawn.cache_clear()
+
+
+@pytest.mark.parametrize(("what", "cause"), [("_loads", "an OpenGL library"), ("_draws", "an OpenGL driver")])
+def test_without_opengl_all_but_the_pictures_is_made_and_a_sentence_names_the_package(
+    what, cause, explanation, tmp_path, monkeypatch, unasked
 ):
-    monkeypatch.setattr(opengl, "_loads", lambda name: False)
+    monkeypatch.setattr(opengl, what, lambda *name: False)
     monkeypatch.setattr(sys, "platform", "linux")
     told = write_all(explanation, tmp_path)
     assert (tmp_path / "scene.mrb").is_file()
     assert not (tmp_path / "pictures").exists()
     assert "apt-get install libegl1" in told
-    with pytest.raises(InputError, match="libegl1"):
+    with pytest.raises(InputError, match=f"{cause}.*libegl1"):
         from Agg2ExpLib.scene.render import render_explanation
 
         render_explanation(explanation, tmp_path / "pictures")
+
+
+def test_a_driver_that_ends_the_process_is_noticed_in_a_process_of_its_own(monkeypatch):
+    monkeypatch.setattr(opengl, "_PROBE", "import os; os.abort()")
+    assert not opengl._draws()
 
 
 def test_a_full_or_forbidden_folder_is_an_output_error(explanation, tmp_path, monkeypatch):
