@@ -214,6 +214,23 @@ def test_an_explanation_in_which_every_class_is_absent_is_a_scene_of_ct_and_segm
     assert len(explained_segments(shown.segmentation_node, shown.key)) == 4
 
 
+def test_a_prediction_of_nothing_but_background_is_a_scene_too(tmp_path):
+    found = write_explanation(tmp_path / "e", attributions={}, labels=("background",), regions=False)
+    (tmp_path / "e-ct.nii.gz").unlink()
+    loaded = load_scene(write_scene(found, tmp_path / "s.mrb"))
+    shown = scene.find(loaded, found)
+    assert shown.segmentation_node.GetSegmentation().GetNumberOfSegments() == 0
+    assert array_of(shown.ct_node).shape == SHAPE
+
+
+def test_a_loaded_segmentation_has_its_surfaces_for_the_3d_view(loaded, explanation):
+    shown = scene.find(loaded, explanation)
+    for _, segment in explained_segments(shown.segmentation_node, shown.key):
+        shown.segmentation_node.CreateClosedSurfaceRepresentation()
+        assert segment.GetRepresentation("Closed surface").GetNumberOfPoints() > 0
+    assert shown.segmentation_node.GetDisplayNode().GetVisibility3D()
+
+
 @pytest.mark.parametrize("content", [b"no zip", b""])
 def test_a_file_that_is_no_scene_is_refused(tmp_path, content):
     path = tmp_path / "bad.mrb"

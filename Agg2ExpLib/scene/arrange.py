@@ -76,7 +76,7 @@ def arrange(shown: SceneExplanation, name: str | None, *, measure: Measure = "ma
     else:
         views.fit_slices(scene, bounds)
     views.show_table_and_chart(scene, shown.table_node, chart, shown.ct_node)
-    views.look_from_front(scene, bounds_of(shown.segmentation_node))
+    views.look_from_front(scene, bounds_of_structures(shown))
 
 
 def outline(node: Any, thickness: int) -> None:
@@ -111,6 +111,12 @@ def involved(shown: SceneExplanation, name: str, measure: Measure = "mass", coun
     """Return a class and its strongest sources."""
     table = shown.explanation.importance
     return [name, *(source for source, _ in strongest(table, name, measure, count, without=("background", name)))]
+
+
+def bounds_of_structures(shown: SceneExplanation) -> list[float]:
+    """Return the RAS bounds of the predicted structures, the CT's when nothing was predicted."""
+    found = bounds_of(shown.segmentation_node)
+    return found if found[0] < found[1] else bounds_of(shown.ct_node)
 
 
 def bounds_of(node: Any) -> list[float]:

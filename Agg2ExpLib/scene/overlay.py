@@ -19,7 +19,8 @@ Mode = Literal["magnitude", "signed"]
 MODES: tuple[Mode, ...] = ("magnitude", "signed")
 #: What attributions are measured in: gradients are slopes, integrated gradients and Shapley values are amounts of logit.
 _SLOPES = ("gradient", "smoothgrad")
-_TITLES = {"magnitude": "strength", "signed": "against (-) / for (+)"}
+_SHORT_UNITS = {"logit per unit of network input": "logit / input", "logit": "logit"}
+_TITLES = {"magnitude": "strength", "signed": "against - / for +"}
 
 
 def unit_of(method: str) -> str:
@@ -114,7 +115,8 @@ def table_of(keeper: NodeKeeper, name: str, mode: Mode) -> Any:
 
 def legend_title(node: Any) -> str:
     """Return what the legend of an overlay says."""
-    return f"{structure(node.GetAttribute(CLASS)).name}\n{_TITLES[node.GetAttribute(MODE)]}"
+    title = f"{structure(node.GetAttribute(CLASS)).name}\n{_TITLES[node.GetAttribute(MODE)]}"
+    return f"{title}\n{_SHORT_UNITS[node.GetAttribute(UNITS)]}"
 
 
 def hide_legends(keeper: NodeKeeper) -> None:

@@ -224,7 +224,7 @@ def pictures_of(
             yield kind, picture(view)
     shown.show_overlay(name, "off")
 
-    views.look_from_front(room.scene, arrange.bounds_of(shown.segmentation_node), aside=RIGHT / 2)
+    views.look_from_front(room.scene, arrange.bounds_of_structures(shown), aside=RIGHT / 2)
     arrange.context_in_3d(shown, 0.07)
     shown.show_surface(name)
     paint_legends(room.scene, text)

@@ -134,7 +134,7 @@ class SceneExplanation:
         name: str | None,
         mode: Literal["magnitude", "signed", "off"] = "magnitude",
         *,
-        percentile: float = 95.0,
+        percentile: float = 97.0,
         opacity: float = 0.7,
         masked_segments: Sequence[str] | None = None,
         mask: np.ndarray | None = None,
