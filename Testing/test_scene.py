@@ -475,3 +475,49 @@ def test_a_document_that_does_not_say_how_is_refused(explanation):
     path.write_text(json.dumps(document))
     with pytest.raises(InputError, match=r"explanation\.json lacks 'settings'"):
         scene.show_explanation(Explanation.load(explanation.folder), scene.new_scene())
+
+
+def test_among_many_structures_only_those_concerned_are_shown_in_3d(tmp_path, monkeypatch):
+    from Agg2ExpLib.scene import arrange
+
+    shown = scene.show_explanation(write_explanation(tmp_path / "e"), scene.new_scene())
+    display, segmentation = shown.segmentation_node.GetDisplayNode(), shown.segmentation_node.GetSegmentation()
+
+    def seen():
+        return {
+            name
+            for name, segment in explained_segments(shown.segmentation_node, shown.key)
+            if display.GetSegmentVisibility3D(segmentation.GetSegmentIdBySegment(segment))
+        }
+
+    arrange.context_in_3d(shown, ["heart"])
+    assert len(seen()) == 4
+    monkeypatch.setattr(arrange, "_MANY", 3)
+    arrange.context_in_3d(shown, ["heart"])
+    assert seen() == {"heart"}
+
+
+def test_the_class_shown_first_is_a_large_one_in_the_middle_and_none_without_any(tmp_path):
+    from Agg2ExpLib.scene.arrange import first_class
+
+    shown = scene.show_explanation(write_explanation(tmp_path / "e"), scene.new_scene())
+    assert first_class(shown) == "lung_lower_lobe_left"
+    shown = scene.show_explanation(write_explanation(tmp_path / "f", attributions={}), scene.new_scene())
+    assert first_class(shown) is None
+
+
+@pytest.mark.real_data
+def test_the_real_abdomen_lies_in_the_scene_where_its_file_says():
+    from pathlib import Path
+
+    from Agg2ExpLib.volume import read_volume
+
+    places = [parent / "shared" / "data" / "abdomen_ct_3mm.nii.gz" for parent in Path(__file__).resolve().parents]
+    scan = next((place for place in places if place.is_file()), None)
+    if scan is None:
+        pytest.skip("the real CT scans are not here")
+    volume, scene_ = read_volume(scan), scene.new_scene()
+    node = scene_.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    fill_volume_node(node, volume)
+    np.testing.assert_allclose(affine_of(node), volume.affine, atol=1e-5)
+    np.testing.assert_array_equal(array_of(node), volume.voxels)

@@ -13,6 +13,9 @@ from Agg2ExpLib.scene.tables import strongest
 if TYPE_CHECKING:
     from Agg2ExpLib.scene.showing import Measure, SceneExplanation
 
+# Opacity of a structure that is there to find one's way, and from how many on only some are shown.
+_FAINT, _MANY = 0.12, 24
+
 
 def first_class(shown: SceneExplanation) -> str | None:
     """Return the class that is shown first, None when none was explained.
@@ -56,7 +59,7 @@ def arrange(shown: SceneExplanation, name: str | None, *, measure: Measure = "ma
     outline(shown.segmentation_node, 2)
     if shown.regions_node is not None:
         outline(shown.regions_node, 3)
-    context_in_3d(shown, 0.15)
+    context_in_3d(shown, [] if name is None else involved(shown, name, measure))
     views.show_in_slices(scene, shown.ct_node, None, 0.0)
     bounds = bounds_of(shown.ct_node)
     chart = None
@@ -80,31 +83,36 @@ def arrange(shown: SceneExplanation, name: str | None, *, measure: Measure = "ma
 
 
 def outline(node: Any, thickness: int) -> None:
-    """Show a segmentation in slices by outlines alone, so that what lies under it is seen."""
+    """Show a segmentation in slices by outlines alone, so that what lies under it is seen; many are drawn thin."""
     display = node.GetDisplayNode()
     display.SetVisibility(True)
     display.SetVisibility2DFill(False)
     display.SetVisibility2DOutline(True)
     # A faint outline would blend with what is behind the picture, not with the picture.
     display.SetOpacity2DOutline(1.0)
-    display.SetSliceIntersectionThickness(thickness)
+    many = node.GetSegmentation().GetNumberOfSegments() > _MANY
+    display.SetSliceIntersectionThickness(1 if many else thickness)
 
 
-def context_in_3d(shown: SceneExplanation, opacity: float, names: Sequence[str] | None = None) -> None:
-    """Show the structures faintly in 3D (only ``names`` when given); nothing at opacity 0."""
-    for node in (shown.segmentation_node, shown.regions_node):
-        if node is None:
-            continue
-        if opacity > 0:
+def context_in_3d(shown: SceneExplanation, forward: Sequence[str] = (), *, visible: bool = True) -> None:
+    """Show the structures faintly in 3D, or none of them.
+
+    Behind fifty veils nothing would be seen: when there are many structures only those in ``forward`` are shown.
+    """
+    nodes = [node for node in (shown.segmentation_node, shown.regions_node) if node is not None]
+    count = sum(len(segments.explained_segments(node, shown.key)) for node in nodes)
+    faint = _FAINT if count <= _MANY else _FAINT / 2
+    for node in nodes:
+        if visible:
             node.CreateClosedSurfaceRepresentation()
         display = node.GetDisplayNode()
-        display.SetVisibility3D(opacity > 0)
+        display.SetVisibility3D(visible)
         # All opacity is the segments' own, so that somebody can bring one forward.
         display.SetOpacity3D(1.0)
         for name, segment in segments.explained_segments(node, shown.key):
             identifier = node.GetSegmentation().GetSegmentIdBySegment(segment)
-            display.SetSegmentOpacity3D(identifier, opacity)
-            display.SetSegmentVisibility3D(identifier, names is None or name in names)
+            display.SetSegmentOpacity3D(identifier, faint)
+            display.SetSegmentVisibility3D(identifier, count <= _MANY or name in forward)
 
 
 def involved(shown: SceneExplanation, name: str, measure: Measure = "mass", count: int = 3) -> list[str]:

@@ -7,12 +7,14 @@ is transparent where the attribution is weak.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
 
 #: Colours per table. Odd, so that a signed table has an entry for zero.
 LEVELS = 255
+_WIDEST_TITLE = 14
 # Anchors, 0 to 1, between which colours are interpolated. Dark to bright in even steps of lightness; readable by people who
 # do not tell red from green.
 _ANCHORS: dict[str, tuple[tuple[float, float, float], ...]] = {
@@ -149,11 +151,14 @@ def show_legend(display: Any, title: str, *, visible: bool = True, digits: str =
 
     logic = slicer.vtkSlicerColorLogic
     legend = logic.GetColorLegendDisplayNode(display) or logic.AddDefaultColorLegendDisplayNode(display)
-    legend.SetTitleText(title)
+    # Long names are broken: a wide title would cover the picture.
+    lines = [part for line in title.splitlines() for part in wrap(line, _WIDEST_TITLE)]
+    legend.SetTitleText("\n".join(lines))
     legend.SetLabelFormat(digits)
     legend.SetNumberOfLabels(5)
     legend.SetUseColorNamesForLabels(False)
-    legend.SetSize(0.09, 0.38)
+    # The letters grow and shrink with the size.
+    legend.SetSize(0.07, 0.36)
     legend.SetPosition(0.97 if right else 0.03, 0.5)
     for text, size in ((legend.GetTitleTextProperty(), 14), (legend.GetLabelTextProperty(), 13)):
         text.SetFontSize(size)

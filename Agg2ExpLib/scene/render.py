@@ -225,7 +225,7 @@ def pictures_of(
     shown.show_overlay(name, "off")
 
     views.look_from_front(room.scene, arrange.bounds_of_structures(shown), aside=RIGHT / 2)
-    arrange.context_in_3d(shown, 0.07)
+    arrange.context_in_3d(shown)
     shown.show_surface(name)
     paint_legends(room.scene, text)
     with add_title(
@@ -234,14 +234,14 @@ def pictures_of(
         yield "surfaces", picture(room.space)
     shown.show_surface(name, visible=False)
 
-    arrange.context_in_3d(shown, 0.12)
+    arrange.context_in_3d(shown, [name])
     shown.show_volume_rendering(name)
     paint_legends(room.scene, text)
     with add_title(room.space, f"{readable}: where the attribution is strong, {method}", text):
         yield "glow", picture(room.space)
     shown.show_volume_rendering(name, visible=False)
 
-    arrange.context_in_3d(shown, 0.12)
+    arrange.context_in_3d(shown, arrange.involved(shown, name, measure))
     shown.show_graph(name, measure)
     paint_legends(room.scene, text)
     with add_title(room.space, f"{readable}: the three structures it relied on most, {method}", text):
