@@ -19,7 +19,7 @@ DEMO_DRAWN = ("heart", "trachea")
 
 
 def run_demo(out: Path, *, overwrite: bool = False, progress: Progress | None = None) -> str:
-    """Generate the CT, explain it, draw its figures, and return the text that says what was found and where the files are.
+    """Generate the CT, explain it, draw it, and return the text that says what was found and where the files are.
 
     Raises
     ------
@@ -29,6 +29,7 @@ def run_demo(out: Path, *, overwrite: bool = False, progress: Progress | None = 
     from Agg2ExpLib.explanation import Settings, explain
     from Agg2ExpLib.phantom import Finding, write_phantoms
     from Agg2ExpLib.report import describe
+    from Agg2ExpLib.scene.export import write_all
 
     findings = [Finding.parse(text) for text in DEMO_FINDINGS]
     case = write_phantoms(out / "phantom", 1, DEMO_SEED, DEMO_SPACING, findings, first=DEMO_INDEX, progress=progress)[0]
@@ -43,8 +44,9 @@ def run_demo(out: Path, *, overwrite: bool = False, progress: Progress | None = 
         progress=progress,
     )
     drawn = draw_demo(explanation, out / "figures", progress=progress)
+    seen = write_all(explanation, out, overwrite=overwrite, progress=progress)
     truth = f"{case}/\n  ct.nii.gz, segmentation.nii.gz, findings/     the generated CT and its ground truth"
-    return f"{describe(explanation)}\n{truth}\n{drawn}"
+    return "\n".join([describe(explanation), drawn, seen, truth])
 
 
 def draw_demo(explanation: Explanation, out: Path, *, progress: Progress | None = None) -> str:

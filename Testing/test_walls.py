@@ -23,7 +23,7 @@ FLOORS = (
     {"quality"},
     {"explanation"},
     {"cohort"},
-    {"figures", "report"},
+    {"figures", "report", "scene"},
     {"phantom", "training", "estimate", "whatif", "environment"},
     {"demo", "benchmark"},
     {"commands"},
