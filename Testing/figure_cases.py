@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+from documents import complete
 
 from Agg2ExpLib.explanation.folder import FORMAT, FORMAT_VERSION, attribution_file, region_file
 from Agg2ExpLib.importance import MEASURES, ImportanceTable, absent_row, build_table, importance_row
@@ -75,7 +76,7 @@ def write_explanation(folder, affine=None, peak=(3, 8, 6), absent=("aorta",), em
         "regions": [{"id": "nodule", "voxels": int(inside.sum())}],
         "files": sorted(str(path.relative_to(folder).as_posix()) for path in folder.rglob("*.*") if path.is_file()),
     }
-    (folder / "explanation.json").write_text(json.dumps(document))
+    (folder / "explanation.json").write_text(json.dumps(complete(document, grid)))
     return folder
 
 

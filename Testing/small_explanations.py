@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+from documents import complete
 
 from Agg2ExpLib.explanation import Explanation
 from Agg2ExpLib.importance import absent_row, build_table, importance_row
@@ -113,7 +114,7 @@ def write_explanation(
         "versions": {"agg2exp": "0.1.0", "torch": "2.13.0"},
         "files": sorted(str(p.relative_to(folder).as_posix()) for p in folder.rglob("*") if p.is_file()),
     }
-    (folder / "explanation.json").write_text(json.dumps(document))
+    (folder / "explanation.json").write_text(json.dumps(complete(document, grid)))
     if not keep_ct:
         ct.unlink()
     return Explanation.load(folder)

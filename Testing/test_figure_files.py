@@ -298,7 +298,7 @@ def only_header(folder):
         ),
         (lambda folder: break_table(folder, "heart,heart,[^,]*", "heart,heart,inf"), [], "infinite"),
         (lambda folder: break_table(folder, "heart,heart,[^,]*", "heart,heart,much"), [], "not a number"),
-        (only_header, [], "no class"),
+        (only_header, [], "other classes than explanation.json tells of"),
         (None, ["--measure", "enrichmnt"], "did you mean enrichment"),
         (None, ["--classes", "hart"], "did you mean heart"),
         (None, ["--background", "blue"], "light or dark"),

@@ -187,7 +187,7 @@ def broken(folder, how):
         ("nothing", "is not an Explanation folder"),
         ("half", "is incomplete"),
         ("newer", "format version 99"),
-        ("unsaid", "lacks 'method'"),
+        ("unsaid", "lacks 'settings.method'"),
         ("cut short", "does not have the columns"),
         ("torn", "heart.nii.gz"),
     ],
