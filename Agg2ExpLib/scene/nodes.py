@@ -24,6 +24,7 @@ MODE = PREFIX + "Mode"
 MEASURE = PREFIX + "Measure"
 UNITS = PREFIX + "Units"
 FOLDER = PREFIX + "Folder"
+METHOD = PREFIX + "Method"
 IMAGE_SHA256 = PREFIX + "ImageSHA256"
 
 # Where and how fast it was computed does not make it another explanation.
@@ -67,7 +68,7 @@ def _told(explanation: Explanation) -> dict[str, Any]:
         PREFIX + "Image": image.get("name", ""),
         PREFIX + "ModelName": model.get("name", ""),
         PREFIX + "ModelSHA256": model["sha256"],
-        PREFIX + "Method": settings["method"],
+        METHOD: settings["method"],
         PREFIX + "Samples": settings.get("samples", ""),
         PREFIX + "Seed": settings.get("seed", ""),
         PREFIX + "Settings": json.dumps(settings, sort_keys=True),

@@ -9,7 +9,7 @@ import numpy as np
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.scene.colours import Window, fill_overlay_table, robust_window, show_legend
-from Agg2ExpLib.scene.nodes import CLASS, MODE, UNITS, NodeKeeper
+from Agg2ExpLib.scene.nodes import CLASS, METHOD, MODE, UNITS, NodeKeeper
 from Agg2ExpLib.scene.volumes import coded, fill_volume_node
 
 if TYPE_CHECKING:
@@ -19,8 +19,12 @@ Mode = Literal["magnitude", "signed"]
 MODES: tuple[Mode, ...] = ("magnitude", "signed")
 #: What attributions are measured in: gradients are slopes, integrated gradients and Shapley values are amounts of logit.
 _SLOPES = ("gradient", "smoothgrad")
-_SHORT_UNITS = {"logit per unit of network input": "logit / input", "logit": "logit"}
 _TITLES = {"magnitude": "strength", "signed": "against - / for +"}
+
+
+def short_unit(unit: str) -> str:
+    """Return a unit as short as a legend needs it."""
+    return "logit / input" if unit.startswith("logit per") else unit
 
 
 def unit_of(method: str) -> str:
@@ -78,7 +82,7 @@ def overlay_node(
     readable = structure(name).name
     node = keeper.get("vtkMRMLScalarVolumeNode", "overlay", f"{readable}, attribution ({mode})", Class=name, Mode=mode)
     fill_volume_node(node, Volume(shown.astype(np.float32, copy=False), attribution.grid))
-    unit = unit_of(keeper.told["Agg2Exp.Method"])
+    unit = unit_of(keeper.told[METHOD])
     node.SetAttribute(UNITS, unit)
     node.SetAttribute("Agg2Exp.Mask", mask_name)
     node.SetAttribute("Agg2Exp.Percentile", f"{percentile:g}")
@@ -116,7 +120,7 @@ def table_of(keeper: NodeKeeper, name: str, mode: Mode) -> Any:
 def legend_title(node: Any) -> str:
     """Return what the legend of an overlay says."""
     title = f"{structure(node.GetAttribute(CLASS)).name}\n{_TITLES[node.GetAttribute(MODE)]}"
-    return f"{title}\n{_SHORT_UNITS[node.GetAttribute(UNITS)]}"
+    return f"{title}\n{short_unit(node.GetAttribute(UNITS))}"
 
 
 def hide_legends(keeper: NodeKeeper) -> None:

@@ -71,37 +71,38 @@ def studio(background: str = "dark", size: tuple[int, int] | None = None) -> Ite
     from trame_slicer.views import SliceView, ThreeDView
     from trame_slicer.views.render_scheduler import NoScheduleRendering
 
-    size = size or SIZE
-    quiet = ExitStack()
-    with quiet_vtk():
+    with ExitStack() as until_closed:
+        until_closed.enter_context(quiet_vtk())
         app = SlicerApp()
         # The application has put VTK's messages back on the screen.
-        quiet.enter_context(quiet_vtk())
-    views.know_nodes(app.scene)
-    slices = {}
-    low, high, _, _ = BACKGROUNDS[background]
-    for name, orientation in views.SLICE_VIEWS.items():
-        view = SliceView(app.scene, app.app_logic, name, scheduled_render_strategy=NoScheduleRendering())
-        view.get_view_node().SetOrientation(orientation)
-        slices[orientation.lower()] = view
-    space = ThreeDView(app.scene, app.app_logic, "1", scheduled_render_strategy=NoScheduleRendering())
-    space.set_background_gradient_color([255 * part for part in low], [255 * part for part in high])
-    space.renderer().SetGradientBackground(True)
-    try:
-        for view in (*slices.values(), space):
-            # Depth peeling, without which nothing faint is drawn in the right order, does not go with multisampling.
-            view.render_window().SetMultiSamples(0)
-            view.render_window().SetAlphaBitPlanes(1)
-            view.render_window().SetSize(*size)
-            view.interactor().UpdateSize(*size)
-        for view in slices.values():
-            view.set_background_gradient_color([255 * part for part in low], [255 * part for part in low])
-            view.get_view_node().SetDimensions(*size, 1)
+        until_closed.enter_context(quiet_vtk())
+        views.know_nodes(app.scene)
+        slices = {}
+        for name, orientation in views.SLICE_VIEWS.items():
+            view = SliceView(app.scene, app.app_logic, name, scheduled_render_strategy=NoScheduleRendering())
+            until_closed.callback(view.finalize)
+            view.get_view_node().SetOrientation(orientation)
+            slices[orientation.lower()] = view
+        space = ThreeDView(app.scene, app.app_logic, "1", scheduled_render_strategy=NoScheduleRendering())
+        until_closed.callback(space.finalize)
+        _furnish(slices, space, background, size or SIZE)
         yield Studio(app.scene, slices, space)
-    finally:
-        for view in (*slices.values(), space):
-            view.finalize()
-        quiet.close()
+
+
+def _furnish(slices: dict[str, Any], space: Any, background: str, size: tuple[int, int]) -> None:
+    """Set the backgrounds and sizes of the views."""
+    low, high = ([255 * part for part in colour] for colour in BACKGROUNDS[background][:2])
+    for view in (*slices.values(), space):
+        # Depth peeling, without which nothing faint is drawn in the right order, does not go with multisampling.
+        view.render_window().SetMultiSamples(0)
+        view.render_window().SetAlphaBitPlanes(1)
+        view.render_window().SetSize(*size)
+        view.interactor().UpdateSize(*size)
+    for view in slices.values():
+        view.set_background_gradient_color(low, low)
+        view.get_view_node().SetDimensions(*size, 1)
+    space.set_background_gradient_color(low, high)
+    space.renderer().SetGradientBackground(True)
 
 
 def picture(view: Any) -> np.ndarray:

@@ -8,8 +8,8 @@ import numpy as np
 
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.scene.colours import LEVELS, colour_ramp, fill_table, robust_window, show_legend
-from Agg2ExpLib.scene.nodes import UNITS, NodeKeeper
-from Agg2ExpLib.scene.overlay import unit_of
+from Agg2ExpLib.scene.nodes import METHOD, UNITS, NodeKeeper
+from Agg2ExpLib.scene.overlay import short_unit, unit_of
 from Agg2ExpLib.scene.segments import explained_segments
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def surface_nodes(
             Structure=other,
         )
         node.SetAndObservePolyData(model)
-        node.SetAttribute(UNITS, unit_of(keeper.told["Agg2Exp.Method"]))
+        node.SetAttribute(UNITS, unit_of(keeper.told[METHOD]))
         node.SetAndObserveTransformNodeID(segmentation.GetTransformNodeID())
         display = keeper.display(node, "vtkMRMLModelDisplayNode")
         display.SetActiveScalarName(SCALARS)
@@ -106,7 +106,11 @@ def surface_nodes(
         display.SetOpacity(1.0 if other == name else 0.4)
         display.SetVisibility2D(False)
         display.SetBackfaceCulling(False)
-        show_legend(display, f"{structure(name).name}\nstrength\non surfaces", visible=index == 0)
+        show_legend(
+            display,
+            f"{structure(name).name}\nstrength\non surfaces\n{short_unit(unit_of(keeper.told[METHOD]))}",
+            visible=index == 0,
+        )
         nodes.append(node)
     return nodes
 
