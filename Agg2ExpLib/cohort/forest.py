@@ -158,7 +158,7 @@ def _shapley_of_products(known: np.ndarray, unknown: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     known, unknown : ndarray, shape (..., players)
-        Factor of each player when it takes part, and when it does not.
+        Factor of each player when it takes part (0 or 1), and when it does not (above 0, at most 1).
 
     Returns
     -------
@@ -167,18 +167,25 @@ def _shapley_of_products(known: np.ndarray, unknown: np.ndarray) -> np.ndarray:
     """
     players = known.shape[-1]
     weight = _subset_weights(players)
-    shares = np.empty(known.shape)
+    one, other = np.moveaxis(known, -1, 0), np.moveaxis(unknown, -1, 0)
+    # Coefficient s of the polynomial prod(other + one t): sum over coalitions of s players of the product of factors.
+    sums = np.zeros((players + 1, *known.shape[:-1]))
+    sums[0] = 1.0
     for player in range(players):
-        # Coefficient s: sum over the coalitions of s others of the product of their factors.
-        sums = np.zeros((*known.shape[:-1], players))
-        sums[..., 0] = 1.0
-        for other in range(players):
-            if other != player:
-                joined = sums[..., :-1] * known[..., other, None]
-                sums *= unknown[..., other, None]
-                sums[..., 1:] += joined
-        shares[..., player] = (known[..., player] - unknown[..., player]) * (sums @ weight)
-    return shares
+        for size in range(player + 1, 0, -1):
+            sums[size] = sums[size] * other[player] + sums[size - 1] * one[player]
+        sums[0] *= other[player]
+    shares = np.empty(one.shape)
+    for player in range(players):
+        # Divide this player's factor out again: from the top where it takes part, from the bottom where it cannot.
+        joins = one[player] > 0
+        rest = np.where(joins, sums[players], sums[players - 1] / other[player])
+        total = weight[players - 1] * rest
+        for size in range(players - 2, -1, -1):
+            rest = np.where(joins, sums[size + 1] - other[player] * rest, sums[size] / other[player])
+            total += weight[size] * rest
+        shares[player] = (one[player] - other[player]) * total
+    return np.moveaxis(shares, 0, -1)
 
 
 def _subset_weights(players: int) -> np.ndarray:

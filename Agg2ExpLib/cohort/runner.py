@@ -16,6 +16,8 @@ from Agg2ExpLib.errors import InputError, OutputError
 from Agg2ExpLib.progress import Progress
 
 _PLUGIN = "agg2exp-case-worker"
+# How long a scheduler may take to answer.
+_TIMEOUT = "30s"
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def _cluster(job: Job, workers: int, scheduler: str | None) -> Any:
 
 def _connect(client: Any, address: Any) -> Any:
     try:
-        return client(address, timeout="30s")
+        return client(address, timeout=_TIMEOUT)
     except (OSError, TimeoutError, ValueError) as error:
         raise InputError(
             f"no Dask scheduler answers at {address} ({error}); check the address, or leave --scheduler out"

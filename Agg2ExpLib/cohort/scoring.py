@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +17,7 @@ from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.cohort.baselines import baseline_scorers
 from Agg2ExpLib.cohort.forest import anomaly_score, contributions
 from Agg2ExpLib.cohort.profile import FEWEST, Profile
+from Agg2ExpLib.cohort.store import write_whole
 from Agg2ExpLib.cohort.table import CohortTable
 from Agg2ExpLib.progress import Progress
 
@@ -119,7 +124,7 @@ def score_table(
     table: CohortTable,
     *,
     false_alarms: float = FALSE_ALARMS,
-    reasons_for: int = 200,
+    reasons_for: int = 100,
     with_baselines: bool = True,
     progress: Progress | None = None,
 ) -> list[ClassScore]:
@@ -202,9 +207,10 @@ def _score_class(
     shapley = np.full((len(there), len(profile.rois)), np.nan)
     shapley[oddest] = contributions(forest, rows[there][oddest])
     chosen = set(oddest.tolist())
+    usual = _usual(reference)
     for position, row in enumerate(there.tolist()):
         found = {roi: float(values[row]) for roi, values in extra.items() if np.isfinite(values[row])}
-        reasons = _reasons(profile.rois, reference, rows[row], shapley[position], found) if position in chosen else ()
+        reasons = _reasons(profile.rois, usual, rows[row], shapley[position], found) if position in chosen else ()
         score = float(scores[position])
         result[row] = ClassScore(
             cases[row],
@@ -220,15 +226,24 @@ def _score_class(
     return result
 
 
+def _usual(reference: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the reference range of each region, low and high, and where all reference cases are alike."""
+    low, high = np.quantile(reference, RANGE, axis=0)
+    return low, high, np.ptp(reference, axis=0) == 0
+
+
 def _reasons(
-    rois: Sequence[str], reference: np.ndarray, row: np.ndarray, shapley: np.ndarray, extra: Mapping[str, float]
+    rois: Sequence[str],
+    usual: tuple[np.ndarray, np.ndarray, np.ndarray],
+    row: np.ndarray,
+    shapley: np.ndarray,
+    extra: Mapping[str, float],
 ) -> tuple[Reason, ...]:
     """Choose regions outside of their reference range: those that the reference never shows first, then by contribution.
 
     A forest cannot split where all reference cases are alike, so a region that they all lack is looked at on its own.
     """
-    low, high = np.quantile(reference, RANGE, axis=0)
-    never = np.ptp(reference, axis=0) == 0
+    low, high, never = usual
     novel = [Reason(roi, value, 0.0, 0.0, math.nan) for roi, value in extra.items() if value > _LEAST_SHARE]
     known = []
     for j, roi in enumerate(rois):
@@ -288,3 +303,42 @@ def describe_scores(profile: Profile, scores: Sequence[ClassScore]) -> str:
         if names:
             lines.append(f"  {words}: {', '.join(dict.fromkeys(names))}")
     return "\n".join(lines)
+
+
+def write_scores(profile: Profile, scores: Sequence[ClassScore], path: str | Path) -> Path:
+    """Write scores as ``.json`` (with reasons, and the reference scores for a plot) or as ``.csv``.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written.
+    """
+    path = Path(path)
+    rows = [one.to_dict() for one in scores]
+    if path.suffix.lower() == ".json":
+        reference = {
+            name: [float(value) for value in np.sort(profile.held_out[:, i]) if np.isfinite(value)]
+            for i, name in enumerate(profile.classes)
+        }
+        document = {
+            "format": "agg2exp-scores",
+            "format_version": 1,
+            "identity": profile.identity,
+            "reference_cases": len(profile.cases),
+            "reference_scores": reference,
+            "warnings": profile.warnings(),
+            "scores": rows,
+        }
+        write_whole(path, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+        return path
+    stream = io.StringIO()
+    names = sorted({key for row in rows for key in row["baselines"]})
+    plain = ["case", "class", "status", "score", "percentile", "threshold", "verdict"]
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([*plain, *names, "reasons"])
+    for row in rows:
+        told = "; ".join(reason["sentence"] for reason in row["reasons"])
+        cells = [*(row[key] for key in plain), *(row["baselines"].get(key) for key in names), told]
+        writer.writerow(["" if cell is None else cell for cell in cells])
+    write_whole(path, stream.getvalue().encode())
+    return path

@@ -181,7 +181,7 @@ def _cubes(
     row = np.array([position[name] for name in names[0]], dtype=np.int64)[where[0]]
     shape = (len(cases), len(names[1]), len(names[2]))
     flat = np.ravel_multi_index((row, where[1], where[2]), shape)
-    if len(np.unique(flat)) != len(flat):
+    if len(flat) and np.bincount(flat).max() > 1:
         raise InputError(f"{folder}/importance.parquet gives a row twice; run agg2exp cohort again")
     values = {}
     for measure in CUBES:

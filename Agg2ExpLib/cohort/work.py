@@ -88,6 +88,7 @@ class CaseWorker:
     def __init__(self, job: Job, model: Any = None) -> None:
         self.job, self.store = job, CohortFolder(job.folder)
         self._model = model
+        self._wanted: Mapping[str, Any] = {}
         # A worker of an existing cluster may have several threads; the network is used by one at a time.
         self._one_at_a_time = threading.Lock()
 
@@ -127,6 +128,9 @@ class CaseWorker:
         truth = _read_truth(case, model.card.labels)
         with self._place(case.id) as folder:
             explanation = self._kept(folder, case) or self._fresh(case, model, folder, progress)
+            told = difference(self._identity(), identity_of(explanation.document))
+            if told:
+                raise InputError(f"its explanation does not belong to this cohort: {told}")
             agreement = {}
             if truth is not None:
                 agreement = agreement_of(
@@ -172,13 +176,16 @@ class CaseWorker:
         except InputError:
             return None
         same = found.document["image"].get("path") == str(case.image.resolve())
-        wanted = self.store.document()["identity"]
-        return found if same and not difference(wanted, identity_of(found.document)) else None
+        return found if same and not difference(self._identity(), identity_of(found.document)) else None
+
+    def _identity(self) -> Mapping[str, Any]:
+        if not self._wanted:
+            self._wanted = self.store.document()["identity"]
+        return self._wanted
 
     def _fresh(self, case: CohortCase, model: Any, folder: Path, progress: Progress | None) -> Explanation:
-        from Agg2ExpLib.explanation.run import explain as explain_one
-
-        return (self.job.explain or explain_one)(
+        explain = self.job.explain or _library_explain()
+        return explain(
             case.image,
             model,
             folder,
@@ -187,6 +194,12 @@ class CaseWorker:
             overwrite=folder.exists(),
             progress=progress,
         )
+
+
+def _library_explain() -> Callable[..., Explanation]:
+    from Agg2ExpLib.explanation.run import explain
+
+    return explain
 
 
 def _read_truth(case: CohortCase, labels: tuple[str, ...]) -> Volume | None:
