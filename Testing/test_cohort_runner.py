@@ -188,7 +188,7 @@ def start(out, count, workers, seconds):
 
 def children_of(pid):
     listed = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True, check=False
+        ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True, check=False
     ).stdout
     return [int(line.split()[0]) for line in listed.splitlines() if "spawn_main" in line]
 
@@ -243,7 +243,7 @@ def test_twenty_kills_of_the_run_and_twenty_of_its_workers_leave_the_undisturbed
     assert tables(out) == undisturbed(60)
 
     out = tmp_path / "workers"
-    process, killed = start(out, 150, 2, 0.25), 0
+    process, killed = start(out, 110, 2, 0.25), 0
     while process.poll() is None:
         done = finished(out)
         workers = children_of(process.pid)
@@ -252,4 +252,4 @@ def test_twenty_kills_of_the_run_and_twenty_of_its_workers_leave_the_undisturbed
             killed += 1
         time.sleep(0.01 + 0.2 * rng.random())
     assert (process.wait(), killed) == (0, 20)
-    assert tables(out) == undisturbed(150)
+    assert tables(out) == undisturbed(110)

@@ -200,7 +200,8 @@ def _score_class(
     reference = profile.reference(name)
     held_out = profile.held_out[:, profile.classes.index(name)]
     held_out = np.sort(held_out[np.isfinite(held_out)])
-    threshold = float(np.quantile(held_out, 1.0 - false_alarms))
+    # The next higher score: with few cases no more of them may be alarms than was asked for.
+    threshold = float(np.quantile(held_out, 1.0 - false_alarms, method="higher"))
     scores = anomaly_score(forest, rows[there])
     simple = {key: f(reference, rows[there]) for key, f in baseline_scorers().items()} if with_baselines else {}
     oddest = np.argsort(-scores, kind="stable")[:reasons_for]
