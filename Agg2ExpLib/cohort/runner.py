@@ -1,4 +1,25 @@
-"""Many cases: one after the other in this process, or spread over workers by Dask; stopped at any time and gone on with."""
+"""Many cases: one after the other in this process, or spread over workers by Dask; stopped at any time and gone on with.
+
+Without further options the workers are processes on this machine. An existing cluster is used by the address of its
+scheduler (``--scheduler``); start its workers with one thread each, for one loaded network is used by one case at a time.
+Cases, model and output folder must have the same paths everywhere. The usual ways to such a scheduler::
+
+    # SSH: on each machine                                    then anywhere
+    dask scheduler                                            agg2exp cohort ... --scheduler tcp://HOST:8786
+    dask worker tcp://HOST:8786 --nthreads 1
+
+    # SLURM, with the package dask-jobqueue
+    from dask_jobqueue import SLURMCluster
+    cluster = SLURMCluster(cores=1, processes=1, memory="16GB", walltime="08:00:00", job_extra_directives=["--gres=gpu:1"])
+    cluster.scale(jobs=32); print(cluster.scheduler_address)
+
+    # Kubernetes, with the package dask-kubernetes
+    from dask_kubernetes.operator import KubeCluster
+    cluster = KubeCluster(name="agg2exp", image="IMAGE-WITH-AGG2EXP", n_workers=8)
+    print(cluster.scheduler_address)
+
+What travels is a case's paths one way and a sentence the other: workers write their own parts.
+"""
 
 from __future__ import annotations
 

@@ -85,11 +85,10 @@ def _import(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     from Agg2ExpLib.cohort.html import write_report
     from Agg2ExpLib.cohort.profile import Profile
-    from Agg2ExpLib.cohort.table import CohortTable
 
     profile = Profile.load(options.profile) if options.profile else None
     path = write_report(
-        CohortTable.read(options.cases[-1]),
+        _table_of(options.cases[-1]),
         options.out,
         profile=profile,
         groups=options.group,
@@ -98,6 +97,18 @@ def _report(options: argparse.Namespace) -> None:
     )
     if options.progress != "json":
         print(f"report written to {path}")
+
+
+def _table_of(folder: str | Path) -> Any:
+    """Read a cohort's tables; those of a run that was stopped are put together first."""
+    from Agg2ExpLib.cohort.assemble import assemble
+    from Agg2ExpLib.cohort.store import TABLES, CohortFolder
+    from Agg2ExpLib.cohort.table import CohortTable
+
+    store = CohortFolder(folder)
+    if store.parts.is_dir() and not all((store.folder / name).is_file() for name in TABLES):
+        assemble(store)
+    return CohortTable.read(folder)
 
 
 def _add_profile(commands: Any) -> None:
@@ -123,9 +134,8 @@ def _add_profile(commands: Any) -> None:
 
 def _fit(options: argparse.Namespace) -> None:
     from Agg2ExpLib.cohort.profile import fit_profile
-    from Agg2ExpLib.cohort.table import CohortTable
 
-    profile = fit_profile(CohortTable.read(options.cohort), options.seed, progress_of(options))
+    profile = fit_profile(_table_of(options.cohort), options.seed, progress_of(options))
     path = profile.save(options.out)
     if options.progress != "json":
         notes = [f"  note: {note}" for note in profile.warnings()]
@@ -146,7 +156,7 @@ def _score(options: argparse.Namespace) -> None:
     profile = Profile.load(options.profile)
     folder = Path(options.explanation)
     many = (folder / DOCUMENT).is_file()
-    table = CohortTable.read(folder) if many else CohortTable.of_explanation(Explanation.load(folder))
+    table = _table_of(folder) if many else CohortTable.of_explanation(Explanation.load(folder))
     scores = score_table(profile, table, false_alarms=options.false_alarms, progress=progress_of(options))
     if options.out:
         write_scores(profile, scores, options.out)
