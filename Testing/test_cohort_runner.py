@@ -164,7 +164,7 @@ def test_two_workers_give_the_very_tables_of_one_and_load_the_model_once_each(tm
 
 
 def test_no_scheduler_at_the_address_is_said_plainly(tmp_path, monkeypatch):
-    monkeypatch.setattr("Agg2ExpLib.cohort.runner._TIMEOUT", "1s")
+    monkeypatch.setattr("Agg2ExpLib.cohort.spread._TIMEOUT", "1s")
     with pytest.raises(InputError, match=r"no Dask scheduler answers at tcp://127.0.0.1:9"):
         run_cohort(made_up_cases(2), fake_job(tmp_path / "out"), scheduler="tcp://127.0.0.1:9")
 
