@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cohort_samples import LABELS, fake_model, table_of, write_cohort
+from cohort_samples import LABELS, table_of, write_cohort
 from sklearn.ensemble import IsolationForest
 
 from Agg2ExpLib.cli import main
@@ -298,7 +298,3 @@ def test_scores_that_are_not_known_are_null_and_not_nan(profile, new, tmp_path):
     path = write_scores(profile, score_table(profile, new), tmp_path / "s.json")
     rows = json.loads(path.read_text(), parse_constant=pytest.fail)["scores"]
     assert [row["score"] for row in rows if row["status"] == "absent"] == [None]
-
-
-def test_the_stand_in_model_has_the_labels_of_the_tables():
-    assert fake_model().card.labels == LABELS
