@@ -51,9 +51,10 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module=r"(monai|torch)(\.|$)")
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Scan, model and settings of one explanation."""
-    parser.add_argument("image", metavar="IMAGE", help="CT: NIfTI, NRRD, MHA file, or a folder with a DICOM series")
+def add_settings(parser: argparse.ArgumentParser, image: bool = True) -> None:
+    """Scan (when there is one), model and settings of an explanation."""
+    if image:
+        parser.add_argument("image", metavar="IMAGE", help="CT: NIfTI, NRRD, MHA file, or a folder with a DICOM series")
     add_model_options(parser)
     parser.add_argument("--method", default="smoothgrad", help="gradient, smoothgrad (default) or integrated-gradients")
     parser.add_argument(

@@ -1,0 +1,87 @@
+"""A page of HTML that needs nothing beside it: headings, sentences, tables and pictures, everything escaped."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Sequence
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1c2733; max-width: 1100px; margin: 2em auto; padding: 0 1em; }
+h1 { font-size: 1.7em; margin-bottom: 0.2em; } h2 { margin-top: 2em; border-bottom: 1px solid #ccd5de; padding-bottom: 0.2em; }
+table { border-collapse: collapse; margin: 0.8em 0; font-size: 0.92em; } th { text-align: left; background: #eef2f6; }
+th, td { padding: 0.25em 0.7em; border-bottom: 1px solid #e2e8ee; vertical-align: top; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+img { max-width: 100%; height: auto; } details { margin: 0.5em 0; } summary { cursor: pointer; color: #1f4e79; }
+p.note { color: #5a6875; } p.warning { background: #fff4e0; border-left: 4px solid #d98e04; padding: 0.5em 0.8em; }
+nav a { margin-right: 1em; }
+"""
+
+
+class Page:
+    """Collects a page.
+
+    Parameters
+    ----------
+    title : str
+        Its heading.
+    """
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._body: list[str] = []
+        self._sections: list[str] = []
+
+    def section(self, heading: str) -> None:
+        """Begin a section; it is listed at the top."""
+        self._sections.append(heading)
+        self._body.append(f'<h2 id="s{len(self._sections)}">{html.escape(heading)}</h2>')
+
+    def text(self, sentence: str, kind: str = "") -> None:
+        """Add a paragraph; ``kind`` is empty, ``note`` or ``warning``."""
+        self._body.append(
+            f'<p class="{kind}">{html.escape(sentence)}</p>' if kind else f"<p>{html.escape(sentence)}</p>"
+        )
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]], most: int = 200) -> None:
+        """Add a table; cells that begin like a number stand to the right."""
+        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
+        body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>\n" for row in rows[:most])
+        self._body.append(f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>")
+        if len(rows) > most:
+            self.text(f"The first {most} of {len(rows)} rows.", "note")
+
+    def picture(self, png: bytes | None, caption: str) -> None:
+        """Add a picture; nothing when there is none."""
+        if png:
+            data = base64.b64encode(png).decode("ascii")
+            self._body.append(f'<p><img alt="{html.escape(caption)}" src="data:image/png;base64,{data}"></p>')
+
+    def fold(self, summary: str) -> None:
+        """Begin a part that is closed at first; end it with :meth:`unfold`."""
+        self._body.append(f"<details><summary>{html.escape(summary)}</summary>")
+
+    def unfold(self) -> None:
+        """End the closed part."""
+        self._body.append("</details>")
+
+    def render(self) -> str:
+        """Return the whole document."""
+        links = "".join(
+            f'<a href="#s{number}">{html.escape(heading)}</a>' for number, heading in enumerate(self._sections, start=1)
+        )
+        # No script, nothing from elsewhere: the page cannot do anything but be read.
+        policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+        return (
+            '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+            f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+            f"<title>{html.escape(self._title)}</title><style>{_STYLE}</style></head>\n"
+            f"<body><h1>{html.escape(self._title)}</h1>\n<nav>{links}</nav>\n"
+            + "\n".join(self._body)
+            + "\n</body></html>\n"
+        )
+
+
+def _cell(text: str) -> str:
+    kind = ' class="number"' if text[:1].isdigit() or text[:2] == "-0" else ""
+    return f"<td{kind}>{html.escape(text)}</td>"

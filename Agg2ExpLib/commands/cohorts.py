@@ -1,0 +1,168 @@
+"""Commands for many cases: cohort, cohort import, cohort report, profile fit, profile score."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from Agg2ExpLib.commands.common import add_settings, command, model_of, progress_of, quiet_libraries, settings_of
+from Agg2ExpLib.errors import InputError
+
+# Words that may stand before CASES; a folder of such a name is given as ./import.
+_VERBS = ("import", "report")
+
+
+def add(commands: Any) -> None:
+    """Add these commands."""
+    _add_cohort(commands)
+    _add_profile(commands)
+
+
+def _add_cohort(commands: Any) -> None:
+    text = (
+        "explain many cases into one table (stopped, it goes on where it was); import a published table; write a report"
+    )
+    parser = command(commands, "cohort", _cohort, text)
+    parser.add_argument(
+        "cases",
+        nargs="+",
+        metavar="CASES",
+        help="folder of cases, or .csv with id, image, truth, roi:NAME, metadata; or: import TABLE.csv; or: report DIR",
+    )
+    parser.add_argument("--out", required=True, metavar="PATH", help="cohort folder; for a report, the .html file")
+    add_settings(parser, image=False)
+    parser.add_argument("--keep", action="store_true", help="keep every Explanation folder (attribution volumes)")
+    parser.add_argument("--retry-failed", action="store_true", help="try failed cases again")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes; default one per GPU, else one per core")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler of a cluster, instead of --workers")
+    parser.add_argument("--profile", metavar="FILE", help="report: reference profile to score against")
+    parser.add_argument(
+        "--group", action="append", default=[], metavar="COLUMN", help="report: compare groups; repeatable"
+    )
+    parser.add_argument(
+        "--bad-dice", type=float, default=0.8, help="report: Dice under which a segmentation is bad (0.8)"
+    )
+
+
+def _cohort(options: argparse.Namespace) -> None:
+    verb = options.cases[0] if len(options.cases) > 1 else ""
+    if len(options.cases) > 2 or (verb and verb not in _VERBS):
+        raise InputError(f"cohort takes one CASES, 'import TABLE.csv' or 'report DIR', not {' '.join(options.cases)!r}")
+    {"": _run, "import": _import, "report": _report}[verb](options)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from Agg2ExpLib.cohort.cases import find_cohort
+    from Agg2ExpLib.cohort.runner import run_cohort
+    from Agg2ExpLib.cohort.work import Job
+
+    quiet_libraries()
+    if options.workers is not None and options.workers < 1:
+        raise InputError(f"--workers is {options.workers}: it must be at least 1")
+    job = Job(Path(options.out), partial(model_of, options), settings_of(options), options.keep)
+    summary = run_cohort(
+        find_cohort(options.cases[-1]),
+        job,
+        workers=options.workers,
+        scheduler=options.scheduler,
+        retry_failed=options.retry_failed,
+        progress=progress_of(options),
+    )
+    if options.progress != "json":
+        print(summary.describe())
+
+
+def _import(options: argparse.Namespace) -> None:
+    from Agg2ExpLib.cohort.published import import_published
+
+    count, absent = import_published(options.cases[-1], options.out)
+    if options.progress != "json":
+        print(f"{count} patients imported into {options.out}; {absent} times a class is absent from a patient")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from Agg2ExpLib.cohort.html import write_report
+    from Agg2ExpLib.cohort.profile import Profile
+
+    profile = Profile.load(options.profile) if options.profile else None
+    path = write_report(
+        _table_of(options.cases[-1]),
+        options.out,
+        profile=profile,
+        groups=options.group,
+        bad_dice=options.bad_dice,
+        progress=progress_of(options),
+    )
+    if options.progress != "json":
+        print(f"report written to {path}")
+
+
+def _table_of(folder: str | Path) -> Any:
+    """Read a cohort's tables; those of a run that was stopped are put together first."""
+    from Agg2ExpLib.cohort.assemble import assemble
+    from Agg2ExpLib.cohort.store import TABLES, CohortFolder
+    from Agg2ExpLib.cohort.table import CohortTable
+
+    store = CohortFolder(folder)
+    if store.parts.is_dir() and not all((store.folder / name).is_file() for name in TABLES):
+        assemble(store)
+    return CohortTable.read(folder)
+
+
+def _add_profile(commands: Any) -> None:
+    text = "learn what is usual in a cohort, and say how unusual a case is against it"
+    parser: argparse.ArgumentParser = commands.add_parser("profile", help=text, description=text)
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    fit = command(verbs, "fit", _fit, "fit a reference profile to a cohort")
+    fit.add_argument("cohort", metavar="COHORT", help="cohort folder of reference cases")
+    fit.add_argument("--out", required=True, metavar="FILE", help="profile to write, such as healthy.npz")
+    fit.add_argument("--seed", type=int, default=0, help="of the isolation forests (default 0)")
+    score = command(verbs, "score", _score, "score an explanation, or every case of a cohort, against a profile")
+    score.add_argument("explanation", metavar="EXPLANATION", help="Explanation folder, or cohort folder")
+    score.add_argument("--profile", required=True, metavar="FILE")
+    score.add_argument("--out", metavar="FILE", help="write all scores: .json (with reasons) or .csv")
+    score.add_argument(
+        "--false-alarms",
+        type=float,
+        default=0.05,
+        metavar="SHARE",
+        help="share of reference cases called unusual (0.05)",
+    )
+
+
+def _fit(options: argparse.Namespace) -> None:
+    from Agg2ExpLib.cohort.profile import fit_profile
+
+    profile = fit_profile(_table_of(options.cohort), options.seed, progress_of(options))
+    path = profile.save(options.out)
+    if options.progress != "json":
+        notes = [f"  note: {note}" for note in profile.warnings()]
+        print(
+            "\n".join([f"profile of {len(profile.cases)} cases and {len(profile.classes)} classes in {path}", *notes])
+        )
+
+
+def _score(options: argparse.Namespace) -> None:
+    from Agg2ExpLib.cohort.profile import Profile
+    from Agg2ExpLib.cohort.scoring import describe_scores, score_table, write_scores
+    from Agg2ExpLib.cohort.store import DOCUMENT
+    from Agg2ExpLib.cohort.table import CohortTable
+    from Agg2ExpLib.explanation import Explanation
+
+    if not 0.0 < options.false_alarms < 1.0:
+        raise InputError(f"--false-alarms is {options.false_alarms:g}: it must be between 0 and 1, such as 0.05")
+    profile = Profile.load(options.profile)
+    folder = Path(options.explanation)
+    many = (folder / DOCUMENT).is_file()
+    table = _table_of(folder) if many else CohortTable.of_explanation(Explanation.load(folder))
+    scores = score_table(profile, table, false_alarms=options.false_alarms, progress=progress_of(options))
+    if options.out:
+        write_scores(profile, scores, options.out)
+    if options.progress == "json":
+        return
+    for case in table.cases[:20]:
+        print(f"{case}, " * many + describe_scores(profile, [one for one in scores if one.case == case]))
+    if len(table.cases) > 20:
+        print(f"and {len(table.cases) - 20} more cases; write all of them with --out FILE.csv")

@@ -1,0 +1,298 @@
+"""Statistics of a cohort are scipy's and scikit-learn's own numbers; published tables; the report."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from cohort_samples import LABELS, table_of, write_cohort, write_large_cohort
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from Agg2ExpLib.cli import main
+from Agg2ExpLib.cohort.published import import_published
+from Agg2ExpLib.cohort.statistics import (
+    auroc,
+    calibration_curve,
+    corrected,
+    group_tests,
+    groups_of,
+    mean_matrix,
+    metadata_tests,
+    outliers,
+    predicted_dice,
+    score_against_dice,
+)
+from Agg2ExpLib.cohort.table import CohortTable
+from Agg2ExpLib.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    names = [f"p{n:02d}" for n in range(14)]
+    metadata = {name: {"sex": "FM"[n % 2], "age": str(30 + n), "site<b>": "x"} for n, name in enumerate(names)}
+    dice = {name: {"heart": rng.random(), "aorta": rng.random()} for name in names}
+    tables = {
+        name: table_of(name, ("heart", "aorta"), absent=("aorta",) if n == 3 else ()) for n, name in enumerate(names)
+    }
+    return write_cohort(tmp_path_factory.mktemp("statistics") / "cohort", tables, metadata, dice)
+
+
+@pytest.fixture(scope="module")
+def table(folder):
+    return CohortTable.read(folder)
+
+
+def test_the_cohort_is_read_as_it_was_written(table):
+    assert (len(table.cases), table.classes, table.rois) == (14, ("heart", "aorta"), LABELS)
+    np.testing.assert_array_equal(table.values["mass"][5, 0], table_of("p05", ("heart", "aorta")).values["mass"][0])
+    assert np.isnan(table.values["mass"][3, 1]).all()
+    assert table.present().sum() == 27
+    np.testing.assert_allclose(table.context()[:, 0], 1 - table.values["mass"][:, 0, 1])
+
+
+def test_means_and_intervals_are_scipys_and_leave_absent_classes_out(table):
+    found = mean_matrix(table.values["mass"])
+    rows = np.delete(table.values["mass"][:, 1], 3, axis=0)
+    interval = stats.t.interval(0.95, 12, loc=rows.mean(axis=0), scale=stats.sem(rows, axis=0))
+    assert found.counts[1].tolist() == [13] * 4
+    np.testing.assert_allclose(found.mean[1], rows.mean(axis=0), rtol=1e-14)
+    np.testing.assert_allclose((found.low[1], found.high[1]), interval, rtol=1e-12)
+
+
+@given(arrays(float, (7, 2, 3), elements=st.floats(0, 1)), st.integers(0, 6))
+def test_a_case_without_the_class_changes_nothing(cube, case):
+    without = cube.copy()
+    without[case, 1] = np.nan
+    found, expected = mean_matrix(without), mean_matrix(np.delete(cube, case, axis=0))
+    np.testing.assert_allclose(found.mean[1], expected.mean[1], atol=1e-12)
+    np.testing.assert_allclose(found.low[1], expected.low[1], atol=1e-12)
+
+
+def test_outliers_are_named_from_the_farthest(table):
+    values = np.array([1.0, 1.1, 1.2, 1.1, 9.0, 1.0, -5.0, np.nan])
+    assert outliers(values, list("abcdefgh")) == [("e", 9.0), ("g", -5.0)]
+
+
+def test_spearman_and_its_correction_are_scipys(table):
+    rng = np.random.default_rng(1)
+    scores = rng.random(table.dice.shape)
+    rows = score_against_dice(scores, table.dice, table.classes)
+    direct = [stats.spearmanr(scores[:, i], table.dice[:, i]) for i in range(2)]
+    assert [(row.rho, row.p) for row in rows[:2]] == [(one.statistic, one.pvalue) for one in direct]
+    assert [row.q for row in rows[:2]] == stats.false_discovery_control([one.pvalue for one in direct]).tolist()
+    means = stats.spearmanr(scores.mean(axis=1), table.dice.mean(axis=1))
+    assert (rows[2].name, rows[2].rho, rows[2].p) == ("", pytest.approx(means.statistic), pytest.approx(means.pvalue))
+
+
+def test_scores_that_do_not_vary_correlate_with_nothing(table):
+    rows = score_against_dice(np.ones(table.dice.shape), table.dice, table.classes)
+    assert all(np.isnan(row.rho) for row in rows)
+
+
+def test_the_area_under_the_curve_is_scikit_learns_and_one_side_alone_has_none():
+    rng = np.random.default_rng(2)
+    scores, bad = rng.random(30), rng.random(30) < 0.4
+    assert auroc(scores, bad) == roc_auc_score(bad, scores)
+    assert np.isnan(auroc(scores, np.zeros(30, bool)))
+
+
+def test_groups_are_compared_as_scipy_does_and_corrected_together(table):
+    tests = group_tests(table, "sex")
+    assert len(tests) == 2 * (1 + 4)
+    one = next(test for test in tests if (test.name, test.roi) == ("heart", "trachea"))
+    values = table.values["mass"][:, 0, 2]
+    direct = stats.mannwhitneyu(values[::2], values[1::2])
+    assert (one.statistic, one.p) == (direct.statistic, direct.pvalue)
+    by_p = stats.false_discovery_control([test.p for test in tests])
+    np.testing.assert_allclose([test.q for test in tests], by_p)
+
+
+def test_numbers_of_many_values_are_split_at_their_median(table):
+    assert {name: len(index) for name, index in groups_of(table, "age").items()} == {
+        "age up to 36.5": 7,
+        "age over 36.5": 7,
+    }
+
+
+def test_an_unknown_column_is_refused_with_the_nearest(table):
+    with pytest.raises(InputError, match=r"no column 'sx': did you mean sex\?"):
+        groups_of(table, "sx")
+
+
+def test_metadata_of_outliers_is_tested_as_in_the_paper(table):
+    outlying = np.arange(14) < 5
+    age, sex = metadata_tests(table, outlying)
+    ages = np.arange(30.0, 44.0)
+    direct = stats.mannwhitneyu(ages[:5], ages[5:])
+    assert (age.test, age.statistic, age.p) == ("Mann-Whitney", direct.statistic, direct.pvalue)
+    direct = stats.chi2_contingency([[3, 2], [4, 5]])
+    assert (sex.test, sex.statistic, sex.p) == ("chi-square", direct.statistic, direct.pvalue)
+    assert "take it with care" in sex.note
+
+
+def test_correction_leaves_tests_out_that_could_not_be_made():
+    np.testing.assert_allclose(corrected(np.array([0.01, np.nan, 0.04])), [0.02, np.nan, 0.04])
+
+
+def test_predicted_dice_is_held_out_and_its_curve_has_equal_bins():
+    scores = np.linspace(0.3, 0.7, 40)
+    dice = 1 - scores
+    predicted = predicted_dice(scores, dice)
+    assert np.abs(predicted - dice).max() < 0.05
+    assert np.abs(predicted - dice).max() > 0
+    assert [count for *_, count in calibration_curve(predicted, dice)] == [8] * 5
+
+
+PUBLISHED = """patient,age,{columns},heart_explanation_var,heart_explanation_mean,heart_iou,heart_dice,lung_explanation_mean
+p1,60,0.5,1,0.3,4,0.2,,0.1,2,0,0.5,0.6,0.8,
+p2,70,0,0,0,0,0,,0,nan,0,0,0,0,0
+"""
+
+
+def published(folder):
+    pairs = [
+        f"heart_explanation_in_{roi}_{what}"
+        for roi in ("background", "heart", "aorta", "lung")
+        for what in ("mass", "mean")
+    ]
+    text = PUBLISHED.format(columns=",".join(pairs)).replace(",lung_explanation_mean", "").replace("0.8,\n", "0.8\n")
+    text = text.replace("0,0,0,0,0\n", "0,0,0,0\n")
+    (folder / "table.csv").write_text(text)
+    return folder / "table.csv"
+
+
+def test_a_published_table_becomes_a_cohort(tmp_path, capsys):
+    assert main(["cohort", "import", str(published(tmp_path)), "--out", str(tmp_path / "out")]) == 0
+    assert "2 patients imported" in capsys.readouterr().out
+    table = CohortTable.read(tmp_path / "out")
+    assert (table.cases, table.classes, table.rois) == (
+        ("p1", "p2"),
+        ("heart",),
+        ("background", "heart", "aorta", "lung"),
+    )
+    np.testing.assert_array_equal(table.values["mass"][0, 0], [0.5, 0.3, 0.2, 0.1])
+    np.testing.assert_array_equal(table.values["enrichment"][0, 0], [2, 8, np.nan, 4])
+    assert np.isnan(table.values["mass"][1, 0]).all(), "all mass 0: the class is absent"
+    assert table.metadata == {"age": ("60", "70")}
+    assert table.dice.tolist() == [[0.8], [0.0]]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda text: text.replace("patient", "who"), "is no published table"),
+        (lambda text: text.replace("p2", "p1"), "line 3: patient 'p1' is empty or given twice"),
+        (lambda text: text.replace("0.3", "much"), "line 2 column 5: 'much' is not a number"),
+        (lambda text: text.replace("p2,70,", "p2,"), "line 3 has 13 fields"),
+        (
+            lambda text: text.replace("in_lung_mass", "in_lung_mean2"),
+            "has no column heart_explanation_in_lung_mass|twice",
+        ),
+    ],
+)
+def test_published_tables_of_another_make_are_refused(tmp_path, change, told):
+    path = published(tmp_path)
+    path.write_text(change(path.read_text()))
+    with pytest.raises(InputError, match=told):
+        import_published(path, tmp_path / "out")
+
+
+def test_a_table_that_mixes_models_or_repeats_rows_is_refused(folder, tmp_path):
+    import shutil
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for name, change, told in (
+        ("cases.parquet", lambda t: t.set_column(4, "model_sha256", pa.array(["x", *t["model_sha256"].to_pylist()[1:]])), "mixes"),
+        ("importance.parquet", lambda t: pa.concat_tables([t, t.slice(0, 1)]), "gives a row twice"),
+        ("importance.parquet", lambda t: t.slice(8), "list different cases"),
+    ):  # fmt: skip
+        copy = tmp_path / told.replace(" ", "")
+        shutil.copytree(folder, copy)
+        pq.write_table(change(pq.read_table(copy / name)), copy / name)
+        with pytest.raises(InputError, match=told):
+            CohortTable.read(copy)
+
+
+def test_a_damaged_table_is_named(folder, tmp_path):
+    import shutil
+
+    shutil.copytree(folder, tmp_path / "c")
+    path = tmp_path / "c" / "importance.parquet"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"importance\.parquet cannot be read"):
+        CohortTable.read(tmp_path / "c")
+
+
+def test_the_report_is_one_file_that_needs_nothing_else_and_names_what_it_shows(folder, tmp_path, capsys):
+    out = tmp_path / "report.html"
+    words = [
+        "cohort",
+        "report",
+        str(folder),
+        "--out",
+        str(out),
+        "--group",
+        "sex",
+        "--group",
+        "age",
+        "--bad-dice",
+        "0.5",
+    ]
+    assert main([*words, "--progress", "none"]) == 0
+    text = out.read_text()
+    for heading in (
+        "Global importance",
+        "Context and distributions",
+        "By sex",
+        "By age",
+        "Anomalies",
+        "Does an odd explanation",
+    ):
+        assert heading in text
+    assert text.count('<img alt="') >= 6
+    assert re.findall(r'(?:src|href)="(?!data:|#)', text) == []
+    assert "<script" not in text
+    assert main(["cohort", "report", str(folder), "--out", str(out), "--group", "colour"]) == 2
+    assert "no column 'colour'" in capsys.readouterr().err
+
+
+def test_names_in_a_report_are_text_and_never_markup(table, tmp_path):
+    from Agg2ExpLib.cohort.html import write_report
+
+    evil = "<img src=x onerror=alert(1)>"
+    few = replace(table.select([0, 1]), failures={evil: evil}, cases=(evil, "b"))
+    text = write_report(few, tmp_path / "r.html").read_text()
+    assert evil not in text
+    assert "&lt;img src=x" in text
+    assert "fewer than 3 cases" in text
+
+
+@pytest.mark.slow
+def test_ten_thousand_cases_are_fitted_scored_and_reported_in_two_minutes_and_two_gigabytes(tmp_path):
+    import resource
+    import subprocess
+    import sys
+
+    reference, new = (write_large_cohort(tmp_path / name, 10_000, seed) for seed, name in enumerate(("ref", "new")))
+    program = f"""
+import resource
+from Agg2ExpLib.cli import main
+for words in (["profile", "fit", {str(reference)!r}, "--out", {str(tmp_path / "p.npz")!r}],
+              ["profile", "score", {str(new)!r}, "--profile", {str(tmp_path / "p.npz")!r}, "--out", {str(tmp_path / "s.csv")!r}],
+              ["cohort", "report", {str(reference)!r}, "--out", {str(tmp_path / "r.html")!r}, "--group", "sex"]):
+    assert main([*words, "--progress", "none"]) == 0
+"""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # The processor's seconds: what else a machine does is no matter of ours.
+    assert used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime < 120
+    assert used.ru_maxrss < 2 * 1024**2
+    assert (tmp_path / "s.csv").read_text().count("\n") == 160_001
