@@ -22,7 +22,7 @@ FLOORS = (
     {"importance"},
     {"quality"},
     {"explanation"},
-    {"cohort"},
+    {"cohort", "comparison"},
     {"figures", "report"},
     {"phantom", "training", "estimate", "whatif", "environment"},
     {"demo", "benchmark"},
