@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed-for
+# A second opinion in the tests. It comes apart from the others: its dependency has the name of 3D Slicer's own package.
+SHAP := shap==0.51.0
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test benchmark lint format install clean
@@ -56,4 +58,6 @@ $(STAMP): pyproject.toml constraints.txt
 		--constraint constraints.txt >$(VENV)/pip.log 2>&1 || { tail -n 20 $(VENV)/pip.log >&2; \
 		echo "make: pip could not install the packages; its last words are above, all of them in $(VENV)/pip.log;" \
 		"mend that and run make again" >&2; exit 1; }
+	@$(RUN) -m Agg2ExpLib.attribution.shap_import $(SHAP) >>$(VENV)/pip.log 2>&1 || echo "make: shap could not be" \
+		"installed (see $(VENV)/pip.log); the tests that compare with it are skipped" >&2
 	@printf '%s\n' "$(CURDIR)" > $(STAMP)

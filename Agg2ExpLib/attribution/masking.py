@@ -157,7 +157,7 @@ class MaskedValues(LinearValues):
             passes=passes,
             progress=progress,
         )
-        self.n_supervoxels, self.store = n_supervoxels, store or ValueStore()
+        self.n_supervoxels, self.store = n_supervoxels, store if store is not None else ValueStore()
         self._padded = self.to_tensor(x)
         self._labels = windows.pad(torch.from_numpy(np.ascontiguousarray(supervoxels, dtype=np.int32)))
         self._air: torch.Tensor | None = None

@@ -12,7 +12,7 @@ whatever it was: Slicer's package, or nothing, so that a later ``import slicer``
 Because names change hands during that moment, no other thread may import ``slicer`` then; the Slicer panel never imports
 shap, its child process does.
 
-``python -m Agg2ExpLib.attribution.shap_import`` installs both.
+``python -m Agg2ExpLib.attribution.shap_import`` installs both; a word such as ``shap==0.51.0`` chooses the version.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import importlib.util
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +99,13 @@ def _how() -> str:
     return f"{Path(sys.executable).name} -m {__spec__.name if __spec__ else __name__}"
 
 
-def install() -> None:
+def install(shap: str = "shap>=0.46") -> None:
     """Install shap and its small package so that neither touches 3D Slicer's ``slicer``.
+
+    Parameters
+    ----------
+    shap : str
+        What pip is asked for.
 
     Raises
     ------
@@ -113,7 +118,7 @@ def install() -> None:
     for name in _KEPT:
         with contextlib.suppress(PackageNotFoundError):
             kept.append(f"{name}=={version(name)}")
-    _pip("--no-deps", "shap>=0.46")
+    _pip("--no-deps", shap)
     _pip(*_SHAP_NEEDS, *kept)
     _pip("--no-deps", "--upgrade", "--target", str(private_folder()), _LITTLE_SLICER)
 
@@ -130,7 +135,21 @@ def _pip(*words: str) -> None:
         raise Agg2ExpError(f"pip could not install {words[-1]}: {last}")
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Install what is missing, and say whether shap can be imported."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        try:
+            shap = import_shap()
+        except InputError:
+            install(*words[:1])
+            shap = import_shap()
+    except Agg2ExpError as error:
+        print(f"agg2exp: {error}", file=sys.stderr)
+        return 2
+    print(f"shap {shap.__version__} is ready")
+    return 0
+
+
 if __name__ == "__main__":
-    install()
-    import_shap()
-    print(f"shap {importlib.import_module('importlib.metadata').version('shap')} is ready")
+    sys.exit(main())

@@ -25,7 +25,7 @@ Game = Callable[[np.ndarray], np.ndarray]
 
 _GROUPS = 20
 #: Coalitions for each player from which on they are drawn in pairs: a pair is one equation for p unknowns, not two.
-_PAIRS_FROM = 6
+_PAIRS_FROM = 3
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,9 +34,12 @@ def naive_passes(plan: Plan, spec: MethodSpec, windows: int, classes: int, super
 
 
 class Share(Progress):
-    """A part of a longer stage: whatever stages the work inside reports, the outer count moves on by ``weight``."""
+    """A part of a longer stage: whatever stages the work inside reports, the outer count moves on by ``weight``.
 
-    def __init__(self, outer: Progress, weight: int, detail: str) -> None:
+    ``detail`` says what is at work; ``None`` lets the work inside say it.
+    """
+
+    def __init__(self, outer: Progress, weight: int, detail: str | None) -> None:
         super().__init__()
         self._outer, self._weight, self._words = outer, weight, detail
         self._given = 0
@@ -50,7 +53,7 @@ class Share(Progress):
         """Move the outer count on in proportion."""
         super().advance(units, detail)
         target = int(self._weight * min(self._done / max(self._total, 1), 1.0))
-        self._outer.advance(target - self._given, self._words)
+        self._outer.advance(target - self._given, detail if self._words is None else self._words)
         self._given = target
 
     def message(self, text: str) -> None:

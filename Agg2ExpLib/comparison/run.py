@@ -111,7 +111,7 @@ def compare_methods(
     progress.stage("comparison", work * len(scans))
     result = Comparison(out, QualityTable([]))
     for name, source in scans.items():
-        part = Share(progress, work, name)
+        part = Share(progress, work, None)
         part.stage("case", work)
         try:
             volume = source if isinstance(source, Volume) else read_volume(source)

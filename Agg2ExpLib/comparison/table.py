@@ -15,6 +15,8 @@ from Agg2ExpLib.quality import MEASURES, bootstrap
 LONG_COLUMNS = ("case", "method", "class", "measure", "value", "low", "high")
 #: Beside the four measures: similarity to the attribution of the network with random weights.
 RANDOMISATION = "randomisation"
+# Resampling fewer cases than this says nothing about other cases.
+_ENOUGH_CASES = 5
 _SHOWN = {name: (title, up) for name, (title, up, _) in MEASURES.items()} | {RANDOMISATION: ("random weights", False)}
 
 
@@ -92,6 +94,9 @@ class Summary:
         words = [
             f"{self.cases} case{'s' if self.cases > 1 else ''}, {self.classes} classes; mean ± standard deviation."
         ]
+        words.append(
+            f"95 % intervals (CSV, figure): bootstrap over cases; below {_ENOUGH_CASES} cases, over all values alike."
+        )
         words += [f"{title}: {text}." for title, _, text in MEASURES.values()]
         if RANDOMISATION in self.measures:
             words.append(
@@ -123,7 +128,7 @@ class QualityTable:
         return _csv([list(LONG_COLUMNS), *lines])
 
     def summary(self, methods: Sequence[str], seed: int = 0) -> Summary:
-        """Return means over cases and classes; the bootstrap resamples cases, or classes where there is one case."""
+        """Return means over cases and classes. The bootstrap resamples cases; where they are few, all values alike."""
         cells: dict[str, dict[str, Cell]] = {}
         for method in methods:
             row = {}
@@ -139,7 +144,7 @@ class QualityTable:
 def _cell(rows: Sequence[Row], seed: int) -> Cell:
     values = np.array([row.value for row in rows])
     cases = [row.case for row in rows]
-    units = cases if len(set(cases)) > 1 else [row.label for row in rows]
+    units = cases if len(set(cases)) >= _ENOUGH_CASES else [f"{row.case}/{row.label}" for row in rows]
     groups = [values[[unit == one for unit in units]] for one in dict.fromkeys(units)]
     interval = bootstrap(lambda drawn: float(np.concatenate([groups[n] for n in drawn]).mean()), len(groups), seed)
     spread = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
