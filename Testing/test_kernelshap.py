@@ -154,15 +154,23 @@ def test_each_voxel_has_its_supervoxels_value():
             assert np.allclose(inside, one.supervoxels.values[number - 1], rtol=1e-6)
 
 
-def test_games_within_windows_are_nearer_to_the_truth_with_fewer_passes():
-    case = Case(Smooth(seed=2), shape=(20, 10, 22), window=(12, 10, 12), count=12)
-    truth = case.explained(estimator="exact")
+@pytest.fixture(scope="module")
+def many_windows():
+    """A case of several windows with known Shapley values."""
+    case = Case(Smooth(seed=2), shape=(20, 10, 20), window=(12, 10, 12), count=18)
+    case.truth = case.explained(estimator="exact", batch_size=32)
+    assert len(case.windows) >= 4
+    return case
+
+
+def test_games_within_windows_are_nearer_to_the_truth_with_fewer_passes(many_windows):
+    case, truth = many_windows, many_windows.truth
     errors, passes = {}, {}
     for scope in ("window", "scan"):
         errors[scope], passes[scope] = [], 0
         for seed in range(3):
             count = PassCount()
-            found = case.explained(scope=scope, samples=30, seed=seed, passes=count)
+            found = case.explained(scope=scope, samples=48, seed=seed, passes=count)
             errors[scope] += [
                 np.abs(one.supervoxels.values - truth[index].supervoxels.values).mean() for index, one in found.items()
             ]
@@ -171,13 +179,12 @@ def test_games_within_windows_are_nearer_to_the_truth_with_fewer_passes():
     assert np.mean(errors["window"]) < 0.7 * np.mean(errors["scan"])
 
 
-def test_standard_errors_hold_over_many_windows():
-    case = Case(Smooth(seed=2), shape=(20, 10, 22), window=(12, 10, 12), count=12)
-    truth = case.explained(estimator="exact")
+def test_standard_errors_hold_over_many_windows(many_windows):
+    case, truth = many_windows, many_windows.truth
     for scope in ("window", "scan"):
         scores = []
         for seed in range(3):
-            for index, one in case.explained(scope=scope, samples=40, seed=seed).items():
+            for index, one in case.explained(scope=scope, samples=60, seed=seed).items():
                 gap = one.supervoxels.values - truth[index].supervoxels.values
                 scores.append(gap[one.supervoxels.errors > 0] / one.supervoxels.errors[one.supervoxels.errors > 0])
         assert 0.2 < np.sqrt(np.mean(np.square(np.concatenate(scores)))) < 1.3, scope
@@ -403,7 +410,7 @@ def test_bad_input_is_one_sentence_with_exit_code_2(tmp_path, capsys, words, mes
 def test_a_killed_game_goes_on_from_the_coalitions_it_has_played(tmp_path):
     case, model = write_case(tmp_path)
     words = ["explain", str(case), "--model", str(model), "--method", "kernelshap", "--supervoxels", "cubes",
-             "--supervoxel-count", "30", "--samples", "300", "--resume", "--progress", "json"]  # fmt: skip
+             "--supervoxel-count", "30", "--samples", "150", "--resume", "--progress", "json"]  # fmt: skip
     command = [sys.executable, str(ROOT / "Agg2ExpLib" / "cli.py"), *words, "--out", str(tmp_path / "out")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stdout:

@@ -24,6 +24,10 @@ from Agg2ExpLib.segmentation import Network, batches, check_answer
 from Agg2ExpLib.windows import Slices, Windows
 
 
+# Bytes of classes' weights within windows that are kept for the next volume.
+_SHARES_BYTES = 1024**3
+
+
 @dataclass(frozen=True)
 class _Share:
     """What one class takes from one window: the weights of its logits within a box of the window."""
@@ -64,6 +68,8 @@ class LinearValues:
         self.dtype = dtype_of(precision, self.device)
         self.precision, self.batch_size = precision, batch_size
         self.passes, self.progress = passes or PassCount(), progress or Progress()
+        self._kept_shares: dict[int, list[_Share]] = {}
+        self._room = _SHARES_BYTES
         self._weight = (windows.weight.double() if self.dtype == torch.float64 else windows.weight).to(self.device)
 
     @cached_property
@@ -92,7 +98,9 @@ class LinearValues:
         return logits
 
     def _shares(self, index: int) -> list[_Share]:
-        """The classes' weights within a window, each cut to where it is not zero."""
+        """The classes' weights within a window, each cut to where it is not zero; kept while there is room."""
+        if index in self._kept_shares:
+            return self._kept_shares[index]
         found = []
         for column, objective in enumerate(self.objectives):
             if index in objective.windows:
@@ -101,6 +109,9 @@ class LinearValues:
                 if inside.any():
                     box = bounding_box(inside)
                     found.append(_Share(column, objective.class_index, box, weight[box].double()))
+        self._room -= sum(8 * share.weight.numel() for share in found)
+        if self._room >= 0:
+            self._kept_shares[index] = found
         return found
 
     def _take(self, shares: Sequence[_Share], logits: torch.Tensor) -> np.ndarray:
