@@ -127,11 +127,13 @@ def faithfulness(sums: np.ndarray, effects: np.ndarray, seed: int = 0) -> Measur
     return bootstrap(lambda rows: _pearson(sums[rows], effects[rows]), len(sums), seed)
 
 
-def _pearson(first: np.ndarray, second: np.ndarray) -> float:
-    first, second = first - first.mean(), second - second.mean()
-    scale = float(np.sqrt((first**2).sum() * (second**2).sum()))
-    # Without any spread there is no correlation.
-    return float((first * second).sum()) / scale if scale > 0 else float("nan")
+def _pearson(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Correlation along the last axis; NaN without any spread."""
+    first, second = (one - one.mean(axis=-1, keepdims=True) for one in (first, second))
+    scale = np.sqrt((first**2).sum(axis=-1) * (second**2).sum(axis=-1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found: np.ndarray = np.where(scale > 0, (first * second).sum(axis=-1) / scale, np.nan)
+    return found
 
 
 def noisy_copies(x: torch.Tensor, count: int, bound: float, seed: int) -> Iterator[torch.Tensor]:
@@ -162,7 +164,7 @@ def movement(clean: np.ndarray, noisy: np.ndarray, norm_of_scan: float) -> float
 def sensitivity(movements: Sequence[float], seed: int = 0) -> Measured:
     """Return the mean movement over noisy copies (equation 9); lower is better. The bootstrap resamples the copies."""
     moved = np.asarray(movements)
-    return bootstrap(lambda rows: float(moved[rows].mean()), len(moved), seed)
+    return bootstrap(lambda rows: moved[rows].mean(axis=-1), len(moved), seed)
 
 
 def complexity(values: np.ndarray) -> Measured:
@@ -176,21 +178,30 @@ def complexity(values: np.ndarray) -> Measured:
     return Measured(float((np.abs(values) > COMPLEXITY_THRESHOLD).mean()))
 
 
-def bootstrap(statistic: Callable[[np.ndarray], float], size: int, seed: int = 0) -> Measured:
+def bootstrap(statistic: Callable[[np.ndarray], np.ndarray], size: int, seed: int = 0) -> Measured:
     """Return a statistic of rows 0 to ``size`` - 1 with its percentile bootstrap interval (95 %).
+
+    Parameters
+    ----------
+    statistic : callable
+        Row numbers, shape (..., size), to values, shape (...).
+    size : int
+        Number of rows.
+    seed : int
+        Of the resampling.
 
     Examples
     --------
     >>> data = np.arange(100.0)
-    >>> found = bootstrap(lambda rows: float(data[rows].mean()), 100)
+    >>> found = bootstrap(lambda rows: data[rows].mean(axis=-1), 100)
     >>> found.value, 40 < found.low < 49.5 < found.high < 60
     (49.5, True)
     """
-    value = statistic(np.arange(size))
+    value = float(statistic(np.arange(size)))
     if size < 2 or not np.isfinite(value):
         return Measured(value)
     rng = np.random.default_rng(seed)
-    drawn = np.array([statistic(rng.integers(0, size, size)) for _ in range(_RESAMPLES)])
+    drawn = statistic(rng.integers(0, size, (_RESAMPLES, size)))
     drawn = drawn[np.isfinite(drawn)]
     edge = (1.0 - CONFIDENCE) / 2.0
     low, high = np.quantile(drawn, [edge, 1.0 - edge]) if drawn.size else (np.nan, np.nan)
@@ -208,7 +219,7 @@ def similarity(first: np.ndarray, second: np.ndarray, most: int = 200_000, seed:
     pair = np.abs(np.stack([first.ravel(), second.ravel()]))
     if pair.shape[1] > most:
         pair = pair[:, np.random.default_rng(seed).choice(pair.shape[1], most, replace=False)]
-    return _pearson(rankdata(pair[0]), rankdata(pair[1]))
+    return float(_pearson(rankdata(pair[0]), rankdata(pair[1])))
 
 
 def randomised_network(network: torch.nn.Module, seed: int = 0) -> torch.nn.Module:

@@ -58,7 +58,7 @@ def cases(tmp_path_factory):
     return folder
 
 
-SMALL = {"subsets": 6, "subset_voxels": 150, "copies": 2, "supervoxel_count": 20}
+SMALL = {"batch_size": 8, "subsets": 6, "subset_voxels": 150, "copies": 2, "supervoxel_count": 20}
 QUICK = Plan(methods=("gradient", "kernelshap:cubes=60"), device="cpu", **SMALL)
 
 

@@ -159,7 +159,7 @@ def test_the_bootstrap_interval_holds_the_truth_about_as_often_as_it_says():
     held = 0
     for seed in range(60):
         data = rng.normal(size=40)
-        found = bootstrap(lambda rows, data=data: float(data[rows].mean()), 40, seed)
+        found = bootstrap(lambda rows, data=data: data[rows].mean(axis=-1), 40, seed)
         held += found.low <= 0.0 <= found.high
     assert held >= 51
 

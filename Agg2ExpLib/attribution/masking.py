@@ -23,7 +23,6 @@ from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.segmentation import Network, batches, check_answer
 from Agg2ExpLib.windows import Slices, Windows
 
-
 # Bytes of classes' weights within windows that are kept for the next volume.
 _SHARES_BYTES = 1024**3
 

@@ -146,7 +146,8 @@ def _cell(rows: Sequence[Row], seed: int) -> Cell:
     cases = [row.case for row in rows]
     units = cases if len(set(cases)) >= _ENOUGH_CASES else [f"{row.case}/{row.label}" for row in rows]
     groups = [values[[unit == one for unit in units]] for one in dict.fromkeys(units)]
-    interval = bootstrap(lambda drawn: float(np.concatenate([groups[n] for n in drawn]).mean()), len(groups), seed)
+    sums, counts = np.array([one.sum() for one in groups]), np.array([len(one) for one in groups])
+    interval = bootstrap(lambda rows: sums[rows].sum(axis=-1) / counts[rows].sum(axis=-1), len(groups), seed)
     spread = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
     return Cell(float(values.mean()), spread, interval.low, interval.high, len(values))
 
