@@ -72,7 +72,7 @@ def run(program, *places):
 @pytest.mark.parametrize(
     "program",
     [
-        USES_SLICER + USES_SHAP + "assert slicer.util.scene() is scene\n" + UNCHANGED,
+        USES_SLICER + USES_SHAP + "import slicer as now\nassert now is slicer and now.mrmlScene is scene\n" + UNCHANGED,
         USES_SHAP + USES_SLICER + UNCHANGED,
     ],
     ids=["slicer first", "shap first"],

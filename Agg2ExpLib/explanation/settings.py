@@ -57,7 +57,8 @@ class Settings:
     ridge : float
         Penalty of KernelSHAP's regression.
     value : str
-        What the game is about: a key of :data:`Agg2ExpLib.attribution.VALUE_FUNCTIONS`.
+        What KernelSHAP's game is about: a key of :data:`Agg2ExpLib.attribution.VALUE_FUNCTIONS`. Those that read the
+        whole prediction are always played over the scan.
     layer : str, optional
         Layer that Grad-CAM looks at; ``None`` chooses one.
 
@@ -109,6 +110,8 @@ class Settings:
             raise InputError(f"memory budget is {self.memory_budget} bytes: it must be positive")
         if not 2 <= self.supervoxel_count <= 100_000:
             raise InputError(f"supervoxel count is {self.supervoxel_count}: it must be 2 to 100000")
+        if self.value != "logit" and self.method != "kernelshap":
+            raise InputError(f"value function {self.value} is of method kernelshap; {self.method} explains the logit")
         if not 0.0 <= self.ridge < float("inf"):
             raise InputError(f"the ridge penalty is {self.ridge:g}: it must be at least 0")
 
