@@ -5,6 +5,8 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed-for
 # What draws without a screen on Debian; tests of pictures are skipped where it cannot be had.
 OPENGL := libegl1 libgl1-mesa-dri
+# A second opinion in the tests. It comes apart from the others: its dependency has the name of 3D Slicer's own package.
+SHAP := shap==0.51.0
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test benchmark lint format install clean
@@ -62,4 +64,6 @@ $(STAMP): pyproject.toml constraints.txt
 		then echo "installing $(OPENGL), which draws without a screen"; { apt-get -qq update; \
 		DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends $(OPENGL); } >$(VENV)/apt.log 2>&1 || true; fi
 	@why=$$($(RUN) -m Agg2ExpLib.scene.opengl); if [ -n "$$why" ]; then echo "make: without pictures: $$why"; fi
+	@$(RUN) -m Agg2ExpLib.attribution.shap_import $(SHAP) >>$(VENV)/pip.log 2>&1 || echo "make: shap could not be" \
+		"installed (see $(VENV)/pip.log); the tests that compare with it are skipped" >&2
 	@printf '%s\n' "$(CURDIR)" > $(STAMP)

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from Agg2ExpLib.attribution import METHODS
+from Agg2ExpLib.attribution import METHODS, MOST_EXACT
+from Agg2ExpLib.attribution.shapley import n_coalitions
 from Agg2ExpLib.device import autocast, choose_device, dtype_of
 from Agg2ExpLib.explanation.settings import Settings
 from Agg2ExpLib.models import SegmentationModel
@@ -29,7 +30,8 @@ class Estimate:
     Attributes
     ----------
     windows, classes, points : int
-        Windows over the scan, classes to explain, and gradients per window and class.
+        Windows over the scan, classes to explain, and gradients per window and class (coalitions per window, at most, of
+        methods that remove supervoxels).
     passes_at_least, passes_at_most : int
         One window forward, or one window backward for one class; the segmentation included.
     seconds_at_least, seconds_at_most : float
@@ -80,10 +82,14 @@ def estimate(image: str | Path | Volume, model: SegmentationModel, settings: Set
     shape = model_grid(volume.grid, card.spacing, card.orientation).shape
     windows = Windows(shape, card.window, card.overlap, card.blending)
     method = METHODS[settings.method]
-    points = (settings.samples or method.samples) if method.samples else 1
+    points = settings.samples_taken or 1
     forward, backward, memory = _time_one(model, windows.window, device, settings.precision)
     count = len(windows)
-    least, most = ((count + seen * points, classes * seen * points) for seen in (1, count))
+    if method.supervoxels:
+        least, most = _removal_passes(settings, count, len(card.labels))
+        points = most[0] // count - 1
+    else:
+        least, most = ((count + seen * points, classes * seen * points) for seen in (1, count))
     return Estimate(
         count,
         classes,
@@ -95,6 +101,20 @@ def estimate(image: str | Path | Volume, model: SegmentationModel, settings: Set
         memory + _arrays(shape, windows, len(card.labels), classes, settings),
         str(device),
     )
+
+
+def _removal_passes(settings: Settings, windows: int, labels: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Forward and backward passes of a game at least and at most; one forward pass serves every class."""
+    regular = settings.supervoxels in ("cubes", "slic", "organ-aware")
+    supervoxels = settings.supervoxel_count if regular else labels
+    if settings.method == "occlusion":
+        coalitions = supervoxels + 1
+    elif settings.estimator == "exact":
+        coalitions = 2 ** min(supervoxels, MOST_EXACT)
+    else:
+        coalitions = n_coalitions(supervoxels, settings.samples_taken, settings.estimator)
+    # A scan whose classes lie in one window that holds but one supervoxel; and every window played in full.
+    return (windows + 2, 0), (windows + windows * coalitions, 0)
 
 
 def _time_one(

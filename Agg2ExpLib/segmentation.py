@@ -103,7 +103,7 @@ def segment(
     progress.stage("segmentation", len(windows) * len(groups))
     for group in groups:
         runs = _logits(network, padded, windows, n_classes, group, batch_size, precision, progress)
-        for where, logits in _settled(runs, windows, len(group), dtype, device):
+        for where, logits in settled(runs, windows, len(group), dtype, device):
             value, index = (tensor.cpu() for tensor in logits.max(dim=0))
             if not torch.isfinite(value).all():
                 raise Agg2ExpError("the network answered logits that are not finite numbers; try --precision float32")
@@ -141,7 +141,7 @@ def _logits(
             progress.advance()
 
 
-def _settled(
+def settled(
     runs: Iterator[tuple[int, torch.Tensor]], windows: Windows, count: int, dtype: torch.dtype, device: torch.device
 ) -> Iterator[tuple[tuple[slice, ...], torch.Tensor]]:
     """Blend windows into a moving buffer; yield (slices in the padded volume, stitched logits) as they are settled."""
@@ -208,6 +208,6 @@ def stitched_logits(
     padded = windows.pad(x.to(device=device, dtype=dtype))
     out = torch.zeros([n_classes, *windows.padded_shape], dtype=dtype, device=device)
     runs = _logits(network, padded, windows, n_classes, range(n_classes), batch_size, precision, Progress())
-    for where, logits in _settled(runs, windows, n_classes, dtype, device):
+    for where, logits in settled(runs, windows, n_classes, dtype, device):
         out[(slice(None), *where)] = logits
     return windows.unpad(out)

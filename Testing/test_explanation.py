@@ -169,6 +169,13 @@ def test_readable_names_serve_and_unknown_ones_name_the_nearest(scan, model):
         ({"precision": "float8"}, "unknown precision"),
         ({"batch_size": 0}, "batch size is 0"),
         ({"seed": -1}, "seed is -1"),
+        ({"supervoxels": "blobs"}, "unknown supervoxels 'blobs'"),
+        ({"supervoxel_count": 1}, "supervoxel count is 1"),
+        ({"estimator": "magic"}, "unknown estimator"),
+        ({"scope": "galaxy"}, "unknown scope"),
+        ({"ridge": float("nan")}, "ridge penalty is nan"),
+        ({"value": "beauty"}, "unknown value function"),
+        ({"value": "dice"}, "is of method kernelshap; smoothgrad explains the logit"),
     ],
 )
 def test_settings_refuse_what_they_cannot_do(values, message):

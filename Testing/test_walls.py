@@ -22,6 +22,7 @@ FLOORS = (
     {"importance"},
     {"quality"},
     {"explanation"},
+    {"comparison"},
     {"figures", "report", "scene"},
     {"phantom", "training", "estimate", "whatif", "environment"},
     {"cohort"},

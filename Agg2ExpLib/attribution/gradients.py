@@ -34,6 +34,33 @@ class PassCount:
     backward: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class SupervoxelValues:
+    """What each supervoxel is worth to one class.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Supervoxels 1 to p.
+    voxels : ndarray of int, shape (p,)
+        Their sizes.
+    values, errors : ndarray, shape (p,)
+        The value of each, and its standard error (0 where nothing was sampled).
+    full, empty : float
+        Value of the scan, and of the scan with every supervoxel set to air.
+    coalitions : int
+        Coalitions played: of the scan, or the most in one window.
+    """
+
+    names: tuple[str, ...]
+    voxels: np.ndarray
+    values: np.ndarray
+    errors: np.ndarray
+    full: float
+    empty: float
+    coalitions: int
+
+
 @dataclass(frozen=True)
 class Attribution:
     """E_c of one class.
@@ -52,6 +79,8 @@ class Attribution:
         Backward passes made for it.
     value, baseline_value : float
         F_c at the scan, and (integrated gradients; else NaN) at air.
+    supervoxels : SupervoxelValues, optional
+        Of methods that remove supervoxels.
     """
 
     class_index: int
@@ -61,6 +90,7 @@ class Attribution:
     backward_passes: int
     value: float
     baseline_value: float = math.nan
+    supervoxels: SupervoxelValues | None = None
 
     def full(self, shape: Sequence[int]) -> np.ndarray:
         """Return E_c on the whole volume."""
@@ -158,8 +188,9 @@ def attribute(
         An attribution with values that are not numbers.
     """
     device, progress, passes = torch.device(device), progress or Progress(), passes or PassCount()
-    if method not in METHODS:
-        raise InputError(f"unknown method {method!r}: use {', '.join(METHODS)}")
+    known = [one.id for one in METHODS.values() if one.module == "gradients"]
+    if method not in known:
+        raise InputError(f"unknown method {method!r}: use {', '.join(known)}")
     if path not in PATHS:
         raise InputError(f"unknown path {path!r}: use {', '.join(PATHS)}")
     points = METHODS[method].samples if samples is None else samples

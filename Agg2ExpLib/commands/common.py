@@ -56,11 +56,20 @@ def add_settings(parser: argparse.ArgumentParser, image: bool = True) -> None:
     if image:
         parser.add_argument("image", metavar="IMAGE", help="CT: NIfTI, NRRD, MHA file, or a folder with a DICOM series")
     add_model_options(parser)
-    parser.add_argument("--method", default="smoothgrad", help="gradient, smoothgrad (default) or integrated-gradients")
+    parser.add_argument(
+        "--method",
+        default="smoothgrad",
+        help="gradient, smoothgrad (default), integrated-gradients, kernelshap, occlusion or gradcam",
+    )
     parser.add_argument(
         "--classes", metavar="A,B", help="classes to explain; default every structure; 'all' adds background"
     )
-    parser.add_argument("--samples", type=int, metavar="N", help="noisy copies or path points (default 20)")
+    parser.add_argument(
+        "--samples",
+        type=int,
+        metavar="N",
+        help="noisy copies or path points (default 20), or coalitions of kernelshap (default 200; 1000 with regular supervoxels)",
+    )
     parser.add_argument(
         "--sigma", type=float, default=0.1, help="SmoothGrad noise, share of the image's range (default 0.1)"
     )
@@ -68,10 +77,36 @@ def add_settings(parser: argparse.ArgumentParser, image: bool = True) -> None:
         "--path", default="graded", help="points of integrated gradients: graded (default, dense near air) or uniform"
     )
     parser.add_argument("--reduction", default="sum", help="sum (default), mean or probability")
+    add_supervoxel_options(parser)
+    parser.add_argument("--layer", metavar="NAME", help="layer of gradcam (default: the coarsest convolution)")
     parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda:N")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--precision", default="float32", help="float32 (default), float64, bfloat16, float16 (GPU)")
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="windows per network pass (default 1)")
+
+
+def add_supervoxel_options(parser: argparse.ArgumentParser) -> None:
+    """What kernelshap and occlusion remove, and how the game is played."""
+    parser.add_argument(
+        "--supervoxels",
+        default="semantic",
+        help="of kernelshap and occlusion: semantic (default), cubes, slic, organ-aware or regions (those of --roi)",
+    )
+    parser.add_argument(
+        "--supervoxel-count", type=int, default=512, metavar="N", help="about how many regular ones (default 512)"
+    )
+    parser.add_argument(
+        "--estimator", default="regression", help="of kernelshap: regression (default), shap, captum or exact"
+    )
+    parser.add_argument(
+        "--scope", default="window", help="of kernelshap: a game per window (default), or one over the scan"
+    )
+    parser.add_argument("--ridge", type=float, default=0.0, help="of kernelshap: penalty of the regression (default 0)")
+    parser.add_argument(
+        "--value",
+        default="logit",
+        help="of kernelshap: logit (default), true-positive, false-positive, dice, soft-dice or false-positive-volume",
+    )
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -111,6 +146,13 @@ def settings_of(options: argparse.Namespace) -> Any:
         precision=options.precision,
         device=options.device,
         batch_size=options.batch_size,
+        supervoxels=options.supervoxels,
+        supervoxel_count=options.supervoxel_count,
+        estimator=options.estimator,
+        scope=options.scope,
+        ridge=options.ridge,
+        value=options.value,
+        layer=options.layer,
     )
 
 

@@ -33,6 +33,7 @@ def _add_explain(commands: Any) -> None:
     parser.add_argument(
         "--roi", action="append", default=[], metavar="NAME=FILE", help="extra region: a mask on any grid; repeatable"
     )
+    parser.add_argument("--truth", metavar="FILE", help="true label map, for values of kernelshap that compare with it")
     add_settings(parser)
 
 
@@ -48,6 +49,7 @@ def _explain(options: argparse.Namespace) -> None:
         options.out,
         settings,
         regions=regions_of(options.roi),
+        truth=options.truth,
         overwrite=options.overwrite,
         resume=options.resume,
         progress=progress,

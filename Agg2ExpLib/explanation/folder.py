@@ -12,12 +12,18 @@
       model_grid/prediction.nii.gz label values on the model's grid: what importance was summed over
       regions/<roi>.nii.gz         extra regions on the model's grid
 
+and, of methods that remove supervoxels::
+
+      model_grid/supervoxels.nii.gz           1 to p on the model's grid; 0 was never removed
+      attributions/<class>_supervoxels.csv    supervoxel, name, voxels, value, standard_error
+
 The folder is made under a hidden temporary name beside its place and renamed when complete.
 """
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import json
 import os
@@ -26,7 +32,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,9 +41,16 @@ from Agg2ExpLib.errors import InputError, OutputError
 from Agg2ExpLib.importance import ImportanceTable
 from Agg2ExpLib.volume import Volume, read_volume
 
+if TYPE_CHECKING:
+    from Agg2ExpLib.attribution.gradients import SupervoxelValues
+
 FORMAT = "agg2exp-explanation"
 FORMAT_VERSION = 1
 DOCUMENT = "explanation.json"
+SUPERVOXELS_FILE = "model_grid/supervoxels.nii.gz"
+#: Values of a game while it is played, for a resumed run; gone from a finished folder.
+GAME_FILE = "attributions/game.json"
+SUPERVOXEL_COLUMNS = ("supervoxel", "name", "voxels", "value", "standard_error")
 # An honest document of 1000 classes stays far below this.
 _LARGEST_DOCUMENT = 64 * 1024**2
 # What readers look up; a document that lacks one is refused on reading rather than in the middle of showing it.
@@ -149,6 +162,21 @@ def attribution_file(name: str) -> str:
 def region_file(name: str) -> str:
     """Path of an extra region's mask within the folder."""
     return f"regions/{safe_file_name(name)}.nii.gz"
+
+
+def supervoxel_file(name: str) -> str:
+    """Path of a class's table of supervoxels within the folder."""
+    return f"attributions/{safe_file_name(name)}_supervoxels.csv"
+
+
+def write_supervoxel_table(table: SupervoxelValues, path: Path) -> None:
+    """Write what each supervoxel is worth to one class, with standard errors."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(SUPERVOXEL_COLUMNS)
+        rows = zip(table.names, table.voxels, table.values, table.errors, strict=True)
+        for number, (name, voxels, value, error) in enumerate(rows, start=1):
+            writer.writerow([number, name, int(voxels), repr(float(value)), repr(float(error))])
 
 
 def _read_document(folder: Path) -> dict[str, Any]:

@@ -18,18 +18,24 @@ import torch
 import Agg2ExpLib
 from Agg2ExpLib.anatomy import safe_file_name
 from Agg2ExpLib.attribution import METHODS
-from Agg2ExpLib.attribution.gradients import Attribution, PassCount, attribute
+from Agg2ExpLib.attribution.dispatch import attribute
+from Agg2ExpLib.attribution.gradients import Attribution, PassCount, SupervoxelValues
 from Agg2ExpLib.attribution.objective import Objective, objectives
+from Agg2ExpLib.attribution.supervoxels import Supervoxels, make_supervoxels
 from Agg2ExpLib.device import choose_device, dtype_of
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.explanation.folder import (
     DOCUMENT,
     FORMAT,
     FORMAT_VERSION,
+    GAME_FILE,
+    SUPERVOXELS_FILE,
     Explanation,
     Staging,
     attribution_file,
     region_file,
+    supervoxel_file,
+    write_supervoxel_table,
     write_text,
 )
 from Agg2ExpLib.explanation.settings import Settings
@@ -67,6 +73,7 @@ class _Work:
     regions: dict[str, np.ndarray]
     region_notes: list[dict[str, Any]]
     windows: Windows
+    truth: np.ndarray | None = None
     messages: list[str] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
 
@@ -78,6 +85,7 @@ def explain(
     settings: Settings | None = None,
     *,
     regions: Mapping[str, str | Path | Volume] | None = None,
+    truth: str | Path | Volume | None = None,
     overwrite: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
@@ -96,6 +104,8 @@ def explain(
         Method, classes, samples, reduction, seed, precision, device.
     regions : mapping of str to path or Volume
         Extra regions by name: masks (non-zero is inside) on any grid; they may overlap.
+    truth : path or Volume, optional
+        True classes as a label map on any grid, for value functions that compare with it.
     overwrite : bool
         Replace an Explanation folder that is there already.
     resume : bool
@@ -126,6 +136,8 @@ def explain(
     given = dict(regions or {})
     _check_region_names(given, loaded.card.labels)
     work = _prepare(volume, loaded, settings, device, given, progress)
+    if truth is not None:
+        work.truth = _truth_on_grid(truth, work)
     hashes = {"image": _image_sha256(image, volume), "model": loaded.sha256}
     staging = Staging(Path(out), _fingerprint(work, hashes), overwrite=overwrite, resume=resume)
     with staging.open() as folder:
@@ -145,6 +157,9 @@ def _own_files(folder: Path, document: Mapping[str, Any]) -> list[str]:
     own = {"importance.csv", "importance_long.csv", "prediction.nii.gz"}
     own |= {"model_grid/image.nii.gz", "model_grid/prediction.nii.gz"}
     own |= {entry["file"] for entry in (*document["classes"], *document["regions"]) if "file" in entry}
+    own |= {supervoxel_file(entry["id"]) for entry in document["classes"] if "supervoxels" in entry}
+    if METHODS[document["settings"]["method"]].supervoxels and (folder / SUPERVOXELS_FILE).is_file():
+        own.add(SUPERVOXELS_FILE)
     for path in [path for path in folder.rglob("*") if path.is_file()]:
         if path.relative_to(folder).as_posix() not in {*own, "fingerprint"}:
             path.unlink()
@@ -159,6 +174,16 @@ def _check_region_names(regions: Mapping[str, object], labels: Sequence[str]) ->
         if file in taken:
             raise InputError(f"region {name!r} has the name of {taken[file]!r}; give it a name of its own")
         taken[file] = name
+
+
+def _truth_on_grid(source: str | Path | Volume, work: _Work) -> np.ndarray:
+    given = source if isinstance(source, Volume) else read_volume(source, kind="labels")
+    highest, count = int(given.voxels.max()), len(work.model.card.labels)
+    if highest >= count:
+        raise InputError(
+            f"the truth {given.source or ''} has label {highest}, but the model has {count} classes; is it its label set?"
+        )
+    return to_grid(given, work.prepared.grid, "nearest").voxels
 
 
 def _prepare(
@@ -240,10 +265,13 @@ def _attribute(
     kept = _finished_before(folder, [names[index] for index in wanted])
     todo = [aim for aim in aims.values() if names[aim.class_index] not in kept]
     passes, rows, entries = PassCount(), {}, {}
-    for one in _attributions(work, todo, names, passes, progress):
+    supervoxels = _supervoxels(work, found, folder) if todo else None
+    for one in _attributions(work, found, todo, supervoxels, folder, passes, progress):
         name = names[one.class_index]
         full = Volume(one.full(labels.shape).astype(np.float32), work.prepared.grid)
         write_volume(full, folder / attribution_file(name))
+        if one.supervoxels is not None:
+            write_supervoxel_table(one.supervoxels, folder / supervoxel_file(name))
         rows[name] = importance_row(one.values, one.box, labels, len(names), masks)
         entries[name] = _class_entry(name, aims[one.class_index], one)
         _keep(folder, name, rows[name], entries[name])
@@ -255,6 +283,11 @@ def _attribute(
             rows[name] = absent_row(labels, len(names), masks)
             entries[name] = {"id": name, "label": aim.class_index, "status": "absent", "voxels": 0}
             work.messages.append(f"{name} is absent from the prediction; its row is empty")
+            progress.message(work.messages[-1])
+        elif name not in rows:
+            rows[name] = absent_row(labels, len(names), masks)
+            entries[name] = {"id": name, "label": aim.class_index, "status": "absent", "voxels": aim.voxels}
+            work.messages.append(f"{name} has no {work.settings.value} voxel; its row is empty")
             progress.message(work.messages[-1])
     _tell_completeness(work, entries, progress)
     work.timings["attribution_seconds"] = time.perf_counter() - begin
@@ -275,8 +308,31 @@ def _tell_completeness(work: _Work, entries: Mapping[str, Mapping[str, Any]], pr
         progress.message(work.messages[-1])
 
 
+def _supervoxels(work: _Work, found: Segmentation, folder: Path) -> Supervoxels | None:
+    """Divide the scan, where the method asks for it, and keep the map."""
+    if not METHODS[work.settings.method].supervoxels:
+        return None
+    made = make_supervoxels(
+        work.settings.supervoxels,
+        work.prepared.voxels,
+        found.labels,
+        work.model.card.labels,
+        regions=work.regions,
+        count=work.settings.supervoxel_count,
+        spacing=work.prepared.spacing,
+    )
+    write_volume(Volume(made.labels, work.prepared.grid), folder / SUPERVOXELS_FILE)
+    return made
+
+
 def _attributions(
-    work: _Work, todo: Sequence[Objective], names: Sequence[str], passes: PassCount, progress: Progress
+    work: _Work,
+    found: Segmentation,
+    todo: Sequence[Objective],
+    supervoxels: Supervoxels | None,
+    folder: Path,
+    passes: PassCount,
+    progress: Progress,
 ) -> Iterator[Attribution]:
     settings = work.settings
     return attribute(
@@ -293,7 +349,19 @@ def _attributions(
         device=work.device,
         precision=settings.precision,
         memory_budget=settings.memory_budget,
-        names=names,
+        kind=settings.supervoxels,
+        supervoxels=supervoxels,
+        estimator=settings.estimator,
+        scope=settings.scope,
+        ridge=settings.ridge,
+        value=settings.value,
+        truth=work.truth,
+        prediction=found.labels,
+        n_classes=len(work.model.card.labels),
+        voxel_ml=work.prepared.grid.voxel_volume / 1000.0,
+        layer=settings.layer,
+        checkpoint=folder / GAME_FILE,
+        names=work.model.card.labels,
         progress=progress,
         passes=passes,
     )
@@ -313,7 +381,21 @@ def _class_entry(name: str, aim: Objective, one: Attribution) -> dict[str, Any]:
     if np.isfinite(one.baseline_value):
         entry["baseline_objective"] = one.baseline_value
         entry["completeness_gap"] = one.completeness_gap
+    if one.supervoxels is not None:
+        entry.update(_supervoxel_notes(one.supervoxels))
     return entry
+
+
+def _supervoxel_notes(table: SupervoxelValues) -> dict[str, Any]:
+    notes: dict[str, Any] = {"supervoxels": len(table.names), "full_value": table.full}
+    if np.isfinite(table.empty):
+        change = table.full - table.empty
+        gap = abs(float(table.values.sum()) - change) / max(abs(change), 1e-12)
+        notes["removed_value"] = table.empty
+        notes["coalitions"] = table.coalitions
+        notes["efficiency_gap"] = gap
+        notes["largest_standard_error"] = float(table.errors.max())
+    return notes
 
 
 def _keep(folder: Path, name: str, row: Mapping[str, np.ndarray], entry: Mapping[str, Any]) -> None:
@@ -349,6 +431,8 @@ def _fingerprint(work: _Work, hashes: Mapping[str, str]) -> str:
     """Everything that the finished classes of a stopped run depend on; the choice of classes does not matter."""
     settings = {key: value for key, value in work.settings.to_dict().items() if key not in ("classes", "memory_budget")}
     regions = {name: hashlib.sha256(mask.tobytes()).hexdigest() for name, mask in work.regions.items()}
+    if work.truth is not None:
+        regions[""] = hashlib.sha256(np.ascontiguousarray(work.truth).tobytes()).hexdigest()
     card = work.model.card
     return json.dumps([Agg2ExpLib.__version__, hashes, settings, regions, asdict(card)], sort_keys=True, default=str)
 
@@ -358,8 +442,7 @@ def _document(
 ) -> dict[str, Any]:
     card, volume = work.model.card, work.volume
     settings = work.settings.to_dict()
-    default = METHODS[work.settings.method].samples
-    settings["samples"] = work.settings.samples if default and work.settings.samples is not None else default
+    settings["samples"] = work.settings.samples_taken
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,

@@ -6,7 +6,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from Agg2ExpLib.anatomy import structure
-from Agg2ExpLib.attribution import METHODS, PATHS, REDUCTIONS
+from Agg2ExpLib.attribution import (
+    ESTIMATORS,
+    METHODS,
+    PATHS,
+    REDUCTIONS,
+    SCOPES,
+    SUPERVOXELS,
+    VALUE_FUNCTIONS,
+    default_samples,
+)
 from Agg2ExpLib.device import PRECISIONS
 from Agg2ExpLib.errors import InputError, nearest_names
 
@@ -18,12 +27,13 @@ class Settings:
     Attributes
     ----------
     method : str
-        ``gradient``, ``smoothgrad`` or ``integrated-gradients``.
+        A key of :data:`Agg2ExpLib.attribution.METHODS`.
     classes : tuple of str, optional
         Names of the classes to explain; ``None`` means every structure (all classes but background),
         ``("all",)`` background too.
     samples : int, optional
-        Noisy copies (SmoothGrad) or path points (integrated gradients); ``None`` takes the method's default, 20.
+        Noisy copies (SmoothGrad), path points (integrated gradients) or coalitions (KernelSHAP); ``None`` takes the
+        method's default: 20, 20, and 200 or 1000 by kind of supervoxels.
     sigma : float
         SmoothGrad's noise as a share of the image's range.
     path : str
@@ -31,7 +41,7 @@ class Settings:
     reduction : str
         The A of equation 2: ``sum``, ``mean`` or ``probability``.
     seed : int
-        Seed of the noise.
+        Seed of the noise or the coalitions.
     precision : str
         ``float32`` (default), ``float64``, ``bfloat16`` or ``float16`` (GPU only).
     device : str
@@ -40,6 +50,20 @@ class Settings:
         Windows per network pass.
     memory_budget : int
         Bytes that the attributions held at one time may take; more classes are processed in groups.
+    supervoxels : str
+        What KernelSHAP and occlusion remove: a key of :data:`Agg2ExpLib.attribution.SUPERVOXELS`.
+    supervoxel_count : int
+        About how many regular supervoxels.
+    estimator, scope : str
+        How KernelSHAP estimates, and over what each game is played: keys of
+        :data:`~Agg2ExpLib.attribution.ESTIMATORS` and :data:`~Agg2ExpLib.attribution.SCOPES`.
+    ridge : float
+        Penalty of KernelSHAP's regression.
+    value : str
+        What KernelSHAP's game is about: a key of :data:`Agg2ExpLib.attribution.VALUE_FUNCTIONS`. Those that read the
+        whole prediction are always played over the scan.
+    layer : str, optional
+        Layer that Grad-CAM looks at; ``None`` chooses one.
 
     Raises
     ------
@@ -58,6 +82,13 @@ class Settings:
     device: str = "auto"
     batch_size: int = 1
     memory_budget: int = 2 * 1024**3
+    supervoxels: str = "semantic"
+    supervoxel_count: int = 512
+    estimator: str = "regression"
+    scope: str = "window"
+    ridge: float = 0.0
+    value: str = "logit"
+    layer: str | None = None
 
     def __post_init__(self) -> None:
         for what, value, allowed in (
@@ -65,6 +96,10 @@ class Settings:
             ("path", self.path, tuple(PATHS)),
             ("reduction", self.reduction, tuple(REDUCTIONS)),
             ("precision", self.precision, PRECISIONS),
+            ("supervoxels", self.supervoxels, tuple(SUPERVOXELS)),
+            ("estimator", self.estimator, tuple(ESTIMATORS)),
+            ("scope", self.scope, tuple(SCOPES)),
+            ("value function", self.value, tuple(VALUE_FUNCTIONS)),
         ):
             if value not in allowed:
                 raise InputError(f"unknown {what} {value!r}: use {', '.join(allowed)}")
@@ -78,6 +113,17 @@ class Settings:
             raise InputError(f"batch size is {self.batch_size}: it must be at least 1")
         if self.memory_budget < 1:
             raise InputError(f"memory budget is {self.memory_budget} bytes: it must be positive")
+        if not 2 <= self.supervoxel_count <= 100_000:
+            raise InputError(f"supervoxel count is {self.supervoxel_count}: it must be 2 to 100000")
+        if self.value != "logit" and self.method != "kernelshap":
+            raise InputError(f"value function {self.value} is of method kernelshap; {self.method} explains the logit")
+        if not 0.0 <= self.ridge < float("inf"):
+            raise InputError(f"the ridge penalty is {self.ridge:g}: it must be at least 0")
+
+    @property
+    def samples_taken(self) -> int:
+        """The number of samples, the method's default filled in; 0 where it has none."""
+        return self.samples if self.samples is not None else default_samples(self.method, self.supervoxels)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for explanation.json."""

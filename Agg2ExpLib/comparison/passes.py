@@ -1,0 +1,66 @@
+"""Network passes of a comparison: what the per-class, per-method procedure needs, and progress measured in passes."""
+
+from __future__ import annotations
+
+from Agg2ExpLib.comparison.plan import MethodSpec, Plan
+from Agg2ExpLib.progress import Progress
+
+
+def passes_of_one(spec: MethodSpec, supervoxels: int) -> int:
+    """Return the passes over each window that one class's attribution needs when every window is run for it alone.
+
+    A gradient is one pass forward and one backward; a coalition is one forward.
+    """
+    if spec.method == "kernelshap":
+        # The full and the empty coalition beside the sampled ones.
+        return spec.samples + 2
+    if spec.method == "occlusion":
+        return supervoxels + 1
+    return 2 * max(spec.samples, 1)
+
+
+def attributions_of_one(plan: Plan) -> int:
+    """Return how often a method runs on a case: the scan, its noisy copies, and with random weights."""
+    return 1 + plan.copies + int(plan.randomised)
+
+
+def naive_passes(plan: Plan, spec: MethodSpec, windows: int, classes: int, supervoxels: int) -> int:
+    """Return the passes of the per-class, per-method procedure for one method on one case.
+
+    Each class by itself runs every window: for its attributions, and for faithfulness the scan and each subset anew.
+    """
+    one = passes_of_one(spec, supervoxels) * attributions_of_one(plan) + plan.subsets + 1
+    return classes * windows * one
+
+
+class Share(Progress):
+    """A part of a longer stage: whatever stages the work inside reports, the outer count moves on by ``weight``.
+
+    ``detail`` says what is at work; ``None`` lets the work inside say it.
+    """
+
+    def __init__(self, outer: Progress, weight: int, detail: str | None) -> None:
+        super().__init__()
+        self._outer, self._weight, self._words = outer, weight, detail
+        self._given = 0
+
+    def stage(self, name: str, total: int, detail: str = "") -> None:
+        """Begin the work inside."""
+        super().stage(name, total, detail)
+        self._outer.advance(0, self._words)
+
+    def advance(self, units: int = 1, detail: str | None = None) -> None:
+        """Move the outer count on in proportion."""
+        super().advance(units, detail)
+        target = int(self._weight * min(self._done / max(self._total, 1), 1.0))
+        self._outer.advance(target - self._given, detail if self._words is None else self._words)
+        self._given = target
+
+    def message(self, text: str) -> None:
+        """Hand a sentence on."""
+        self._outer.message(text)
+
+    def finish(self) -> None:
+        """Count all of it."""
+        self._outer.advance(self._weight - self._given, self._words)
+        self._given = self._weight

@@ -1,0 +1,220 @@
+"""What to compare: immutable, checked once, and enough to repeat a comparison."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from Agg2ExpLib.anatomy import safe_file_name
+from Agg2ExpLib.attribution import METHODS, SUPERVOXELS, default_samples
+from Agg2ExpLib.errors import InputError, nearest_names
+from Agg2ExpLib.explanation import Settings
+from Agg2ExpLib.quality import COPIES, NOISE_BOUND, SUBSET_VOXELS, SUBSETS
+
+#: The paper's benchmark.
+PAPER_METHODS = ("gradient", "smoothgrad", "integrated-gradients", "kernelshap:semantic", "kernelshap:cubes")
+PAPER_CLASSES = (
+    "background",
+    "aorta",
+    "lung_lower_lobe_left",
+    "lung_lower_lobe_right",
+    "trachea",
+    "heart",
+    "ribs",
+)
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """One method to compare, as ``METHOD[:SUPERVOXELS][=SAMPLES]``.
+
+    Attributes
+    ----------
+    method, supervoxels : str
+        Keys of the tables of methods and of supervoxels.
+    samples : int
+        Points or coalitions; 0 where the method has none.
+    """
+
+    method: str
+    supervoxels: str
+    samples: int
+
+    @classmethod
+    def parse(cls, text: str) -> MethodSpec:
+        """Read a method.
+
+        Raises
+        ------
+        InputError
+            An unknown method or kind of supervoxels, or a number of samples that is none.
+
+        Examples
+        --------
+        >>> MethodSpec.parse("kernelshap:cubes=500")
+        MethodSpec(method='kernelshap', supervoxels='cubes', samples=500)
+        >>> MethodSpec.parse("smoothgrad").name
+        'smoothgrad'
+        """
+        rest, equals, number = text.strip().partition("=")
+        method, colon, kind = rest.partition(":")
+        if method not in METHODS:
+            raise InputError(f"unknown method {method!r}: {nearest_names(method, METHODS)}")
+        if colon and not METHODS[method].supervoxels:
+            raise InputError(f"method {method} removes no supervoxels, so {text!r} has no meaning; leave {kind!r} out")
+        kind = kind or "semantic"
+        if kind not in SUPERVOXELS or kind == "regions":
+            allowed = [name for name in SUPERVOXELS if name != "regions"]
+            raise InputError(f"unknown supervoxels {kind!r} in {text!r}: use {', '.join(allowed)}")
+        default = default_samples(method, kind)
+        if not equals:
+            return cls(method, kind, default)
+        if not default or not number.isdigit() or int(number) < 1:
+            raise InputError(
+                f"{text!r} names no number of samples that {method} could take; write METHOD=N, N at least 1"
+            )
+        return cls(method, kind, int(number))
+
+    @property
+    def name(self) -> str:
+        """The method as tables name it."""
+        parts = f"{self.method}:{self.supervoxels}" if METHODS[self.method].supervoxels else self.method
+        return parts if self.samples == default_samples(self.method, self.supervoxels) else f"{parts}={self.samples}"
+
+    @property
+    def readable(self) -> str:
+        """The method as figures name it."""
+        name = METHODS[self.method].name
+        return f"{name}, {self.supervoxels}" if METHODS[self.method].supervoxels else name
+
+    @property
+    def file(self) -> str:
+        """Name of its results within a case's folder."""
+        return f"{safe_file_name(self.name)}.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Settings of a comparison.
+
+    Attributes
+    ----------
+    methods : tuple of str
+        See :class:`MethodSpec`.
+    classes : tuple of str, optional
+        ``None`` takes the paper's seven where the model has them, else every class.
+    subsets, subset_voxels : int
+        Random voxel subsets of faithfulness, and their size.
+    copies, noise_bound
+        Noisy copies of sensitivity, and the bound of their uniform noise (the scan is 0 to 1).
+    randomised : bool
+        Explain the network with random weights too.
+    supervoxel_count : int
+        About how many regular supervoxels.
+    sigma : float
+        SmoothGrad's noise.
+    scope, estimator : str
+        How KernelSHAP is estimated; see :class:`~Agg2ExpLib.explanation.Settings`.
+    seed : int
+        Of everything random.
+    device, precision, batch_size
+        As for an explanation.
+
+    Raises
+    ------
+    InputError
+        A value that is not allowed.
+    """
+
+    methods: tuple[str, ...] = PAPER_METHODS
+    classes: tuple[str, ...] | None = None
+    subsets: int = SUBSETS
+    subset_voxels: int = SUBSET_VOXELS
+    copies: int = COPIES
+    noise_bound: float = NOISE_BOUND
+    randomised: bool = True
+    supervoxel_count: int = 512
+    sigma: float = 0.1
+    scope: str = "window"
+    estimator: str = "regression"
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "float32"
+    batch_size: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.methods:
+            raise InputError("no method to compare was given; leave --methods out for the paper's five")
+        names = [spec.name for spec in self.specs]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice:
+            raise InputError(f"method {twice} is given twice; give each once")
+        if self.subsets < 2 or self.subset_voxels < 1:
+            raise InputError(
+                f"faithfulness over {self.subsets} subsets of {self.subset_voxels} voxels cannot be measured: "
+                "give at least 2 subsets of at least 1 voxel"
+            )
+        if self.copies < 1 or not 0.0 < self.noise_bound <= 1.0:
+            raise InputError(
+                f"sensitivity over {self.copies} copies with noise of {self.noise_bound:g} cannot be measured: "
+                "give at least 1 copy, and noise above 0 and up to 1"
+            )
+        # What an explanation checks is checked by an explanation's settings.
+        Settings(
+            scope=self.scope,
+            estimator=self.estimator,
+            seed=self.seed,
+            precision=self.precision,
+            batch_size=self.batch_size,
+            sigma=self.sigma,
+            supervoxel_count=self.supervoxel_count,
+        )
+
+    @property
+    def specs(self) -> tuple[MethodSpec, ...]:
+        """The methods, read."""
+        return tuple(MethodSpec.parse(text) for text in self.methods)
+
+    def class_indices(self, labels: tuple[str, ...]) -> list[int]:
+        """Return the indices of the classes to explain.
+
+        Raises
+        ------
+        InputError
+            A class that the model does not have.
+        """
+        wanted = self.classes
+        if wanted is None:
+            wanted = PAPER_CLASSES if set(PAPER_CLASSES) <= set(labels) else labels
+        return Settings(classes=wanted).class_indices(labels)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {**asdict(self), "methods": list(self.methods), "classes": list(self.classes) if self.classes else None}
+
+
+def find_scans(places: list[str | Path]) -> dict[str, Path]:
+    """Return name -> scan: files, DICOM folders, case folders with ``ct.nii.gz``, and folders of such case folders.
+
+    Raises
+    ------
+    InputError
+        A place that is not there, or nothing found.
+    """
+    found: dict[str, Path] = {}
+    for place in map(Path, places):
+        if not place.exists():
+            raise InputError(f"{place}: there is no such file or folder; give CT files or folders of cases")
+        inside = sorted(place.glob("*/ct.nii.gz")) if place.is_dir() else []
+        if place.is_dir() and (place / "ct.nii.gz").is_file():
+            inside = [place / "ct.nii.gz"]
+        for scan in inside or [place]:
+            name = scan.parent.name if scan.name == "ct.nii.gz" else scan.name.split(".")[0] or scan.name
+            base, number = name, 2
+            while name in found:
+                name, number = f"{base}_{number}", number + 1
+            found[name] = scan
+    if not found:
+        raise InputError("no scan to compare methods on was given; give CT files or folders of cases")
+    return found

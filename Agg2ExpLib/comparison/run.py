@@ -1,0 +1,242 @@
+"""compare_methods(): cases and a model go in, the table of the paper's benchmark comes out.
+
+::
+
+    DIR/
+      quality_long.csv       case, method, class, measure, value, and its 95 % interval
+      quality_table.csv      one row per method: mean and spread of each measure
+      quality_table.md       the same, to read
+      quality.png            the same, to see
+      comparison.json        settings, passes used and saved, what failed, versions
+      settings.json          what the results below belong to
+      cases/CASE/*.json      the results, one file per method
+
+A run that was stopped goes on when the same command is given again: a method that is done on a case stays done. Of the
+case at work, the segmentation is made once more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import Agg2ExpLib
+from Agg2ExpLib.comparison.case import SHARED, Case, is_done, work_of
+from Agg2ExpLib.comparison.figure import draw
+from Agg2ExpLib.comparison.files import read_json, write_bytes, write_json
+from Agg2ExpLib.comparison.passes import Share, attributions_of_one, passes_of_one
+from Agg2ExpLib.comparison.plan import Plan
+from Agg2ExpLib.comparison.table import QualityTable, Row
+from Agg2ExpLib.device import choose_device, dtype_of
+from Agg2ExpLib.errors import Agg2ExpError, Cancelled, InputError, OutputError
+from Agg2ExpLib.models import SegmentationModel
+from Agg2ExpLib.progress import Progress
+from Agg2ExpLib.volume import Volume, read_volume
+
+FORMAT = "agg2exp-comparison"
+
+
+@dataclass
+class Comparison:
+    """What a comparison found.
+
+    Attributes
+    ----------
+    folder : Path
+        Where it lies.
+    table : QualityTable
+        Every measured value.
+    passes, naive_passes : int
+        Network passes used, and what the per-class, per-method procedure would have used for the same results.
+    failures : list of dict
+        ``case``, ``method`` (empty when the whole case failed) and ``reason``.
+    notes : list of str
+        Sentences about classes that could not be measured.
+    """
+
+    folder: Path
+    table: QualityTable
+    passes: int = 0
+    naive_passes: int = 0
+    failures: list[dict[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def compare_methods(
+    scans: dict[str, Path | Volume],
+    model: SegmentationModel,
+    out: str | Path,
+    plan: Plan | None = None,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Explain every case by every method and measure the quality of the attributions.
+
+    Parameters
+    ----------
+    scans : mapping of str to path or Volume
+        CTs by name of case.
+    model : SegmentationModel
+        What is explained.
+    out : path
+        Folder of the results; a stopped comparison in it goes on.
+    plan : Plan
+        Methods, classes, measures.
+    overwrite : bool
+        Replace a comparison with other settings.
+    progress : Progress
+        Counts passes over all cases; also cancels.
+
+    Raises
+    ------
+    InputError
+        Settings that the model cannot meet, or no case that could be measured.
+    OutputError
+        ``out`` holds something else, or cannot be written.
+    """
+    plan, progress, out = plan or Plan(), progress or Progress(), Path(out)
+    wanted = plan.class_indices(model.card.labels)
+    device = choose_device(plan.device)
+    loaded = model.to(device, dtype_of(plan.precision, device))
+    identity = _identity(plan, model, wanted)
+    _open(out, identity, plan, overwrite)
+    work = work_of(plan, {"semantic": len(model.card.labels)})
+    progress.stage("comparison", work * len(scans))
+    result = Comparison(out, QualityTable([]))
+    for name, source in scans.items():
+        part = Share(progress, work, None)
+        part.stage("case", work)
+        try:
+            volume = source if isinstance(source, Volume) else read_volume(source)
+            own = f"{identity} {_voxels_sha256(volume)}"
+            case = Case(name, volume, loaded, plan, wanted, device, out / "cases" / name)
+            _run_case(case, own, part, result)
+        except Cancelled:
+            raise
+        except Agg2ExpError as error:
+            if isinstance(error, OutputError):
+                raise
+            result.failures.append({"case": name, "method": "", "reason": str(error)})
+            progress.message(f"{name} failed and is left out: {error}")
+        part.finish()
+    _finish(result, plan, model, scans, wanted)
+    return result
+
+
+def _run_case(case: Case, identity: str, progress: Progress, result: Comparison) -> None:
+    """Do what is not done yet, and collect everything."""
+    plan, shared = case.plan, case.folder / SHARED
+    todo = [spec for spec in plan.specs if not is_done(case.folder / spec.file, identity)]
+    if todo or not is_done(shared, identity):
+        case.segment(Share(progress, 0, f"{case.name}, segmentation"))
+        share = Share(progress, plan.subsets, f"{case.name}, perturbed predictions")
+        case.share(identity, share)
+        share.finish()
+    else:
+        progress.advance(plan.subsets)
+    about = read_json(shared)
+    result.passes += about["passes"] + about["segmentation_passes"]
+    result.notes += [f"{name} is absent from the prediction of {case.name}" for name in about["absent"]]
+    for spec in plan.specs:
+        if spec not in todo:
+            progress.advance(passes_of_one(spec, plan.supervoxel_count) * attributions_of_one(plan))
+        else:
+            try:
+                case.measure(spec, identity, progress)
+            except Cancelled:
+                raise
+            except Agg2ExpError as error:
+                if isinstance(error, OutputError):
+                    raise
+                result.failures.append({"case": case.name, "method": spec.name, "reason": str(error)})
+                progress.message(f"{spec.name} failed on {case.name} and is left out: {error}")
+                continue
+        found = read_json(case.folder / spec.file)
+        result.passes += found["passes"]
+        result.naive_passes += found["naive_passes"]
+        result.notes += found["notes"]
+        result.table.rows.extend(
+            Row(case.name, spec.name, label, measure, *numbers)
+            for label, measures in found["classes"].items()
+            for measure, numbers in measures.items()
+        )
+
+
+def _identity(plan: Plan, model: SegmentationModel, wanted: list[int]) -> str:
+    """Everything that a result depends on, but the scan; which methods are asked for does not matter."""
+    settings = {key: value for key, value in plan.to_dict().items() if key not in ("methods", "classes", "device")}
+    card = model.card
+    grid = [card.labels, card.spacing, card.window, card.overlap, card.blending, card.intensity_range]
+    text = json.dumps([Agg2ExpLib.__version__, model.sha256, settings, wanted, grid], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _voxels_sha256(volume: Volume) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(volume.voxels).tobytes())
+    digest.update(np.ascontiguousarray(volume.affine).tobytes())
+    return digest.hexdigest()
+
+
+def _open(out: Path, identity: str, plan: Plan, overwrite: bool) -> None:
+    marker = out / "settings.json"
+    if out.exists() and not (out.is_dir() and (marker.is_file() or not any(out.iterdir()))):
+        raise OutputError(f"{out} is not a comparison's folder; give another --out")
+    if marker.is_file():
+        if read_json(marker).get("identity") == identity:
+            return
+        if not overwrite:
+            raise OutputError(
+                f"{out} holds a comparison with other settings; give another --out, or --overwrite to replace it"
+            )
+        try:
+            shutil.rmtree(out)
+        except OSError as error:
+            raise OutputError(f"cannot replace {out}: {error.strerror or error}; choose another --out") from error
+    write_json(marker, {"format": FORMAT, "format_version": 1, "identity": identity, "plan": plan.to_dict()})
+
+
+def _finish(
+    result: Comparison, plan: Plan, model: SegmentationModel, scans: dict[str, Path | Volume], wanted: list[int]
+) -> None:
+    if not result.table.rows:
+        reasons = [failure["reason"] for failure in result.failures] or result.notes
+        first = reasons[0] if reasons else "every attribution is 0 everywhere"
+        raise InputError(
+            f"nothing could be measured on {len(scans)} case{'s' if len(scans) > 1 else ''}; first: {first}"
+        )
+    out, specs = result.folder, list(plan.specs)
+    summary = result.table.summary([spec.name for spec in specs], plan.seed)
+    write_bytes(out / "quality_long.csv", result.table.to_long_csv().encode())
+    write_bytes(out / "quality_table.csv", summary.to_csv().encode())
+    write_bytes(out / "quality_table.md", summary.to_markdown(passes_sentence(result)).encode())
+    write_bytes(out / "quality.png", draw(result.table, summary, {spec.name: spec.readable for spec in specs}))
+    about: dict[str, Any] = {
+        "format": FORMAT,
+        "format_version": 1,
+        "plan": plan.to_dict(),
+        "model": {"name": model.card.name, "sha256": model.sha256},
+        "classes": [model.card.labels[index] for index in wanted],
+        "cases": {name: str(source) if isinstance(source, Path) else "in memory" for name, source in scans.items()},
+        "network_passes": result.passes,
+        "network_passes_per_class_and_method": result.naive_passes,
+        "failures": result.failures,
+        "notes": result.notes,
+        "versions": {"agg2exp": Agg2ExpLib.__version__},
+    }
+    write_json(out / "comparison.json", about)
+
+
+def passes_sentence(result: Comparison) -> str:
+    """Return what the comparison cost, in words."""
+    times = result.naive_passes / max(result.passes, 1)
+    return (
+        f"{result.passes} network passes; method by method and class by class, every window each time, "
+        f"it would have been {result.naive_passes}: {times:.1f} times as many."
+    )
