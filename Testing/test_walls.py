@@ -25,6 +25,7 @@ FLOORS = (
     {"cohort"},
     {"figures", "report", "scene"},
     {"phantom", "training", "estimate", "whatif", "environment"},
+    {"panel"},
     {"demo", "benchmark"},
     {"commands"},
     {"cli"},

@@ -1,0 +1,72 @@
+"""The log: what the child process said, capped, and copied with one button."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import qt
+
+from Agg2ExpLib.panel import forms
+
+#: Lines kept; a child that says more pushes the oldest out.
+MOST_LINES = 2000
+_LONGEST = 500
+
+
+class LogSection:
+    """The last section; it draws at most ten times a second, however fast lines come."""
+
+    def __init__(self, layout: Any) -> None:
+        self.frame, inner = forms.section("Log", layout, collapsed=True)
+        self._waiting: deque[str] = deque(maxlen=MOST_LINES)
+        self.text = qt.QPlainTextEdit()
+        self.text.setReadOnly(True)
+        self.text.setMaximumBlockCount(MOST_LINES)
+        self.text.setLineWrapMode(qt.QPlainTextEdit.NoWrap)
+        self.text.setMinimumHeight(120)
+        self.text.setObjectName("log")
+        self.text.setAccessibleName("log")
+        # Tab leads on to the next field instead of being typed.
+        self.text.setTabChangesFocus(True)
+        inner.addWidget(self.text)
+        forms.row(
+            inner,
+            forms.button("Copy", self.copy, "Copies the whole log, for a report of a problem.", name="copy log"),
+            forms.button("Clear", self.clear, "Empties the log.", name="clear log"),
+        )
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(100)
+        self._timer.timeout.connect(self._draw)
+
+    def add(self, lines: list[str]) -> None:
+        """Add lines."""
+        self._waiting.extend(line if len(line) <= _LONGEST else line[:_LONGEST] + " …" for line in lines)
+        # A running single shot is left to run: restarting it would put the drawing off as long as lines come.
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def content(self) -> str:
+        """Return the whole log."""
+        self._draw()
+        return str(self.text.toPlainText())
+
+    def copy(self) -> None:
+        """Put the log on the clipboard."""
+        qt.QApplication.clipboard().setText(self.content())
+
+    def clear(self) -> None:
+        """Empty it."""
+        self._waiting.clear()
+        self.text.clear()
+
+    def stop(self) -> None:
+        """Draw nothing more."""
+        self._timer.stop()
+
+    def _draw(self, *_: Any) -> None:
+        if self._waiting:
+            lines = "\n".join(self._waiting)
+            self._waiting.clear()
+            self.text.appendPlainText(lines)

@@ -1,0 +1,110 @@
+"""Puts into the real ``slicer`` what only its desktop has: the application, and the ``qMRML*`` widgets."""
+
+import os
+from pathlib import Path
+
+import slicer
+from PySide6.QtCore import Property, QSettings, Signal
+from PySide6.QtWidgets import QApplication, QComboBox
+from shiboken6 import isValid
+
+
+class qMRMLNodeComboBox(QComboBox):
+    """Lists the nodes of some classes of a scene."""
+
+    currentNodeChanged = Signal()
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self._scene, self._types, self._none = None, [], False
+        self.addEnabled = self.removeEnabled = self.renameEnabled = True
+        self.showChildNodeTypes = True
+        self.setSizeAdjustPolicy(QComboBox.AdjustToMinimumContentsLengthWithIcon)
+        self.currentIndexChanged.connect(lambda index: self.currentNodeChanged.emit())
+
+    def setMRMLScene(self, scene):
+        self._scene = scene
+        for event in ("NodeAddedEvent", "NodeRemovedEvent", "EndCloseEvent", "EndImportEvent"):
+            scene.AddObserver(getattr(slicer.vtkMRMLScene, event), lambda *_: self._refill())
+        self._refill()
+
+    def currentNode(self):
+        identifier = self.currentData()
+        return self._scene.GetNodeByID(identifier) if identifier and self._scene else None
+
+    def setCurrentNode(self, node):
+        index = self.findData(node.GetID()) if node else (0 if self._none else -1)
+        self.setCurrentIndex(index)
+
+    def _refill(self):
+        # A scene outlives the widgets that listen to it; as in Slicer, a deleted one no longer does.
+        if not isValid(self):
+            return
+        before = self.currentData()
+        nodes = [
+            node
+            for kind in self._types
+            for node in slicer.util.getNodesByClass(kind)
+            if self.showChildNodeTypes or node.GetClassName() == kind
+        ]
+        nodes = [node for node in nodes if not node.GetHideFromEditors()]
+        self.blockSignals(True)
+        self.clear()
+        if self._none:
+            self.addItem("None", "")
+        for node in nodes:
+            self.addItem(node.GetName(), node.GetID())
+        index = self.findData(before) if before else -1
+        self.setCurrentIndex(index if index >= 0 else (0 if self.count() else -1))
+        self.blockSignals(False)
+        if self.currentData() != before:
+            self.currentNodeChanged.emit()
+
+    def _set_types(self, types):
+        self._types = list(types)
+
+    def _set_none(self, none):
+        self._none = bool(none)
+        if self._scene:
+            self._refill()
+
+    nodeTypes = Property(list, lambda self: self._types, _set_types)
+    noneEnabled = Property(bool, lambda self: self._none, _set_none)
+
+
+class Application:
+    """``slicer.app``."""
+
+    def __init__(self, folder):
+        self.temporaryPath = str(folder)
+        self._settings = QSettings(str(Path(folder) / "bench.ini"), QSettings.IniFormat)
+
+    def userSettings(self):
+        return self._settings
+
+    settings = userSettings
+
+    def layoutManager(self):
+        return None
+
+    def applicationLogic(self):
+        return None
+
+    def testingEnabled(self):
+        return True
+
+    def processEvents(self):
+        QApplication.processEvents()
+
+
+def install(folder):
+    """Give ``slicer`` an application, its widgets and an empty scene; returns the scene."""
+    import slicer.util
+
+    from Agg2ExpLib.scene import new_scene
+
+    slicer.app = Application(folder)
+    slicer.qMRMLNodeComboBox = qMRMLNodeComboBox
+    slicer.mrmlScene = new_scene()
+    slicer.util.startupEnvironment = lambda: dict(os.environ)
+    return slicer.mrmlScene
