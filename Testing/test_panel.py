@@ -336,11 +336,16 @@ def test_a_saved_scene_shows_its_results_again_without_computing(explained, tmp_
 
 
 def open_scene(path, tmp_path):
+    import zipfile
+
     import slicer
 
-    unpacked = tmp_path / "unpacked"
-    unpacked.mkdir()
-    assert slicer.mrmlScene.ReadFromMRB(str(path))
+    with zipfile.ZipFile(path) as bundle:
+        bundle.extractall(tmp_path / "unpacked")
+    (found,) = (tmp_path / "unpacked").glob("*/*.mrml")
+    slicer.mrmlScene.SetURL(str(found))
+    slicer.mrmlScene.SetRootDirectory(str(found.parent))
+    assert slicer.mrmlScene.Connect()
 
 
 def test_a_scene_whose_explanation_folder_is_gone_still_shows_table_and_live_lines(explained, tmp_path):
@@ -472,8 +477,12 @@ def test_every_field_can_be_reached_with_the_keyboard_and_has_a_name_or_text(exp
 
     nameless = []
     for one in widget.parent.findChildren(qt.QWidget):
-        if one.focusPolicy() & qt.Qt.TabFocus and one.isVisible() and isinstance(
-            one, (qt.QAbstractButton, qt.QComboBox, qt.QAbstractSpinBox, qt.QLineEdit, qt.QAbstractItemView)
+        if (
+            one.focusPolicy() & qt.Qt.TabFocus
+            and one.isVisible()
+            and isinstance(
+                one, (qt.QAbstractButton, qt.QComboBox, qt.QAbstractSpinBox, qt.QLineEdit, qt.QAbstractItemView)
+            )
         ):
             inner = one.parent() and not isinstance(one.parent(), qt.QWidget)
             text = getattr(one, "text", lambda: "")() if not isinstance(one, qt.QLineEdit) else ""

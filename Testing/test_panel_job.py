@@ -44,7 +44,9 @@ def pid_in(path):
 
 
 def test_a_job_tells_progress_lines_and_its_answer():
-    job = run('import json; print(json.dumps({"stage": "a", "done": 1, "total": 2})); print("words"); print("{\\"x\\": 1}")')
+    job = run(
+        'import json; print(json.dumps({"stage": "a", "done": 1, "total": 2})); print("words"); print("{\\"x\\": 1}")'
+    )
     events = []
     job.progressed.connect(events.append)
     assert turn(lambda: job.outcome)
@@ -196,7 +198,10 @@ def test_a_task_whose_files_cannot_be_handed_over_never_starts_its_child(tmp_pat
 def test_cancelling_while_files_are_handed_over_never_starts_the_child(tmp_path):
     marker = tmp_path / "began"
     task = Task(
-        "explain", "the explanation", [sys.executable, "-c", f"open({str(marker)!r}, 'w')"], prepare=lambda: time.sleep(0.05)
+        "explain",
+        "the explanation",
+        [sys.executable, "-c", f"open({str(marker)!r}, 'w')"],
+        prepare=lambda: time.sleep(0.05),
     )
     task.start()
     task.cancel()

@@ -66,7 +66,9 @@ def test_a_segment_on_a_finer_grid_counts_the_voxels_of_the_models_grid():
 def test_a_region_outside_of_the_scan_holds_nothing():
     affine = np.eye(4)
     affine[:3, 3] = 1000.0
-    row = LiveImportance(attribution()).row(Volume(np.ones((2, 2, 2), np.uint8), Grid((2, 2, 2), affine)), "r", "r", (0, 0, 0))
+    row = LiveImportance(attribution()).row(
+        Volume(np.ones((2, 2, 2), np.uint8), Grid((2, 2, 2), affine)), "r", "r", (0, 0, 0)
+    )
     assert (row.share, row.voxels) == (0.0, 0)
     assert math.isnan(row.enrichment)
 

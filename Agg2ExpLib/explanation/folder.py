@@ -181,6 +181,11 @@ def _check_shape(document: dict[str, Any], path: Path) -> None:
         raise InputError(f"{path} names files outside of its folder; do not use it")
 
 
+def partial_folder(target: Path) -> Path:
+    """Return where a folder is built before it gets its name; one that is left there is of a process that was killed."""
+    return target.with_name(f".{target.name}.partial")
+
+
 class Staging:
     """A folder under construction beside its final place; it gets its name only when everything is in it."""
 
@@ -193,7 +198,7 @@ class Staging:
                 raise OutputError(f"{target} exists already; give another --out, or --overwrite to replace it")
         if target.exists() and overwrite:
             _refuse_foreign(target)
-        self.folder = target.with_name(f".{target.name}.partial")
+        self.folder = partial_folder(target)
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Path]:

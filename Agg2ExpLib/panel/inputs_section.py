@@ -7,6 +7,7 @@ from typing import Any
 
 import qt
 import slicer
+import slicer.util
 
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.errors import InputError
@@ -78,6 +79,16 @@ class InputsSection:
         if source not in self._cards:
             self._cards[source] = _card(source)
         return self._cards[source]
+
+    def ct_node(self) -> Any:
+        """Return the chosen CT; ``None`` when nothing, or an overlay of ours, is chosen."""
+        node = self.volume.currentNode()
+        return None if node is None or _is_overlay(node) else node
+
+    def hide_overlays(self) -> None:
+        """Keep the overlays, which are volumes too, out of the list of CTs."""
+        hidden = [node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if _is_overlay(node)]
+        self.volume.sortFilterProxyModel().hiddenNodeIDs = hidden
 
     def model_problem(self) -> str:
         """Return why the chosen model cannot be used; empty when it can as far as can be told without loading it."""
@@ -153,6 +164,12 @@ def describe_card(card: ModelCard | None, source: str) -> str:
     return "\n".join(line for line in lines if line)
 
 
+def _is_overlay(node: Any) -> bool:
+    from Agg2ExpLib.scene.nodes import ROLE
+
+    return node.GetAttribute(ROLE) == "overlay"
+
+
 def _card(source: str) -> ModelCard | None:
     folder = bundled_models().get(source, Path(source))
     if not folder.is_dir():
@@ -164,11 +181,11 @@ def _card(source: str) -> ModelCard | None:
 
 
 def _folder_of(path: Path) -> Path:
-    for folder in (path.parent, path.parent.parent):
-        if path.is_file() and (
-            (folder / "configs" / "metadata.json").is_file() or (folder / "metadata.json").is_file()
-        ):
-            return folder
+    """Return the model folder that a file within it stands for: weights and card may lie in folders of their own."""
+    if path.is_file():
+        for folder in (path.parent.parent, path.parent):
+            if (folder / "configs" / "metadata.json").is_file() or (folder / "metadata.json").is_file():
+                return folder
     return path
 
 

@@ -72,8 +72,10 @@ def _made(kind: Any, text: str) -> Any:
     kept = {}
     for name, usual in asdict(default).items():
         value = found.get(name, usual)
-        if name == "structures" and isinstance(value, list):
-            value = tuple(str(one) for one in value)
+        if name == "structures":
+            value = tuple(str(one) for one in value) if isinstance(value, list) else None
+        elif name == "overlap" and not isinstance(value, (int, float)):
+            value = None
         if usual is None or value is None or isinstance(value, type(usual)):
             kept[name] = value if value is not None or usual is None else usual
     if kind is Overlay and kept.get("mode") not in MODES:

@@ -87,8 +87,10 @@ class Panel:
     def _watch_scene(self) -> None:
         scene, kinds = slicer.mrmlScene, slicer.vtkMRMLScene
         self._scene_watch.add(scene, kinds.StartCloseEvent, lambda *_: self._on_scene_closing())
+        self._scene_watch.add(scene, kinds.StartImportEvent, lambda *_: self._on_scene_importing())
         self._scene_watch.add(scene, kinds.EndCloseEvent, lambda *_: self.restore())
         self._scene_watch.add(scene, kinds.EndImportEvent, lambda *_: self.restore())
+        self._scene_watch.add(scene, kinds.NodeAddedEvent, lambda *_: self._on_node_added())
         self._scene_watch.add(scene, kinds.NodeRemovedEvent, lambda *_: self._on_node_removed())
 
     def close(self) -> None:
@@ -103,7 +105,7 @@ class Panel:
 
     def facts(self) -> Facts:
         """Return what is so now."""
-        volume = self.inputs.volume.currentNode()
+        volume = self.inputs.ct_node()
         shown = self.shown
         running = self.task if self.task and self.task.running else None
         choices = self.explain.choices(self.inputs.model_source)
@@ -148,7 +150,7 @@ class Panel:
         if self._restoring:
             return
         self.memory.keep(
-            self.inputs.volume.currentNode(),
+            self.inputs.ct_node(),
             self.inputs.regions.currentNode(),
             self.explain.choices(self.inputs.model_source),
             self.results.overlay(),
@@ -184,7 +186,7 @@ class Panel:
         card = self.inputs.card()
         self._run(
             lambda: self.workbench.explain(
-                self.inputs.volume.currentNode(),
+                self.inputs.ct_node(),
                 self.explain.choices(self.inputs.model_source),
                 self.inputs.regions.currentNode(),
                 labels=card.labels if card else (),
@@ -196,7 +198,7 @@ class Panel:
         """Start an estimate."""
         if self._packages():
             choices = self.explain.choices(self.inputs.model_source)
-            self._run(lambda: self.workbench.estimate(self.inputs.volume.currentNode(), choices), self._on_estimated)
+            self._run(lambda: self.workbench.estimate(self.inputs.ct_node(), choices), self._on_estimated)
 
     def on_environment(self) -> None:
         """Start the check of packages and devices."""
@@ -280,7 +282,7 @@ class Panel:
 
     def _on_explained(self, _: Outcome, task: Task) -> None:
         if task.out is not None:
-            self.show_folder(task.out, self.inputs.volume.currentNode())
+            self.show_folder(task.out, self.inputs.ct_node())
 
     def _on_whatif(self, _: Outcome, task: Task, shown: Shown, name: str, fill: str) -> None:
         if task.out is not None:
@@ -383,7 +385,7 @@ class Panel:
             self.results.say("")
             return
         parts = []
-        volume, card = self.inputs.volume.currentNode(), self.inputs.card()
+        volume, card = self.inputs.ct_node(), self.inputs.card()
         if shown.problem:
             parts.append(f"Shown from the scene alone: {shown.problem}.")
         if volume is not None and shown.ct_node is not None and volume.GetID() != shown.ct_node.GetID():
@@ -449,6 +451,7 @@ class Panel:
         """Show what the scene's parameter node says: after the start, a loaded scene or a closed one."""
         self._restoring = True
         try:
+            self.inputs.hide_overlays()
             kept = self.memory.recall()
             self.inputs.refill_models(kept.choices.model)
             self._model = self.inputs.model_source
@@ -465,10 +468,19 @@ class Panel:
         self.anomaly.say(NEEDS)
         self.refresh()
 
+    def _on_scene_importing(self) -> None:
+        # Until the scene is complete, lists that fill themselves are not the user's choice and must not be remembered.
+        self._restoring = True
+
     def _on_scene_closing(self) -> None:
+        self._restoring = True
         self.workbench.stop_all()
         self._segment_watch.clear()
         self.shown = None
+
+    def _on_node_added(self) -> None:
+        if not slicer.mrmlScene.IsImporting():
+            self.inputs.hide_overlays()
 
     def _on_node_removed(self) -> None:
         if slicer.mrmlScene.IsClosing() or slicer.mrmlScene.IsImporting() or self._restoring:

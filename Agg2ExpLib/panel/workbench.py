@@ -12,6 +12,7 @@ import qt
 
 from Agg2ExpLib.anatomy import safe_file_name
 from Agg2ExpLib.errors import OutputError
+from Agg2ExpLib.explanation.folder import partial_folder
 from Agg2ExpLib.panel import commands
 from Agg2ExpLib.panel.background import load_file_library
 from Agg2ExpLib.panel.choices import Choices
@@ -152,7 +153,8 @@ class Workbench:
             name,
             command,
             prepare=_writer(files) if files else None,
-            temporary=[temporary] if temporary else [],
+            # What a killed child could not remove itself.
+            temporary=[folder for folder in (temporary, partial_folder(out) if out else None) if folder],
             surroundings=self._surroundings(),
             out=out,
         )

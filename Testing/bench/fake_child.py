@@ -91,9 +91,20 @@ def main():
     elif kind == "whatif":
         whatif(given)
     elif kind == "estimate":
-        print(json.dumps({"windows": 8, "seconds_at_least": 3.1, "seconds_at_most": 95.0, "memory_bytes": 2**31, "device": "cpu"}))
+        print(
+            json.dumps(
+                {"windows": 8, "seconds_at_least": 3.1, "seconds_at_most": 95.0, "memory_bytes": 2**31, "device": "cpu"}
+            )
+        )
     elif kind == "environment":
-        device = {"id": "cpu", "name": "CPU, 1 threads", "free_bytes": None, "total_bytes": None, "ok": True, "problem": ""}
+        device = {
+            "id": "cpu",
+            "name": "CPU, 1 threads",
+            "free_bytes": None,
+            "total_bytes": None,
+            "ok": True,
+            "problem": "",
+        }
         print(json.dumps({"agg2exp": "0", "python": "3", "executable": "x", "system": "s", "packages": {}, "missing": [],
                           "problems": [], "devices": [device]}))  # fmt: skip
 

@@ -17,6 +17,7 @@ class qMRMLNodeComboBox(QComboBox):
     def __init__(self, parent=None):
         super().__init__(parent)
         self._scene, self._types, self._none = None, [], False
+        self._filter = SortFilterProxyModel(self)
         self.addEnabled = self.removeEnabled = self.renameEnabled = True
         self.showChildNodeTypes = True
         self.setSizeAdjustPolicy(QComboBox.AdjustToMinimumContentsLengthWithIcon)
@@ -27,6 +28,9 @@ class qMRMLNodeComboBox(QComboBox):
         for event in ("NodeAddedEvent", "NodeRemovedEvent", "EndCloseEvent", "EndImportEvent"):
             scene.AddObserver(getattr(slicer.vtkMRMLScene, event), lambda *_: self._refill())
         self._refill()
+
+    def sortFilterProxyModel(self):
+        return self._filter
 
     def currentNode(self):
         identifier = self.currentData()
@@ -47,7 +51,9 @@ class qMRMLNodeComboBox(QComboBox):
             for node in slicer.util.getNodesByClass(kind)
             if self.showChildNodeTypes or node.GetClassName() == kind
         ]
-        nodes = [node for node in nodes if not node.GetHideFromEditors()]
+        nodes = [
+            node for node in nodes if not node.GetHideFromEditors() and node.GetID() not in self._filter.hiddenNodeIDs
+        ]
         self.blockSignals(True)
         self.clear()
         if self._none:
@@ -70,6 +76,22 @@ class qMRMLNodeComboBox(QComboBox):
 
     nodeTypes = Property(list, lambda self: self._types, _set_types)
     noneEnabled = Property(bool, lambda self: self._none, _set_none)
+
+
+class SortFilterProxyModel:
+    """What the box does not list although it has the right class."""
+
+    def __init__(self, box):
+        self._box, self._hidden = box, []
+
+    @property
+    def hiddenNodeIDs(self):
+        return self._hidden
+
+    @hiddenNodeIDs.setter
+    def hiddenNodeIDs(self, identifiers):
+        self._hidden = list(identifiers)
+        self._box._refill()
 
 
 class Application:

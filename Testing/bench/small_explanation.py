@@ -80,7 +80,9 @@ def write_small_explanation(folder, image=None, regions=None, model="small"):
         "settings": {"method": "smoothgrad", "samples": 3, "seed": 0, "device": "cpu"},
         "model_grid": {"shape": list(SHAPE), "affine": AFFINE.tolist()},
         "classes": classes,
-        "regions": [{"id": name, "voxels": int(np.sum(mask)), "file": region_file(name)} for name, mask in regions.items()],
+        "regions": [
+            {"id": name, "voxels": int(np.sum(mask)), "file": region_file(name)} for name, mask in regions.items()
+        ],
         "messages": [],
         "files": sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.suffix in (".gz", ".csv")),
     }
