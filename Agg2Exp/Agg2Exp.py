@@ -61,6 +61,9 @@ class Agg2ExpParameterNode:
 class Agg2ExpWidget(ScriptedLoadableModuleWidget):
     """The panel of Agg2ExpLib, in Slicer's module panel."""
 
+    # Setting up may fail; Slicer cleans up all the same.
+    panel = None
+
     def setup(self):
         """Build the panel."""
         from Agg2ExpLib.panel.panel import Panel
@@ -71,11 +74,12 @@ class Agg2ExpWidget(ScriptedLoadableModuleWidget):
 
     def cleanup(self):
         """Stop what runs: the module is unloaded, or Slicer ends."""
-        self.panel.close()
+        if self.panel:
+            self.panel.close()
 
     def onReload(self):
         """Reload the library together with the module."""
-        self.panel.close()
+        self.cleanup()
         for name in [name for name in sys.modules if name.partition(".")[0] == "Agg2ExpLib"]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from Testing.bench.fixtures import add_ct, add_findings, paint, turn
+
+from Testing.bench.fixtures import add_ct, add_findings, longest_gap, paint, turn
 from Testing.bench.small_explanation import SHAPE, labels, write_small_explanation
 
 
@@ -439,6 +440,15 @@ def test_packages_are_looked_at_when_apply_is_pressed_not_before(panel, settings
     add_ct()
     panel.refresh()
     assert calls == []
+
+
+def test_the_window_answers_within_a_tenth_of_a_second_while_the_panels_job_floods_it(panel, child):
+    child.does(events=20_000, refuse="that was all")
+    add_ct()
+    panel.log.frame.collapsed = False
+    panel.explain.apply.click()
+    assert longest_gap(lambda: not panel.task.running, 60) < 0.1
+    assert "That was all" in panel.explain.status.text()
 
 
 def test_a_table_is_saved_with_full_numbers(explained, tmp_path):

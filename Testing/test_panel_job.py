@@ -6,17 +6,18 @@ import time
 from pathlib import Path
 
 import pytest
-from Testing.bench.fixtures import turn
 
 from Agg2ExpLib.panel import process_tree
 from Agg2ExpLib.panel.background import Background, load_file_library
 from Agg2ExpLib.panel.job import Job
 from Agg2ExpLib.panel.task import Task
+from Testing.bench.fixtures import longest_gap, turn
 
 FLOOD = """
 import json, sys
 for i in range({count}):
-    print(json.dumps({{"stage": "attributions", "done": i, "total": {count}, "detail": "heart", "seconds_left": 1.0, "kind": "progress"}}))
+    event = {{"stage": "attributions", "done": i, "total": {count}, "detail": "heart"}}
+    print(json.dumps(event | {{"seconds_left": 1.0, "kind": "progress"}}))
     print("a line for the log", i, file=sys.stderr)
 """
 GRANDCHILD = """
@@ -129,26 +130,6 @@ def test_when_the_launcher_is_killed_from_outside_its_child_does_not_stay(tmp_pa
     os.kill(int(job._process.processId()), 9)
     assert turn(lambda: job.outcome)
     assert turn(lambda: ended(inner))
-
-
-def longest_gap(condition, seconds=20.0):
-    """Turn the event loop until a condition holds; return the longest time between two ticks of a timer in it."""
-    import qt
-
-    gaps, last = [], [time.perf_counter()]
-
-    def tick(*_):
-        now = time.perf_counter()
-        gaps.append(now - last[0])
-        last[0] = now
-
-    timer = qt.QTimer()
-    timer.setInterval(1)
-    timer.timeout.connect(tick)
-    timer.start()
-    reached = turn(condition, seconds)
-    timer.stop()
-    return max(gaps) if reached else float("inf")
 
 
 def test_the_window_answers_within_a_tenth_of_a_second_while_a_child_floods_it():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from Testing.bench.fixtures import add_ct, add_findings, turn
 from Testing.bench.small_explanation import SHAPE, scan
 

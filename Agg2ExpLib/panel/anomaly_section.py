@@ -69,6 +69,7 @@ class AnomalySection:
         self.list = qt.QListWidget()
         self.list.setWordWrap(True)
         self.list.setVisible(False)
+        self.list.setMaximumHeight(180)
         self.list.setAccessibleName("verdicts")
         inner.addWidget(self.list)
 

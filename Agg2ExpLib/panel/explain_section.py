@@ -215,7 +215,7 @@ def describe_event(event: Event) -> str:
     >>> describe_event(Event("attribution", 7, 20, "heart", 42.0))
     'attribution: heart, 7 of 20, 0:42 left'
     """
-    parts = [event.detail] if event.detail else []
+    parts = [event.detail.replace("_", " ")] if event.detail else []
     if event.total > 0:
         parts.append(f"{event.done} of {event.total}")
     if event.seconds_left is not None:

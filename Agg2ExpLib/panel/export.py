@@ -50,20 +50,28 @@ def figures_folder(shown: Shown) -> Path:
 def ask_and_export(panel: Panel, shown: Shown) -> None:
     """Let the user choose what to save and where."""
     menu = qt.QMenu(panel.results.frame)
-    actions = {
-        menu.addAction("Table of this structure (CSV)"): "row",
-        menu.addAction("Table of all structures (CSV)"): "table",
-        menu.addAction("Whole Explanation folder"): "folder",
+    kinds = {
+        "Table of this structure (CSV)": "row",
+        "Table of all structures (CSV)": "table",
+        "Figures": "figures",
+        "Whole Explanation folder": "folder",
     }
+    for text, kind in kinds.items():
+        menu.addAction(text).setEnabled(kind != "figures" or (figures_available() and shown.computed_here))
     button = panel.results.buttons["export"]
     picked = menu.exec_(button.mapToGlobal(qt.QPoint(0, int(forms.read(button, "height")))))
-    kind = actions.get(picked)
-    if kind is None:
-        return
-    if kind == "folder":
-        target = qt.QFileDialog.getExistingDirectory(panel.results.frame, "Copy the Explanation folder into")
-        if target:
+    if picked is not None:
+        export(panel, shown, kinds[str(forms.read(picked, "text"))])
+
+
+def export(panel: Panel, shown: Shown, kind: str) -> None:
+    """Ask where to, and save: ``row``, ``table``, ``figures`` or ``folder``."""
+    if kind in ("folder", "figures"):
+        target = qt.QFileDialog.getExistingDirectory(panel.results.frame, "Save into the folder")
+        if target and kind == "folder":
             copy_folder(shown, Path(target))
+        elif target:
+            panel.draw_figures(shown, Path(target))
         return
     found = qt.QFileDialog.getSaveFileName(
         panel.results.frame, "Save the table", f"{shown.title}.csv", "Tables (*.csv)"

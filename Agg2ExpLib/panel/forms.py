@@ -143,6 +143,14 @@ def patch(colour: tuple[int, int, int], size: int = PATCH) -> Any:
     return pixmap
 
 
+def icon(pixmap: Any) -> Any:
+    """Return a picture as an icon that is not tinted on a chosen line: its colour is what it says."""
+    made = qt.QIcon(pixmap)
+    made.addPixmap(pixmap, qt.QIcon.Selected)
+    made.addPixmap(pixmap, qt.QIcon.Disabled)
+    return made
+
+
 def bar(share: float, colour: tuple[int, int, int], width: int, height: int = PATCH) -> Any:
     """Return a bar whose length is a share of ``width``; drawn on nothing, so that it fits any theme."""
     pixmap = qt.QPixmap(width, height)

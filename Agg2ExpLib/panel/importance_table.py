@@ -131,9 +131,9 @@ class ImportanceTable:
             item.setFont(font)
             # What cannot be told apart by colour alone has words beside it; absent regions are greyed as well.
             item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable if row.voxels else qt.Qt.ItemIsSelectable)
-        self.table.item(line, 0).setIcon(qt.QIcon(forms.patch(row.colour)))
+        self.table.item(line, 0).setIcon(forms.icon(forms.patch(row.colour)))
         share = row.share / largest if largest > 0 and row.share == row.share else 0.0
-        self.table.item(line, 1).setIcon(qt.QIcon(forms.bar(share, row.colour, _BAR_WIDTH)))
+        self.table.item(line, 1).setIcon(forms.icon(forms.bar(share, row.colour, _BAR_WIDTH)))
 
     def _choose(self, region: str) -> None:
         for line, row in enumerate(self._rows):

@@ -14,6 +14,7 @@ from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.models import bundled_models
 from Agg2ExpLib.models.card import ModelCard, read_card
 from Agg2ExpLib.panel import forms
+from Agg2ExpLib.panel.background import Background
 from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.store import Store
 
@@ -33,6 +34,7 @@ class InputsSection:
         self.changed = Signal()
         self._store = store
         self._cards: dict[str, ModelCard | None] = {}
+        self._digests: dict[str, str] = {}
         self.frame, inner = forms.section("Inputs", layout)
         fields = forms.form(inner)
         self.volume = _node_box(
@@ -135,33 +137,62 @@ class InputsSection:
         if self.card_text.isVisible():
             self.card_text.setVisible(False)
             return
-        self.card_text.setText(describe_card(self.card(), self.model_source))
+        self._write_card()
         self.card_text.setVisible(True)
+
+    def _write_card(self) -> None:
+        source = self.model_source
+        self.card_text.setText(describe_card(self.card(), source, self._digests.get(source, "being computed")))
+        if source and source not in self._digests:
+            self._digests[source] = "being computed"
+            self._hashing = Background(lambda: _digest(source))
+            self._hashing.finished.connect(lambda digest, error: self._on_digest(source, str(error or digest)))
+            self._hashing.start()
+
+    def _on_digest(self, source: str, digest: str) -> None:
+        self._digests[source] = digest
+        if source == self.model_source and self.card_text.isVisible():
+            self._write_card()
 
     def _on_model(self, *_: Any) -> None:
         if self.card_text.isVisible():
-            self.card_text.setText(describe_card(self.card(), self.model_source))
+            self._write_card()
         self.changed.emit()
 
 
-def describe_card(card: ModelCard | None, source: str) -> str:
+def describe_card(card: ModelCard | None, source: str, digest: str) -> str:
     """Return what a card says, for people."""
     if card is None:
-        return f"{source}\nA bare checkpoint without a card: structures, spacing and window are taken as the paper's."
+        return (
+            f"{source}\nA bare checkpoint without a card: structures, spacing and window are taken as the paper's.\n"
+            f"sha256 {digest}"
+        )
     labels = ", ".join(structure(label).name for label in card.labels[1:])
     spacing = " × ".join(f"{step:g}" for step in card.spacing) + " mm" if card.spacing else "the scan's own"
-    weights = str(card.extra.get("sha256", "")) if card.extra else ""
     lines = [
         f"{card.name}, version {card.version}",
         card.description,
         f"Licence: {card.licence or 'not stated'}",
         f"Spacing: {spacing}, window {' × '.join(map(str, card.window))} voxels",
         f"{len(card.labels) - 1} structures: {labels}",
-        f"sha256 {weights}" if weights else "",
+        # Broken in the middle, because one word of 64 letters does not fit the panel.
+        f"sha256 {digest[:32]} {digest[32:]}",
         *(f"Assumed: {line}" for line in card.assumptions),
         source,
     ]
     return "\n".join(line for line in lines if line)
+
+
+def _digest(source: str) -> str:
+    """Return the sha256 of a model's weights, or why there is none."""
+    from Agg2ExpLib.models.bundle import weights_file
+    from Agg2ExpLib.volume import file_sha256
+
+    path = bundled_models().get(source, Path(source))
+    try:
+        return file_sha256(weights_file(path) if path.is_dir() else path)
+    except InputError as error:
+        return str(error)
 
 
 def _is_overlay(node: Any) -> bool:

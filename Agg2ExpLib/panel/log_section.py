@@ -25,6 +25,7 @@ class LogSection:
         self.text.setMaximumBlockCount(MOST_LINES)
         self.text.setLineWrapMode(qt.QPlainTextEdit.NoWrap)
         self.text.setMinimumHeight(120)
+        self.text.setMaximumHeight(220)
         self.text.setObjectName("log")
         self.text.setAccessibleName("log")
         # Tab leads on to the next field instead of being typed.

@@ -50,7 +50,8 @@ def volume_of(node: Any) -> Volume:
     matrix = slicer.util.vtkMatrixFromArray(np.eye(4))
     node.GetIJKToRASMatrix(matrix)
     i, j, k = voxels.shape
-    return Volume(voxels.copy(), Grid((i, j, k), to_world(node) @ slicer.util.arrayFromVTKMatrix(matrix)))
+    # In the order in which it lies: turning the axes of a large scan here would hold up the window.
+    return Volume(voxels.copy(order="K"), Grid((i, j, k), to_world(node) @ slicer.util.arrayFromVTKMatrix(matrix)))
 
 
 def to_world(node: Any) -> np.ndarray:

@@ -24,7 +24,7 @@ from Agg2ExpLib.panel.shown import Shown, shown_in
 from Agg2ExpLib.panel.state import Facts, panel_state
 from Agg2ExpLib.panel.store import Store
 from Agg2ExpLib.panel.task import Task
-from Agg2ExpLib.panel.workbench import Workbench, application_is_quitting
+from Agg2ExpLib.panel.workbench import AtExit, Workbench
 
 #: Milliseconds from an edit of a segment to the new numbers; edits within them are taken together.
 LIVE_DELAY_MS = 80
@@ -82,7 +82,7 @@ class Panel:
         self.results.table.region_chosen.connect(self._on_region)
         self.anomaly.open.setEnabled(False)
         self.anomaly.open.setToolTip("This version cannot score against a reference yet.")
-        application_is_quitting(self.workbench.stop_all)
+        self._at_exit = AtExit(self.workbench.stop_all)
 
     def _watch_scene(self) -> None:
         scene, kinds = slicer.mrmlScene, slicer.vtkMRMLScene
@@ -96,6 +96,7 @@ class Panel:
     def close(self) -> None:
         """Stop everything and hear nothing more: for reload and exit."""
         self.workbench.stop_all()
+        self._at_exit.cancel()
         self._scene_watch.clear()
         self._segment_watch.clear()
         self._live_timer.stop()
@@ -433,17 +434,24 @@ class Panel:
         elif name == "export":
             export.ask_and_export(self, shown)
 
+    def draw_figures(self, shown: Shown, out: Path, then: Callable[[], None] | None = None) -> None:
+        """Have the child process draw the figures of an explanation into a folder."""
+        options = {"background": "dark" if views.is_dark(self.results.frame) else "light"}
+        self._run(
+            lambda: self.workbench.figures(shown.folder, out, options),
+            lambda *_: then() if then else self.explain.say(f"The figures are in {out}."),
+        )
+
     def _draw(self, name: str, shown: Shown) -> None:
         out = export.figures_folder(shown)
-        options = {"background": "dark" if views.is_dark(self.results.frame) else "light"}
         prefix = "heat_map" if name == "heat map" else "graph"
 
-        def show(_: Outcome, task: Task) -> None:
-            pictures = sorted(out.glob(f"{prefix}_*.png"))
+        def show() -> None:
+            pictures = sorted(out.glob(f"{prefix}_mass.png")) or sorted(out.glob(f"{prefix}_*.png"))
             if pictures:
                 self.picture = views.show_picture(self.results.frame, pictures[0], name.capitalize())
 
-        self._run(lambda: self.workbench.figures(shown.folder, out, options), show)
+        self.draw_figures(shown, out, show)
 
     # The scene
 

@@ -193,7 +193,7 @@ class ResultsSection:
         self.structure.clear()
         for name in explained:
             found = structure(name)
-            self.structure.addItem(qt.QIcon(forms.patch(found.colour)), found.name, name)
+            self.structure.addItem(forms.icon(forms.patch(found.colour)), found.name, name)
         for name in absent:
             self.structure.addItem(f"{structure(name).name} (absent from the segmentation)", "")
             item = self.structure.model().item(int(forms.read(self.structure, "count")) - 1)
@@ -220,7 +220,7 @@ class ResultsSection:
         self.region.blockSignals(True)
         self.region.clear()
         for key, name, colour in regions:
-            self.region.addItem(qt.QIcon(forms.patch(colour)), name, key)
+            self.region.addItem(forms.icon(forms.patch(colour)), name, key)
         forms.choose(self.region, before)
         self.region.blockSignals(False)
 

@@ -84,6 +84,7 @@ _JOBS = {
     "estimate": "The cost is being estimated",
     "whatif": "A what-if is being computed",
     "environment": "The environment is being checked",
+    "figures": "The figures are being drawn",
 }
 _NOTHING_SHOWN = "There is no explanation yet: choose a CT and press Apply, or open one."
 

@@ -62,7 +62,7 @@ class StructureList:
             if index == 0:
                 continue
             found = structure(label)
-            item = qt.QListWidgetItem(qt.QIcon(forms.patch(colours[index] if colours else found.colour)), found.name)
+            item = qt.QListWidgetItem(forms.icon(forms.patch(colours[index] if colours else found.colour)), found.name)
             item.setData(qt.Qt.UserRole, label)
             item.setToolTip(f"{found.name} ({label})")
             item.setFlags(qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)

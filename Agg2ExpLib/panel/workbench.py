@@ -204,6 +204,17 @@ def _writer(files: Mapping[Path, Volume]) -> Callable[[], None]:
     return write
 
 
-def application_is_quitting(stop: Callable[[], None]) -> None:
-    """Call ``stop`` when the application ends."""
-    qt.QCoreApplication.instance().aboutToQuit.connect(stop)
+class AtExit:
+    """Stops what runs when the application ends; taken back when the panel goes before that."""
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self._stop: Callable[[], None] | None = stop
+        qt.QCoreApplication.instance().aboutToQuit.connect(lambda *_: self._quit())
+
+    def cancel(self) -> None:
+        """Do nothing at the end."""
+        self._stop = None
+
+    def _quit(self) -> None:
+        if self._stop is not None:
+            self._stop()

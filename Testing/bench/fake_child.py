@@ -32,9 +32,8 @@ def options(words):
 
 
 def explain(given, behaviour):
-    from Testing.bench.small_explanation import AFFINE, SHAPE, write_small_explanation
-
     from Agg2ExpLib.volume import Grid, read_volume, to_grid
+    from Testing.bench.small_explanation import AFFINE, SHAPE, write_small_explanation
 
     out = Path(given["out"])
     for index in range(behaviour.get("events", 3)):
@@ -63,9 +62,9 @@ def explain(given, behaviour):
 
 def whatif(given):
     import numpy as np
-    from Testing.bench.small_explanation import AFFINE, labels
 
     from Agg2ExpLib.volume import Grid, Volume, write_volume
+    from Testing.bench.small_explanation import AFFINE, labels
 
     out = Path(given["out"])
     out.mkdir()
@@ -81,7 +80,8 @@ def main():
     kind, given = sys.argv[3], options(sys.argv[4:])
     if behaviour.get("launcher") and not os.environ.get("AGG2EXP_FAKE_INNER"):
         # As PythonSlicer: a launcher that waits for the real interpreter.
-        sys.exit(subprocess.run([sys.executable, *sys.argv], env={**os.environ, "AGG2EXP_FAKE_INNER": "1"}).returncode)
+        inner = {**os.environ, "AGG2EXP_FAKE_INNER": "1"}
+        sys.exit(subprocess.run([sys.executable, *sys.argv], env=inner, check=False).returncode)
     if behaviour.get("hang"):
         import signal
 

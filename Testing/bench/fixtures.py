@@ -107,6 +107,7 @@ def add_ct(name="chest"):
     """Add a CT of the small explanation's size to the scene."""
     import slicer
     import slicer.util
+
     from Testing.bench.small_explanation import AFFINE, scan
 
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
@@ -118,9 +119,9 @@ def add_ct(name="chest"):
 def paint(node, name, mask, identifier=None):
     """Add a segment to a segmentation node, or paint one anew; returns its identifier."""
     import slicer
-    from Testing.bench.small_explanation import AFFINE
 
     from Agg2ExpLib.scene.volumes import image_of, matrix_of
+    from Testing.bench.small_explanation import AFFINE
 
     image = slicer.vtkOrientedImageData()
     image.DeepCopy(image_of(mask.astype(np.uint8)))
@@ -160,3 +161,23 @@ def turn(condition=lambda: False, seconds=10.0):
             return True
         time.sleep(0.002)
     return bool(condition())
+
+
+def longest_gap(condition, seconds=20.0):
+    """Turn the event loop until a condition holds; return the longest time between two ticks of a timer in it."""
+    import qt
+
+    gaps, last = [], [time.perf_counter()]
+
+    def tick(*_):
+        now = time.perf_counter()
+        gaps.append(now - last[0])
+        last[0] = now
+
+    timer = qt.QTimer()
+    timer.setInterval(1)
+    timer.timeout.connect(tick)
+    timer.start()
+    reached = turn(condition, seconds)
+    timer.stop()
+    return max(gaps) if reached else float("inf")
