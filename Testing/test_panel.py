@@ -519,6 +519,33 @@ def test_a_parameter_node_from_elsewhere_does_no_harm(panel):
     panel.restore()
 
 
+def test_the_log_keeps_its_last_lines_and_can_be_copied(panel):
+    import qt
+
+    panel.log.add([f"line {number}" for number in range(5000)])
+    panel.log.copy()
+    lines = qt.QApplication.clipboard().text().splitlines()
+    assert (len(lines), lines[-1]) == (2000, "line 4999")
+
+
+def test_figures_are_offered_only_where_they_can_be_drawn(explained, monkeypatch):
+    monkeypatch.setattr("Agg2ExpLib.panel.export.figures_available", lambda: False)
+    explained.refresh()
+    assert "matplotlib" in explained.results.buttons["heat map"].toolTip()
+    monkeypatch.setattr("Agg2ExpLib.panel.export.figures_available", lambda: True)
+    explained.refresh()
+    assert explained.results.buttons["heat map"].isEnabled()
+
+
+def test_bars_and_graph_put_their_nodes_into_the_scene(explained):
+    import slicer
+
+    explained.results.buttons["bars"].click()
+    explained.results.buttons["graph3d"].click()
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLPlotChartNode") == 1
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLModelNode") >= 1
+
+
 def test_results_go_where_the_setting_says(explained, tmp_path):
     assert explained.shown.folder.parent == tmp_path / "results"
     assert Path(explained.shown.folder, "explanation.json").is_file()

@@ -15,10 +15,11 @@ from Testing.bench.fixtures import longest_gap, turn
 
 FLOOD = """
 import json, sys
-for i in range({count}):
-    event = {{"stage": "attributions", "done": i, "total": {count}, "detail": "heart"}}
-    print(json.dumps(event | {{"seconds_left": 1.0, "kind": "progress"}}))
-    print("a line for the log", i, file=sys.stderr)
+event = {{"stage": "attributions", "total": {count}, "detail": "heart", "seconds_left": 1.0, "kind": "progress"}}
+lines = "".join(json.dumps(event | {{"done": i}}) + chr(10) for i in range({count}))
+words = "".join("a line for the log " + str(i) + chr(10) for i in range({count}))
+sys.stderr.write(words)
+sys.stdout.write(lines)
 """
 GRANDCHILD = """
 import subprocess, sys, time
@@ -110,6 +111,15 @@ def test_stopping_ends_the_launcher_and_what_it_started_and_removes_the_files(tm
     assert ended(outer)
     assert turn(lambda: ended(inner))
     assert not scratch.exists()
+
+
+def test_what_was_complete_when_the_cancel_came_is_kept():
+    program = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); print('up', flush=True); signal.pause()"
+    job = run(program)
+    assert turn(lambda: job.lines == ["up"])
+    job.cancel()
+    assert turn(lambda: job.outcome)
+    assert job.outcome.status == "done"
 
 
 def test_a_child_that_will_not_stop_is_ended_after_a_while(tmp_path, monkeypatch):

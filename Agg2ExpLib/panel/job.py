@@ -103,7 +103,7 @@ class Job:
         self._temporary = [Path(folder) for folder in temporary]
         self._heard = _Heard()
         self._known: tuple[process_tree.Running, ...] = ()
-        self._cancelling = self._ended = False
+        self._cancelling = self._killed = self._ended = False
         self._exit: tuple[int, bool] | None = None
         self._deadline = self._look_again = 0.0
         self._begin = time.monotonic()
@@ -155,7 +155,7 @@ class Job:
         """End everything now and clean up; for scene close, reload and exit, when nobody waits."""
         if self._ended:
             return
-        self._cancelling = True
+        self._cancelling = self._killed = True
         self._remember()
         process_tree.kill(self._known)
         self._process.kill()
@@ -231,8 +231,9 @@ class Job:
         # Asked for rather than taken from the signal, which has two forms in Qt 5.
         self._exit = (int(self._process.exitCode()), self._process.exitStatus() == qt.QProcess.CrashExit)
 
-    def _on_error(self, *_: Any) -> None:
-        if self._process.error() == qt.QProcess.FailedToStart and not self._ended:
+    def _on_error(self, error: Any = None, *_: Any) -> None:
+        # Not asked for: in Qt 5 the name of that question is a signal's too.
+        if error == qt.QProcess.FailedToStart and not self._ended:
             self._end(-1, True)
 
     def _end(self, code: int, crashed: bool) -> None:
@@ -243,6 +244,9 @@ class Job:
     def _clean_up(self) -> None:
         self._ended = True
         self._timer.stop()
+        # A process object whose listeners keep it would keep Slicer from ending.
+        for thing in (self._timer, self._process):
+            thing.deleteLater()
         # What a launcher leaves behind when it is ended from outside.
         leftovers = process_tree.still_there(self._known) if self._known else ()
         if leftovers:
@@ -267,11 +271,12 @@ class Job:
     def _outcome(self, code: int, crashed: bool) -> Outcome:
         heard = self._heard
         last = tuple(heard.last)
-        if self._cancelling or code == _CANCELLED_CODE:
-            return Outcome(
-                "cancelled", f"{self.name} was cancelled; nothing incomplete was left behind", last, None, code
-            )
-        if code == 0 and not crashed:
+        finished = code == 0 and not crashed
+        # What was complete when the cancel came is kept; a kill means that nobody wants it any more.
+        if self._killed or code == _CANCELLED_CODE or (self._cancelling and not finished):
+            sentence = f"{self.name} was cancelled; nothing incomplete was left behind"
+            return Outcome("cancelled", sentence, last, None, code)
+        if finished:
             return Outcome("done", "", last, heard.answer, 0)
         if code == _USER_ERROR_CODE and heard.complaint:
             return Outcome("refused", heard.complaint, last, None, code)

@@ -12,10 +12,12 @@ from Agg2ExpLib.panel import forms
 #: Lines kept; a child that says more pushes the oldest out.
 MOST_LINES = 2000
 _LONGEST = 500
+# Lines drawn at a time: more would hold up the window.
+_AT_ONCE = 250
 
 
 class LogSection:
-    """The last section; it draws at most ten times a second, however fast lines come."""
+    """The last section; it draws a little at a time, however fast lines come."""
 
     def __init__(self, layout: Any) -> None:
         self.frame, inner = forms.section("Log", layout, collapsed=True)
@@ -38,8 +40,8 @@ class LogSection:
         )
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
-        self._timer.setInterval(100)
-        self._timer.timeout.connect(self._draw)
+        self._timer.setInterval(50)
+        self._timer.timeout.connect(lambda *_: self._draw(_AT_ONCE))
 
     def add(self, lines: list[str]) -> None:
         """Add lines."""
@@ -50,7 +52,7 @@ class LogSection:
 
     def content(self) -> str:
         """Return the whole log."""
-        self._draw()
+        self._draw(MOST_LINES)
         return str(self.text.toPlainText())
 
     def copy(self) -> None:
@@ -66,8 +68,9 @@ class LogSection:
         """Draw nothing more."""
         self._timer.stop()
 
-    def _draw(self, *_: Any) -> None:
+    def _draw(self, count: int) -> None:
+        lines = [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
+        if lines:
+            self.text.appendPlainText("\n".join(lines))
         if self._waiting:
-            lines = "\n".join(self._waiting)
-            self._waiting.clear()
-            self.text.appendPlainText(lines)
+            self._timer.start()

@@ -11,7 +11,7 @@ class ctkCollapsibleButton(QWidget):
 
     def __init__(self, parent=None):
         super().__init__(parent)
-        self._collapsed, self._text, self._was_hidden = False, "", set()
+        self._collapsed, self._text = False, ""
         self._button = QPushButton(self)
         self._button.setFlat(True)
         self._button.setStyleSheet(
@@ -28,15 +28,7 @@ class ctkCollapsibleButton(QWidget):
         if bool(collapsed) == self._collapsed:
             return
         self._collapsed = bool(collapsed)
-        children = [
-            child
-            for child in self.findChildren(QWidget, options=Qt.FindDirectChildrenOnly)
-            if child is not self._button and not child.isWindow()
-        ]
-        if self._collapsed:
-            self._was_hidden = {child for child in children if child.isHidden()}
-        for child in children:
-            child.setVisible(not self._collapsed and child not in self._was_hidden)
+        # What is inside is cut off, not hidden: some of it is hidden for reasons of its own.
         self.setMaximumHeight(30 if self._collapsed else 16777215)
         self._draw()
         self.contentsCollapsed.emit(self._collapsed)
