@@ -364,7 +364,9 @@ def test_a_scene_whose_explanation_folder_is_gone_still_shows_table_and_live_lin
     open_scene(tmp_path / "scene.mrb", tmp_path)
     assert "Shown from the scene alone" in explained.results.notice.text()
     assert {row.name: pytest.approx(row.share, rel=1e-4) for row in explained.results.table.rows} == rows
-    assert "no longer where it was" in explained.results.buttons["whatif"].toolTip()
+    for name in ("whatif", "bars", "strongest"):
+        assert "no longer where it was" in explained.results.buttons[name].toolTip()
+    assert not explained.results.opacity.isEnabled()
 
 
 def test_a_folder_computed_elsewhere_can_be_opened(panel, tmp_path):

@@ -205,6 +205,16 @@ def test_a_failed_installation_says_step_cause_and_next_action(words, cause):
     assert words in told
 
 
+@pytest.mark.parametrize(("version", "fits"), [((5, 8), False), ((5, 10), True), ((5, 12), True), ((6, 0), True)])
+def test_a_slicer_that_is_too_old_is_told_so(version, fits):
+    class Application:
+        majorVersion, minorVersion = version
+
+    told = packages.version_problem(Application)
+    assert (told == "") == fits
+    assert fits or "5.8" in told
+
+
 @pytest.fixture
 def pip(monkeypatch):
     import slicer.packaging as double

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ctk
@@ -17,6 +18,16 @@ PATCH = 12
 def read(widget: Any, name: str) -> Any:
     """Return a Qt property: PythonQt has properties as attributes, PySide6 as methods, both answer this."""
     return widget.property(name)
+
+
+@contextmanager
+def busy() -> Iterator[None]:
+    """Show the waiting cursor while something is read that takes longer than a moment."""
+    qt.QApplication.setOverrideCursor(qt.QCursor(qt.Qt.WaitCursor))
+    try:
+        yield
+    finally:
+        qt.QApplication.restoreOverrideCursor()
 
 
 def section(title: str, layout: Any, *, collapsed: bool = False) -> tuple[Any, Any]:

@@ -26,6 +26,27 @@ class PackageReport:
     missing: tuple[str, ...] = ()
 
 
+#: The oldest Slicer that has what the panel needs.
+OLDEST = (5, 10)
+
+
+def version_problem(application: Any) -> str:
+    """Return why this Slicer cannot be used; empty when it can.
+
+    Parameters
+    ----------
+    application : qSlicerApplication
+        Its ``majorVersion`` and ``minorVersion`` are read.
+    """
+    found = (int(getattr(application, "majorVersion", 99)), int(getattr(application, "minorVersion", 0)))
+    if found >= OLDEST:
+        return ""
+    return (
+        f"This is Slicer {found[0]}.{found[1]}; Agg2Exp needs {OLDEST[0]}.{OLDEST[1]} or later, best 5.12: "
+        "install a newer Slicer from slicer.org."
+    )
+
+
 def missing_packages() -> tuple[str, ...]:
     """Return the requirements that Slicer's own Python does not meet; starts no process and imports none of them."""
     check = _packaging().pip_check

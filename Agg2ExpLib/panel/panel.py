@@ -18,9 +18,9 @@ from Agg2ExpLib.panel.job import Outcome
 from Agg2ExpLib.panel.log_section import LogSection
 from Agg2ExpLib.panel.memory import Memory
 from Agg2ExpLib.panel.nodes import Watch, segment_volume, visible_names
-from Agg2ExpLib.panel.packages import ensure_packages
+from Agg2ExpLib.panel.packages import ensure_packages, version_problem
 from Agg2ExpLib.panel.results_section import Overlay, ResultsSection
-from Agg2ExpLib.panel.shown import Shown, shown_in
+from Agg2ExpLib.panel.shown import Shown, shown_in, title_of
 from Agg2ExpLib.panel.state import Facts, panel_state
 from Agg2ExpLib.panel.store import Store
 from Agg2ExpLib.panel.task import Task
@@ -115,7 +115,7 @@ class Panel:
         )
         return Facts(
             volume=volume.GetName() if volume else "",
-            problem=self.inputs.model_problem() or choices.problem(),
+            problem=version_problem(slicer.app) or self.inputs.model_problem() or choices.problem(),
             job=job,
             cancelling=bool(running and running.cancelling),
             shown=shown is not None,
@@ -304,7 +304,9 @@ class Panel:
         from Agg2ExpLib.explanation import Explanation
         from Agg2ExpLib.scene import show_explanation
 
-        put = show_explanation(Explanation.load(folder), slicer.mrmlScene, ct_node=ct_node)
+        title = f"Explanation of {ct_node.GetName()}" if ct_node is not None else None
+        with forms.busy():
+            put = show_explanation(Explanation.load(folder), slicer.mrmlScene, name=title, ct_node=ct_node)
         self.show_key(put.key)
 
     def show_key(self, key: str, structure: str = "") -> None:
@@ -317,7 +319,7 @@ class Panel:
                 self.shown = Shown(chosen)
             except Agg2ExpError as error:
                 self.results.say(str(error))
-        titles = [(one.key, str(one.anchor.GetName())) for one in there.values()]
+        titles = [(one.key, title_of(one)) for one in there.values()]
         self.results.show_explanations(titles, self.shown.key if self.shown else "")
         explained = self.shown.explained if self.shown else []
         self.results.show_structures(
@@ -329,10 +331,11 @@ class Panel:
 
     def show_structure(self, name: str) -> None:
         """Show another structure of the explanation."""
-        if self.shown is not None and name:
-            self.shown.select(name)
-            self._show_overlay(self.results.overlay())
-        self.refresh_live()
+        with forms.busy():
+            if self.shown is not None and name:
+                self.shown.select(name)
+                self._show_overlay(self.results.overlay())
+            self.refresh_live()
         self._tell_about_shown()
         self._remember()
 

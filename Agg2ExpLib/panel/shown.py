@@ -184,6 +184,13 @@ def shown_in(scene: Any) -> list[SavedExplanation]:
     return saved_in(scene)
 
 
+def title_of(saved: SavedExplanation) -> str:
+    """Return what tells an explanation from others of the same scan: how it was made."""
+    told = [saved.attributes.get("Method", ""), saved.attributes.get("Samples", "")]
+    how = ", ".join(one for one in told if one)
+    return f"{saved.anchor.GetName()} ({how})" if how else str(saved.anchor.GetName())
+
+
 def _state(node: Any, segment: Segment) -> tuple[Any, ...]:
     """What changes when a segment is edited, renamed or recoloured, or its node is moved."""
     import slicer

@@ -88,6 +88,8 @@ _JOBS = {
 }
 _NOTHING_SHOWN = "There is no explanation yet: choose a CT and press Apply, or open one."
 
+_GONE = "The Explanation folder is no longer where it was; press Apply to compute it again."
+
 
 def panel_state(facts: Facts) -> PanelState:
     """Decide every button.
@@ -161,7 +163,7 @@ def _whatif(facts: Facts, busy: str) -> Look:
     if not facts.shown:
         reason = _NOTHING_SHOWN
     elif not facts.computed_here:
-        reason = "The Explanation folder is no longer where it was; press Apply to compute it again."
+        reason = _GONE
     elif not facts.region and not reason:
         reason = "Choose a region that is to be replaced."
     return Look(
@@ -177,6 +179,8 @@ def _of_structure(facts: Facts, text: str, tip: str) -> Look:
         reason = _NOTHING_SHOWN
     elif not facts.structure:
         reason = "No structure was explained: none of those asked for is in the segmentation."
+    elif not facts.computed_here:
+        reason = _GONE
     return Look(text, tip, reason)
 
 
@@ -184,6 +188,4 @@ def _figure(facts: Facts, text: str, tip: str) -> Look:
     look = _of_structure(facts, text, tip)
     if look.enabled and not facts.figures:
         return Look(text, tip, "Figures need matplotlib: press Check environment to see what is missing.")
-    if look.enabled and not facts.computed_here:
-        return Look(text, tip, "The Explanation folder is no longer where it was; press Apply to compute it again.")
     return look
