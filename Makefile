@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed-for
+# What draws without a screen on Debian; tests of pictures are skipped where it cannot be had.
+OPENGL := libegl1 libgl1-mesa-dri
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test benchmark lint format install system clean
@@ -59,4 +61,8 @@ $(STAMP): pyproject.toml constraints.txt
 		--constraint constraints.txt >$(VENV)/pip.log 2>&1 || { tail -n 20 $(VENV)/pip.log >&2; \
 		echo "make: pip could not install the packages; its last words are above, all of them in $(VENV)/pip.log;" \
 		"mend that and run make again" >&2; exit 1; }
+	@why=$$($(RUN) -m Agg2ExpLib.scene.opengl); if [ -n "$$why" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
+		then echo "installing $(OPENGL), which draws without a screen"; { apt-get -qq update; \
+		DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends $(OPENGL); } >$(VENV)/apt.log 2>&1 || true; fi
+	@why=$$($(RUN) -m Agg2ExpLib.scene.opengl); if [ -n "$$why" ]; then echo "make: without pictures: $$why"; fi
 	@printf '%s\n' "$(CURDIR)" > $(STAMP)

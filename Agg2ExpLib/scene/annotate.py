@@ -19,7 +19,7 @@ def add_title(view: Any, title: str, colour: Colour) -> Iterator[None]:
 
 
 @contextmanager
-def add_letters(view: Any, orientation: str, right: float, top: float) -> Iterator[None]:
+def add_letters(view: Any, orientation: str, colour: Colour, right: float, top: float) -> Iterator[None]:
     """Write the sides of the patient at the edges of a slice for a while; ``right`` and ``top`` are left free."""
     left, other, up, down = LETTERS[orientation]
     width, height = 1.0 - right, 1.0 - top
@@ -29,7 +29,7 @@ def add_letters(view: Any, orientation: str, right: float, top: float) -> Iterat
         (up, width / 2, height - 0.012, "Centered", "Top", 24),
         (down, width / 2, 0.012, "Centered", "Bottom", 24),
     ]
-    with _written(view, places, (1.0, 0.85, 0.3)):
+    with _written(view, places, colour):
         yield
 
 

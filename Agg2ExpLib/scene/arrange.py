@@ -60,7 +60,6 @@ def arrange(shown: SceneExplanation, name: str | None, *, measure: Measure = "ma
     views.show_in_slices(scene, shown.ct_node, None, 0.0)
     bounds = bounds_of(shown.ct_node)
     chart = None
-    bring_forward(shown, name)
     if name is not None:
         shown.show_overlay(name, "signed")
         shown.show_surface(name)
@@ -86,18 +85,9 @@ def outline(node: Any, thickness: int) -> None:
     display.SetVisibility(True)
     display.SetVisibility2DFill(False)
     display.SetVisibility2DOutline(True)
-    display.SetOpacity2DOutline(0.9)
+    # A faint outline would blend with what is behind the picture, not with the picture.
+    display.SetOpacity2DOutline(1.0)
     display.SetSliceIntersectionThickness(thickness)
-
-
-def bring_forward(shown: SceneExplanation, name: str | None) -> None:
-    """Let one structure's outline stand out from the others'; None brings all forward."""
-    for node in (shown.segmentation_node, shown.regions_node):
-        if node is None:
-            continue
-        for other, segment in segments.explained_segments(node, shown.key):
-            identifier = node.GetSegmentation().GetSegmentIdBySegment(segment)
-            node.GetDisplayNode().SetSegmentOpacity2DOutline(identifier, 1.0 if name in (None, other) else 0.55)
 
 
 def context_in_3d(shown: SceneExplanation, opacity: float, names: Sequence[str] | None = None) -> None:

@@ -12,6 +12,8 @@ SUBFOLDERS = {
     "overlay-colours": "Colour tables",
     "importance-colours": "Colour tables",
     "importance-legend": "Importance",
+    "volume-legend": "Attributions",
+    "volume-property": "Attributions",
     "table": "Importance",
     "chart-table": "Importance",
     "chart-series": "Importance",
@@ -74,6 +76,27 @@ def find_folder(keeper: NodeKeeper) -> int:
         if mine and hierarchy.GetItemAttribute(item, ROLE) == "folder":
             return int(item)
     return 0
+
+
+def remove_all(keeper: NodeKeeper) -> None:
+    """Remove the explanation's nodes, with what displays and stores them, but the CT; and its folder."""
+    scene, hierarchy = keeper.scene, hierarchy_of(keeper.scene)
+    folder = find_folder(keeper)
+    nodes = [scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes())]
+    for node in nodes:
+        if node.GetAttribute(EXPLANATION) != keeper.key or node.GetAttribute(ROLE) == "ct":
+            continue
+        count = node.GetNumberOfDisplayNodes() if hasattr(node, "GetNumberOfDisplayNodes") else 0
+        for helper in [node.GetNthDisplayNode(index) for index in range(count)]:
+            if helper is not None:
+                scene.RemoveNode(helper)
+        # Outside of the desktop an item outlives its node, and a folder with such an item cannot be removed.
+        item = hierarchy.GetItemByDataNode(node)
+        if item:
+            hierarchy.RemoveItem(item, False, False)
+        scene.RemoveNode(node)
+    if folder:
+        hierarchy.RemoveItem(folder)
 
 
 def _make(hierarchy: Any, parent: int, name: str, key: str, role: str) -> int:

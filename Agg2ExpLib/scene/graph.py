@@ -11,7 +11,7 @@ from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.scene.colours import LEVELS, colour_ramp, fill_table, show_legend
 from Agg2ExpLib.scene.nodes import MEASURE, NodeKeeper
 from Agg2ExpLib.scene.segments import unit_colour
-from Agg2ExpLib.scene.tables import TITLES
+from Agg2ExpLib.scene.tables import TITLES, legend_text
 
 if TYPE_CHECKING:
     from Agg2ExpLib.volume import Volume
@@ -100,7 +100,7 @@ def graph_nodes(
     display.SetScalarRange(0.0, top)
     display.SetScalarVisibility(bool(drawn))
     display.SetVisibility2D(False)
-    show_legend(display, f"{readable}\n{TITLES[measure]}", visible=bool(drawn))
+    show_legend(display, legend_text(readable, measure), visible=bool(drawn))
 
     places = {name: centres[name]} | {source: centres[source] for source, _ in drawn}
     balls = keeper.get("vtkMRMLModelNode", "graph-centres", f"Structures that {readable} relied on", Class=name)

@@ -1,6 +1,6 @@
-"""The colour legend of segments that are coloured by importance.
+"""Colour legends of what has a colour of its own but no range: segments coloured by importance, a volume rendering.
 
-A segmentation's display holds a colour per segment and no range, so a model without points carries table, range and legend.
+Their display nodes cannot feed a legend, so a model without points carries the colour table, the range and the legend.
 """
 
 from __future__ import annotations
@@ -12,23 +12,63 @@ import numpy as np
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.scene.colours import LEVELS, colour_ramp, fill_table, show_legend
 from Agg2ExpLib.scene.nodes import CLASS, MEASURE, NodeKeeper
-from Agg2ExpLib.scene.tables import TITLES
+from Agg2ExpLib.scene.tables import legend_text
 
 
 def show_importance_legend(keeper: NodeKeeper, name: str | None, measure: str, top: float) -> Any:
-    """Show the legend for a class and a measure, or hide it for None; return the node that carries it."""
+    """Show the legend for segments coloured by importance for a class, or hide it for None; return its carrier."""
     if name is None:
-        for node in keeper.all("vtkMRMLModelNode", "importance-legend"):
-            node.SetDisplayVisibility(False)
-            show_legend(node.GetDisplayNode(), "", visible=False, right=False)
+        hide_legend(keeper, "importance-legend")
         return None
-    from vtkmodules.vtkCommonDataModel import vtkPolyData
-
     table = keeper.get("vtkMRMLColorTableNode", "importance-colours", "Importance of segments, colours")
     fill_table(table, colour_ramp("importance"), np.ones(LEVELS), (0.0, top))
-    node = keeper.get("vtkMRMLModelNode", "importance-legend", "Importance of segments, legend")
+    node = carry_legend(
+        keeper,
+        "importance-legend",
+        "Importance of segments, legend",
+        table,
+        top,
+        legend_text(structure(name).name, measure),
+        right=False,
+    )
     node.SetAttribute(CLASS, name)
     node.SetAttribute(MEASURE, measure)
+    return node
+
+
+def carry_legend(
+    keeper: NodeKeeper,
+    role: str,
+    name: str,
+    table: Any,
+    top: float,
+    title: str,
+    *,
+    right: bool = True,
+    flat: bool = True,
+) -> Any:
+    """Show a legend from 0 to ``top``, carried by a model without points; return the model node.
+
+    Parameters
+    ----------
+    keeper : NodeKeeper
+        The explanation's nodes.
+    role, name : str
+        Of the model node.
+    table : vtkMRMLColorTableNode
+        The colours.
+    top : float
+        What the last colour means.
+    title : str
+        What the colours mean.
+    right : bool
+        At the right edge of the views, else at the left.
+    flat : bool
+        In slice views, too.
+    """
+    from vtkmodules.vtkCommonDataModel import vtkPolyData
+
+    node = keeper.get("vtkMRMLModelNode", role, name)
     node.SetAndObservePolyData(vtkPolyData())
     display = keeper.display(node, "vtkMRMLModelDisplayNode")
     display.SetAndObserveColorNodeID(table.GetID())
@@ -36,6 +76,14 @@ def show_importance_legend(keeper: NodeKeeper, name: str | None, measure: str, t
     display.SetScalarRange(0.0, top)
     display.SetScalarVisibility(True)
     display.SetVisibility(True)
-    display.SetVisibility2D(True)
-    show_legend(display, f"segments: {structure(name).name}\n{TITLES[measure]}", right=False)
+    display.SetVisibility2D(flat)
+    legend = show_legend(display, title, right=right)
+    legend.SetVisibility2D(flat)
     return node
+
+
+def hide_legend(keeper: NodeKeeper, role: str) -> None:
+    """Hide the legend that a model of that role carries."""
+    for node in keeper.all("vtkMRMLModelNode", role):
+        node.SetDisplayVisibility(False)
+        show_legend(node.GetDisplayNode(), "", visible=False)

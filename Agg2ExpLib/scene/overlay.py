@@ -107,6 +107,11 @@ def _show(keeper: NodeKeeper, node: Any, name: str, mode: Mode, window: Window) 
     show_legend(display, legend_title(node), visible=False)
 
 
+def table_of(keeper: NodeKeeper, name: str, mode: Mode) -> Any:
+    """Return the colour table of a class's overlay, None before it was shown."""
+    return keeper.find("vtkMRMLColorTableNode", "overlay-colours", Class=name, Mode=mode)
+
+
 def legend_title(node: Any) -> str:
     """Return what the legend of an overlay says."""
     return f"{structure(node.GetAttribute(CLASS)).name}\n{_TITLES[node.GetAttribute(MODE)]}"

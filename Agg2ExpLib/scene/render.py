@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from Agg2ExpLib.explanation import Explanation
     from Agg2ExpLib.progress import Progress
 
-#: Background -> (lower, upper) colour of the views, colour of text; 0 to 1.
+#: Background -> (lower, upper) colour of the views, colour of text and of the letters on slices; 0 to 1.
 BACKGROUNDS = {
-    "dark": ((0.0, 0.0, 0.0), (0.10, 0.11, 0.14), (1.0, 1.0, 1.0)),
-    "light": ((1.0, 1.0, 1.0), (0.93, 0.94, 0.96), (0.05, 0.05, 0.05)),
+    "dark": ((0.0, 0.0, 0.0), (0.10, 0.11, 0.14), (1.0, 1.0, 1.0), (1.0, 0.85, 0.3)),
+    "light": ((1.0, 1.0, 1.0), (0.93, 0.94, 0.96), (0.05, 0.05, 0.05), (0.85, 0.45, 0.0)),
 }
 #: Pixels, and which shares of a slice's picture are kept free for legend and title.
 SIZE, RIGHT, TOP = (1000, 800), 0.2, 0.07
@@ -52,7 +52,7 @@ class Studio:
 
 
 @contextmanager
-def studio(background: str = "dark", size: tuple[int, int] = SIZE) -> Iterator[Studio]:
+def studio(background: str = "dark", size: tuple[int, int] | None = None) -> Iterator[Studio]:
     """Open three slice views and a 3D view over a new scene; they are closed at the end.
 
     Raises
@@ -71,6 +71,7 @@ def studio(background: str = "dark", size: tuple[int, int] = SIZE) -> Iterator[S
     from trame_slicer.views import SliceView, ThreeDView
     from trame_slicer.views.render_scheduler import NoScheduleRendering
 
+    size = size or SIZE
     quiet = ExitStack()
     with quiet_vtk():
         app = SlicerApp()
@@ -78,7 +79,7 @@ def studio(background: str = "dark", size: tuple[int, int] = SIZE) -> Iterator[S
         quiet.enter_context(quiet_vtk())
     views.know_nodes(app.scene)
     slices = {}
-    low, high, _ = BACKGROUNDS[background]
+    low, high, _, _ = BACKGROUNDS[background]
     for name, orientation in views.SLICE_VIEWS.items():
         view = SliceView(app.scene, app.app_logic, name, scheduled_render_strategy=NoScheduleRendering())
         view.get_view_node().SetOrientation(orientation)
@@ -201,7 +202,7 @@ def pictures_of(
     room: Studio, shown: SceneExplanation, name: str, background: str, measure: Measure
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield (kind, pixels) of one class, kinds in the order of :data:`PICTURES`."""
-    text = BACKGROUNDS[background][2]
+    _, _, text, letters = BACKGROUNDS[background]
     readable, method = structure(name).name, _method(shown)
     bounds = arrange.bounds_of(shown.ct_node)
     shown.show_graph(None, visible=False)
@@ -210,7 +211,6 @@ def pictures_of(
     for node, thickness in ((shown.segmentation_node, 2), (shown.regions_node, 2)):
         if node is not None:
             arrange.outline(node, thickness)
-    arrange.bring_forward(shown, name)
     shown.show_overlay(name, "magnitude")
     position = shown.strongest_position(name)
     views.slice_through(room.scene, position)
@@ -218,7 +218,7 @@ def pictures_of(
     paint_legends(room.scene, text)
     for kind, view in room.slices.items():
         with (
-            add_letters(view, kind, RIGHT, TOP),
+            add_letters(view, kind, letters, RIGHT, TOP),
             add_title(view, f"{readable}: {kind} slice at the strongest point, {method}", text),
         ):
             yield kind, picture(view)
@@ -236,6 +236,7 @@ def pictures_of(
 
     arrange.context_in_3d(shown, 0.12)
     shown.show_volume_rendering(name)
+    paint_legends(room.scene, text)
     with add_title(room.space, f"{readable}: where the attribution is strong, {method}", text):
         yield "glow", picture(room.space)
     shown.show_volume_rendering(name, visible=False)

@@ -11,9 +11,9 @@ import numpy as np
 from Agg2ExpLib.errors import InputError, nearest_names
 from Agg2ExpLib.scene import graph, overlay, saved, segments, surfaces, tables, views, volume_rendering
 from Agg2ExpLib.scene.ct import ct_for
-from Agg2ExpLib.scene.folders import file_away
-from Agg2ExpLib.scene.legend import show_importance_legend
-from Agg2ExpLib.scene.nodes import EXPLANATION, ROLE, NodeKeeper, provenance
+from Agg2ExpLib.scene.folders import file_away, remove_all
+from Agg2ExpLib.scene.legend import carry_legend, hide_legend, show_importance_legend
+from Agg2ExpLib.scene.nodes import NodeKeeper, provenance
 
 if TYPE_CHECKING:
     from Agg2ExpLib.explanation import Explanation
@@ -246,11 +246,22 @@ class SceneExplanation:
     ) -> Any:
         """Show a class's |E| as a glow in the 3D view; return the volume rendering display node."""
         volume_rendering.hide_renderings(self.keeper)
+        hide_legend(self.keeper, "volume-legend")
         if not visible:
             return None
         node = self.overlay_node(name) or self._overlay(name, "magnitude", percentile, None, None)[0]
         window = overlay.robust_window(self._attribution(name).voxels, percentile)
         display = volume_rendering.render_volume(self.keeper, node, window, name, opacity=opacity)
+        table = overlay.table_of(self.keeper, name, "magnitude")
+        carry_legend(
+            self.keeper,
+            "volume-legend",
+            "Volume rendering, legend",
+            table,
+            window.top,
+            overlay.legend_title(node),
+            flat=False,
+        )
         self.file_away()
         return display
 
@@ -319,21 +330,7 @@ class SceneExplanation:
 
     def remove(self) -> None:
         """Remove every node of the explanation but the CT, and its folder."""
-        from Agg2ExpLib.scene.folders import find_folder, hierarchy_of
-
-        folder = find_folder(self.keeper)
-        mine = [self.scene.GetNthNode(index) for index in range(self.scene.GetNumberOfNodes())]
-        for node in mine:
-            if node.GetAttribute(EXPLANATION) == self.key and node.GetAttribute(ROLE) != "ct":
-                for index in reversed(
-                    range(node.GetNumberOfDisplayNodes() if hasattr(node, "GetNthDisplayNode") else 0)
-                ):
-                    shown = node.GetNthDisplayNode(index)
-                    if shown is not None:
-                        self.scene.RemoveNode(shown)
-                self.scene.RemoveNode(node)
-        if folder:
-            hierarchy_of(self.scene).RemoveItem(folder)
+        remove_all(self.keeper)
 
     def _overlay(
         self, name: str | None, mode: Any, percentile: float, mask: np.ndarray | None, names: Sequence[str] | None

@@ -106,7 +106,7 @@ def surface_nodes(
         display.SetOpacity(1.0 if other == name else 0.4)
         display.SetVisibility2D(False)
         display.SetBackfaceCulling(False)
-        show_legend(display, f"{structure(name).name}\nstrength on surfaces", visible=index == 0)
+        show_legend(display, f"{structure(name).name}\nstrength\non surfaces", visible=index == 0)
         nodes.append(node)
     return nodes
 

@@ -29,6 +29,12 @@ SHOWN_MEASURES = ("mass", "enrichment")
 TITLES = {"mass": "share of the attribution", "enrichment": "times an average region of its size"}
 
 
+def legend_text(title: str, measure: str) -> str:
+    """Return the title of a colour legend, in short lines that do not cover the picture."""
+    words = {"mass": "share of\nattribution", "enrichment": "times an\naverage region"}
+    return f"{title}\n{words[measure]}"
+
+
 def check_measure(measure: str) -> str:
     """Return the measure if regions can be shown by it, else raise :class:`~Agg2ExpLib.errors.InputError`."""
     if measure not in SHOWN_MEASURES:
@@ -151,9 +157,11 @@ def table_from_node(node: Any) -> ImportanceTable:
         raise InputError(f"the table {node.GetName()!r} lacks rows; show the explanation again")
     # A table read from a file may hold its numbers as text.
     values = {
-        measure: np.array([float(columns[column].GetVariantValue(row).ToString()) for row in rows]).reshape(
-            len(classes), len(rois)
-        )
+        measure: np.array([_number(columns[column].GetValue(row)) for row in rows]).reshape(len(classes), len(rois))
         for measure, (column, _) in COLUMNS.items()
     }
     return ImportanceTable(classes, rois, values)
+
+
+def _number(cell: float | str) -> float:
+    return float(cell) if cell != "" else float("nan")
