@@ -11,7 +11,7 @@ from Agg2ExpLib.panel import process_tree
 from Agg2ExpLib.panel.background import Background, load_file_library
 from Agg2ExpLib.panel.job import Job
 from Agg2ExpLib.panel.task import Task
-from Testing.bench.fixtures import longest_gap, turn
+from Testing.bench.fixtures import turn, window_answers_within
 
 FLOOD = """
 import json, sys
@@ -143,10 +143,15 @@ def test_when_the_launcher_is_killed_from_outside_its_child_does_not_stay(tmp_pa
 
 
 def test_the_window_answers_within_a_tenth_of_a_second_while_a_child_floods_it():
-    job = run(FLOOD.format(count=40_000))
-    assert longest_gap(lambda: job.outcome) < 0.1
-    assert job.outcome.status == "done"
-    assert len(job.lines) == 40_000
+    jobs = []
+
+    def begin():
+        jobs.append(run(FLOOD.format(count=40_000)))
+        return lambda: jobs[-1].outcome
+
+    assert window_answers_within(0.1, begin)
+    assert jobs[-1].outcome.status == "done"
+    assert len(jobs[-1].lines) == 40_000
 
 
 def test_handing_over_a_scan_does_not_hold_up_the_window(tmp_path):
@@ -155,12 +160,17 @@ def test_handing_over_a_scan_does_not_hold_up_the_window(tmp_path):
     from Agg2ExpLib.volume import Grid, Volume, write_volume
 
     scan = Volume(np.zeros((256, 256, 120), dtype=np.int16), Grid((256, 256, 120), np.eye(4)))
-    work = Background(lambda: write_volume(scan, tmp_path / "scan.nii"))
-    done = []
-    work.finished.connect(lambda result, error: done.append((result, error)))
+    done, works = [], []
     load_file_library()
-    work.start()
-    assert longest_gap(lambda: done) < 0.1
+
+    def begin():
+        done.clear()
+        works.append(Background(lambda: write_volume(scan, tmp_path / "scan.nii")))
+        works[-1].finished.connect(lambda result, error: done.append((result, error)))
+        works[-1].start()
+        return lambda: done
+
+    assert window_answers_within(0.1, begin)
     assert done == [(tmp_path / "scan.nii", None)]
 
 

@@ -20,7 +20,8 @@ from Agg2ExpLib.panel.choices import FILL_TEXTS
 from Agg2ExpLib.panel.rows import Row
 
 if TYPE_CHECKING:
-    from Agg2ExpLib.panel.panel import Panel
+    from Agg2ExpLib.panel.presenter import Presenter
+    from Agg2ExpLib.panel.results_section import ResultsSection
     from Agg2ExpLib.panel.shown import Shown
 
 #: Columns of the exported table: the field's terms.
@@ -47,9 +48,9 @@ def figures_folder(shown: Shown) -> Path:
     return shown.folder / "figures"
 
 
-def ask_and_export(panel: Panel, shown: Shown) -> None:
+def ask_and_export(presenter: Presenter, results: ResultsSection, shown: Shown) -> None:
     """Let the user choose what to save and where."""
-    menu = qt.QMenu(panel.results.frame)
+    menu = qt.QMenu(results.frame)
     kinds = {
         "Table of this structure (CSV)": "row",
         "Table of all structures (CSV)": "table",
@@ -58,27 +59,25 @@ def ask_and_export(panel: Panel, shown: Shown) -> None:
     }
     for text, kind in kinds.items():
         menu.addAction(text).setEnabled(kind != "figures" or (figures_available() and shown.computed_here))
-    button = panel.results.buttons["export"]
+    button = results.buttons["export"]
     picked = menu.exec_(button.mapToGlobal(qt.QPoint(0, int(forms.read(button, "height")))))
     if picked is not None:
-        export(panel, shown, kinds[str(forms.read(picked, "text"))])
+        export(presenter, results, shown, kinds[str(forms.read(picked, "text"))])
 
 
-def export(panel: Panel, shown: Shown, kind: str) -> None:
+def export(presenter: Presenter, results: ResultsSection, shown: Shown, kind: str) -> None:
     """Ask where to, and save: ``row``, ``table``, ``figures`` or ``folder``."""
     if kind in ("folder", "figures"):
-        target = qt.QFileDialog.getExistingDirectory(panel.results.frame, "Save into the folder")
+        target = qt.QFileDialog.getExistingDirectory(results.frame, "Save into the folder")
         if target and kind == "folder":
             copy_folder(shown, Path(target))
         elif target:
-            panel.draw_figures(shown, Path(target))
+            presenter.draw_figures(shown, Path(target))
         return
-    found = qt.QFileDialog.getSaveFileName(
-        panel.results.frame, "Save the table", f"{shown.title}.csv", "Tables (*.csv)"
-    )
+    found = qt.QFileDialog.getSaveFileName(results.frame, "Save the table", f"{shown.title}.csv", "Tables (*.csv)")
     path = found[0] if isinstance(found, tuple) else found
     if path and kind == "row":
-        write_rows(Path(path), shown.structure, panel.results.table.rows)
+        write_rows(Path(path), shown.structure, results.table.rows)
     elif path:
         shown.table.to_long_csv(path)
 

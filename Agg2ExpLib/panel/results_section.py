@@ -99,6 +99,7 @@ class ResultsSection:
 
     def _add_overlay(self, inner: Any) -> None:
         self.modes: dict[Mode, Any] = {}
+        self._tips: list[tuple[Any, str]] = []
         self._group = qt.QButtonGroup(self.frame)
         line = [qt.QLabel("Overlay")]
         for mode, text, tip in OVERLAYS:
@@ -108,6 +109,7 @@ class ResultsSection:
             radio.setChecked(mode == "magnitude")
             radio.toggled.connect(self._on_overlay)
             self._group.addButton(radio)
+            self._tips.append((radio, tip))
             self.modes[mode] = radio
             line.append(radio)
         forms.row(inner, *line, stretch=len(line) - 1)
@@ -116,18 +118,13 @@ class ResultsSection:
         self.coloured = self._check("colour segments", "Colours each segment by its share instead of its own colour.")
         forms.row(inner, self.masked, self.coloured, self.rendering, stretch=2)
         fields = forms.form(inner)
-        self.percentile = forms.slider(
-            0,
-            99.5,
-            95,
-            0.5,
-            "Attributions weaker than this share of all voxels are hidden (percentile of |E|).",
-            "threshold",
-            " %",
-        )
+        hide = "Attributions weaker than this share of all voxels are hidden (percentile of |E|)."
+        self.percentile = forms.slider(0, 99.5, 95, 0.5, hide, "threshold", " %")
         fields.addRow("Hide weakest", self.percentile)
-        self.opacity = forms.slider(0, 1, 0.6, 0.05, "How much the overlay covers the CT.", "opacity")
+        cover = "How much the overlay covers the CT."
+        self.opacity = forms.slider(0, 1, 0.6, 0.05, cover, "opacity")
         fields.addRow("Opacity", self.opacity)
+        self._tips += [(self.percentile, hide), (self.opacity, cover)]
         for widget in (self.percentile, self.opacity):
             widget.valueChanged.connect(self._on_overlay)
 
@@ -136,6 +133,7 @@ class ResultsSection:
         made.setToolTip(tip)
         made.setObjectName(text)
         made.toggled.connect(self._on_overlay)
+        self._tips.append((made, tip))
         return made
 
     def _add_whatif(self, inner: Any) -> None:
@@ -229,25 +227,10 @@ class ResultsSection:
         for name, widget in self.buttons.items():
             forms.apply_look(widget, state[name])
         usable = state["overlay"]
-        for widget in (*self.modes.values(), self.masked, self.coloured, self.rendering, self.percentile, self.opacity):
+        for widget, tip in self._tips:
             widget.setEnabled(usable.enabled)
-            if not usable.enabled:
-                widget.setToolTip(usable.reason)
-        self.restore_tips(usable.enabled)
-        self.structure.setEnabled(usable.enabled)
-
-    def restore_tips(self, usable: bool) -> None:
-        """Give the overlay's fields their own tooltips back."""
-        if usable:
-            for mode, _, tip in OVERLAYS:
-                self.modes[mode].setToolTip(tip)
-            self.masked.setToolTip("Shows the overlay only where the model found structures.")
-            self.coloured.setToolTip("Colours each segment by its share instead of its own colour.")
-            self.rendering.setToolTip("Glow of the strongest attributions in the 3D view (volume rendering).")
-            self.percentile.setToolTip(
-                "Attributions weaker than this share of all voxels are hidden (percentile of |E|)."
-            )
-            self.opacity.setToolTip("How much the overlay covers the CT.")
+            widget.setToolTip(tip if usable.enabled else usable.reason)
+        self.structure.setEnabled(int(forms.read(self.structure, "count")) > 0)
 
     def say(self, text: str) -> None:
         """Show a notice above the results; empty hides it."""

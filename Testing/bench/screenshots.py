@@ -88,7 +88,7 @@ def session(studio, explanation):
     panel = studio.panel
     studio.only("inputs", "explain")
     studio.take("1-start")
-    panel.show_folder(explanation)
+    panel.presenter.show_folder(explanation)
     panel.explain.say_cost("Between 1 min 12 s and 1 min 58 s, about 2.1 GB on the CPU.")
     panel.explain.show_state(panel_state(Facts(volume="ct", job="explain")))
     panel.explain.show_event(Event("attributions", 7, 20, "heart", 42.0))
