@@ -88,8 +88,10 @@ def note(text: str = "") -> Any:
     label.setWordWrap(True)
     label.setTextInteractionFlags(qt.Qt.TextSelectableByMouse | qt.Qt.TextSelectableByKeyboard)
     label.setFocusPolicy(qt.Qt.NoFocus)
-    # Without this a long word, such as a path, would widen the whole panel.
-    label.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Preferred)
+    # A long word, such as a path, must not widen the whole panel; the height follows the width that there is.
+    policy = qt.QSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Preferred)
+    policy.setHeightForWidth(True)
+    label.setSizePolicy(policy)
     label.setMinimumWidth(1)
     return label
 
