@@ -269,6 +269,18 @@ def test_closing_the_scene_and_reloading_end_what_runs(widget, child, tmp_path, 
     assert leftovers(tmp_path) == []
 
 
+def test_after_a_reload_the_new_panel_shows_what_the_old_one_did(explained, widget):
+    import slicer
+
+    rows = [(row.name, row.share) for row in explained.results.table.rows]
+    widget.onReload()
+    panel = slicer.modules.Agg2ExpWidget.panel
+    assert panel is not explained
+    assert type(panel) is not type(explained)
+    assert [(row.name, row.share) for row in panel.results.table.rows] == rows
+    assert panel.explain.apply.isEnabled()
+
+
 def test_after_the_scene_was_closed_the_panel_is_as_new(explained):
     import slicer
 

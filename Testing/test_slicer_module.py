@@ -1,6 +1,7 @@
 """The module that Slicer discovers: its file, its logic without a window, and the real child process."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from Testing import bench
 from Testing.bench.fixtures import add_ct, add_findings, turn
 from Testing.bench.small_explanation import SHAPE, scan
 
@@ -39,7 +41,7 @@ def test_the_module_file_imports_only_slicer_and_the_library():
 
 def test_slicer_shows_a_title_a_category_and_the_version(module):
     class Parent:
-        pass
+        path = str(MODULE)
 
     import Agg2ExpLib
 
@@ -69,7 +71,10 @@ import slicer, Agg2Exp
 import Agg2ExpLib
 print(Agg2ExpLib.__file__)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd="/")
+    surroundings = {key: value for key, value in os.environ.items() if key != bench.SOURCE}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd="/", env=surroundings
+    )
     assert done.stdout.strip() == str(ROOT / "Agg2ExpLib" / "__init__.py"), done.stderr
 
 

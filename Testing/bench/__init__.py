@@ -8,6 +8,7 @@ import importlib.abc
 import importlib.util
 import os
 import sys
+from pathlib import Path
 
 DOUBLES = {
     "qt": "Testing.bench.qt_double",
@@ -19,11 +20,17 @@ DOUBLES = {
 }
 
 
+#: Names a folder like Base/Python of a Slicer checkout: its files take the place of the doubles, and the same tests must pass.
+SOURCE = "SLICER_PYTHON_SOURCE"
+
+
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Gives a double for a module that is nowhere else: asked last, so that the real one always wins."""
+    """Gives Slicer's own file where a checkout is named, else a double, for a module that is nowhere else."""
 
     def find_spec(self, name, path=None, target=None):
-        return importlib.util.spec_from_loader(name, self) if name in DOUBLES else None
+        if name not in DOUBLES:
+            return None
+        return _own_file(name) or importlib.util.spec_from_loader(name, self)
 
     def create_module(self, spec):
         return importlib.import_module(DOUBLES[spec.name])
@@ -32,8 +39,21 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         pass
 
 
+def _own_file(name):
+    source = os.environ.get(SOURCE)
+    # Packages are never installed by a test, so their double stays.
+    if not source or not name.startswith("slicer.") or name == "slicer.packaging":
+        return None
+    place = Path(source, *name.split("."))
+    for file, folders in ((place.with_suffix(".py"), None), (place / "__init__.py", [str(place)])):
+        if file.is_file():
+            return importlib.util.spec_from_file_location(name, file, submodule_search_locations=folders)
+    return None
+
+
 def offer():
     """Offer the doubles to every import from now on; costs nothing until one is asked for."""
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    # First, because a folder that happens to have the name of one is taken for a package; in a real Slicer nothing is offered.
     if not any(isinstance(finder, Finder) for finder in sys.meta_path):
-        sys.meta_path.append(Finder())
+        sys.meta_path.insert(0, Finder())

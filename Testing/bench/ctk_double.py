@@ -80,3 +80,11 @@ class ctkSliderWidget(QWidget):
     )
     decimals = Property(int, lambda self: self._box.decimals(), lambda self, value: self._box.setDecimals(value))
     suffix = Property(str, lambda self: self._box.suffix(), lambda self, value: self._box.setSuffix(value))
+
+
+def __getattr__(name):
+    """Slicer's own files name many widgets; a bare one is enough to name."""
+    if name.startswith("__"):
+        raise AttributeError(name)
+    globals()[name] = type(name, (QWidget,), {})
+    return globals()[name]

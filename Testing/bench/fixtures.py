@@ -7,6 +7,7 @@ import stat
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -83,19 +84,31 @@ def settings(bench_scene, child, tmp_path):
 
 @pytest.fixture
 def widget(module, settings):
-    """The module's widget in a panel of 380 pixels."""
+    """The module's widget in a panel of 380 pixels, known to ``slicer.modules`` as Slicer's module factory does it."""
     import qt
+    import slicer
 
     host = qt.QWidget()
     qt.QVBoxLayout(host)
-    made = module.Agg2ExpWidget(host)
-    made.setup()
+    slicer.modules = SimpleNamespace(agg2exp=SimpleNamespace(path=module.__file__, widgetRepresentation=lambda: host))
+
+    def reload():
+        slicer.modules.Agg2ExpWidget = sys.modules.get("Agg2Exp", module).Agg2ExpWidget(host)
+        slicer.modules.Agg2ExpWidget.setup()
+
+    host.reload = reload
+    before = dict(sys.modules)
+    reload()
     host.resize(380, 1600)
     host.show()
-    yield made
-    made.cleanup()
+    yield slicer.modules.Agg2ExpWidget
+    slicer.modules.Agg2ExpWidget.cleanup()
     host.close()
     host.deleteLater()
+    # A reload takes the library out; tests that were collected before hold the one that was there.
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("Agg2ExpLib", "Agg2Exp")]:
+        del sys.modules[name]
+    sys.modules.update({name: found for name, found in before.items() if name.partition(".")[0] == "Agg2ExpLib"})
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import unittest
 
 import slicer
+import slicer.util
 
 
 class ScriptedLoadableModule:
@@ -16,7 +17,6 @@ class ScriptedLoadableModuleWidget:
         self.moduleName = type(self).__name__.removesuffix("Widget")
         self.parent = parent
         self.layout = parent.layout()
-        self.reloaded = 0
 
     def setup(self):
         pass
@@ -25,7 +25,7 @@ class ScriptedLoadableModuleWidget:
         pass
 
     def onReload(self):
-        self.reloaded += 1
+        slicer.util.reloadScriptedModule(self.moduleName)
 
 
 class ScriptedLoadableModuleLogic:

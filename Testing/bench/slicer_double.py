@@ -5,7 +5,7 @@ from pathlib import Path
 
 import slicer
 from PySide6.QtCore import Property, QSettings, Signal
-from PySide6.QtWidgets import QApplication, QComboBox
+from PySide6.QtWidgets import QApplication, QComboBox, QWidget
 from shiboken6 import isValid
 
 
@@ -94,6 +94,23 @@ class SortFilterProxyModel:
         self._box._refill()
 
 
+class ModuleManager:
+    """Nothing is ever unloaded on the bench."""
+
+    def connect(self, signature, slot):
+        pass
+
+    disconnect = connect
+
+
+def _bare_widget(name):
+    """Slicer's own files name many widgets; a bare one is enough to name."""
+    if not name.startswith(("qMRML", "qSlicer")):
+        raise AttributeError(f"module 'slicer' has no attribute {name!r}")
+    setattr(slicer, name, type(name, (QWidget,), {}))
+    return getattr(slicer, name)
+
+
 class Application:
     """``slicer.app``."""
 
@@ -112,8 +129,14 @@ class Application:
     def applicationLogic(self):
         return None
 
+    def translate(self, context, text):
+        return text
+
     def testingEnabled(self):
         return True
+
+    def moduleManager(self):
+        return ModuleManager()
 
     def processEvents(self):
         QApplication.processEvents()
@@ -126,6 +149,7 @@ def install(folder):
     from Agg2ExpLib.scene import new_scene
 
     slicer.app = Application(folder)
+    slicer.__getattr__ = _bare_widget
     slicer.qMRMLNodeComboBox = qMRMLNodeComboBox
     slicer.mrmlScene = new_scene()
     slicer.util.startupEnvironment = lambda: dict(os.environ)
