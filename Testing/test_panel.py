@@ -170,6 +170,16 @@ def values_of(node):
     return slicer.util.arrayFromVolume(node)
 
 
+def test_a_dragged_slider_draws_the_overlay_once_when_it_rests(explained, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(type(explained.shown.in_scene), "show_overlay", lambda *_, **how: drawn.append(how["opacity"]))
+    for step in range(10):
+        explained.results.opacity.value = step / 10
+    assert turn(lambda: drawn, 2)
+    turn(lambda: False, 0.3)
+    assert drawn == [0.9]
+
+
 def test_for_and_against_are_shown_with_the_signed_overlay(explained):
     table = explained.results.table.table
     assert (table.isColumnHidden(2), table.isColumnHidden(3)) == (False, True)

@@ -18,6 +18,8 @@ from Agg2ExpLib.panel.state import PanelState
 HONESTY = (
     "Attributions show what the model relied on, not whether it is right. Research software, not a medical device."
 )
+#: Milliseconds that a slider must rest before the overlay follows it.
+SLIDER_DELAY_MS = 120
 Mode = Literal["magnitude", "signed", "off"]
 OVERLAYS: tuple[tuple[Mode, str, str], ...] = (
     ("magnitude", "strength", "How much each voxel mattered (magnitude of the attribution, |E|)."),
@@ -125,8 +127,13 @@ class ResultsSection:
         self.opacity = forms.slider(0, 1, 0.6, 0.05, cover, "opacity")
         fields.addRow("Opacity", self.opacity)
         self._tips += [(self.percentile, hide), (self.opacity, cover)]
+        # A slider that is dragged tells many values; the overlay of a large scan takes longer than the next one.
+        self._slider_timer = qt.QTimer()
+        self._slider_timer.setSingleShot(True)
+        self._slider_timer.setInterval(SLIDER_DELAY_MS)
+        self._slider_timer.timeout.connect(self._on_overlay)
         for widget in (self.percentile, self.opacity):
-            widget.valueChanged.connect(self._on_overlay)
+            widget.valueChanged.connect(lambda *_: self._slider_timer.start())
 
     def _check(self, text: str, tip: str) -> Any:
         made = qt.QCheckBox(text)
