@@ -9,7 +9,7 @@ OPENGL := libegl1 libgl1-mesa-dri
 SHAP := shap==0.51.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test benchmark lint format install clean
+.PHONY: help demo test benchmark lint format install system clean
 
 help: ## list these targets
 	@echo "usage: make TARGET"
@@ -19,7 +19,7 @@ help: ## list these targets
 demo: $(STAMP) ## explain a generated CT with the bundled model; results in demo/
 	$(VENV)/bin/agg2exp demo --out demo --overwrite
 
-test: lint ## lint, types, tests and the examples in docstrings
+test: lint system ## lint, types, tests and the examples in docstrings
 	$(RUN) -m mypy
 	$(RUN) -m pytest
 
@@ -35,6 +35,9 @@ format: $(STAMP) ## put the code in format and mend what can be mended
 	$(RUN) -m ruff format
 
 install: $(STAMP) ## make or update .venv
+
+system: $(STAMP) ## check the system libraries that the tests need; as root, install them
+	@$(RUN) .ci/system-packages
 
 clean: ## remove .venv, the demo's results and all caches
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

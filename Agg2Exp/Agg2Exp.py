@@ -1,16 +1,12 @@
-"""What 3D Slicer discovers: the module Agg2Exp. Wiring only; the work is in Agg2ExpLib.
+"""What 3D Slicer discovers: the module Agg2Exp. Wiring only; the work is in Agg2ExpLib."""
 
-This version is used from the command line. The module says how, and its logic builds the command of the child process.
-"""
-
-import shutil
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import qt
+import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate
+from slicer.parameterNodeWrapper import parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -28,6 +24,8 @@ except ModuleNotFoundError:
     sys.path.append(str(_CHECKOUT))
     import Agg2ExpLib
 
+from Agg2ExpLib.panel.logic import PanelLogic
+
 
 class Agg2Exp(ScriptedLoadableModule):
     """Title, category and texts that Slicer shows."""
@@ -39,86 +37,64 @@ class Agg2Exp(ScriptedLoadableModule):
         parent.dependencies = []
         parent.contributors = ["The Agg2Exp contributors"]
         parent.helpText = _(
-            "Explains what a 3D segmentation network looked at, voxel by voxel and structure by structure."
-        )
+            "Explains what a 3D segmentation network looked at, voxel by voxel and structure by structure: choose a CT and "
+            "press Apply. Research software, not a medical device. Version {version}."
+        ).format(version=Agg2ExpLib.__version__)
         parent.acknowledgementText = _(
             "The method is that of Chrabaszcz et al., Aggregated Attributions for Explanatory Analysis of 3D "
             "Segmentation Models, WACV 2025, arXiv 2407.16653."
         )
 
 
+@parameterNodeWrapper
+class Agg2ExpParameterNode:
+    """What is saved with a scene: the chosen nodes, and the panel's choices as JSON texts (panel/memory.py)."""
+
+    inputVolume: slicer.vtkMRMLScalarVolumeNode
+    extraRegions: slicer.vtkMRMLSegmentationNode
+    choices: str = ""
+    overlay: str = ""
+    explanation: str = ""
+    structure: str = ""
+
+
 class Agg2ExpWidget(ScriptedLoadableModuleWidget):
-    """One label that says how this version is used."""
+    """The panel of Agg2ExpLib, in Slicer's module panel."""
+
+    # Setting up may fail; Slicer cleans up all the same.
+    panel = None
 
     def setup(self):
         """Build the panel."""
+        from Agg2ExpLib.panel.panel import Panel
+
         ScriptedLoadableModuleWidget.setup(self)
         self.logic = Agg2ExpLogic()
-        label = qt.QLabel(
-            _(
-                "Agg2Exp {version} is used from the command line:\n\nagg2exp explain CT --out FOLDER\n\n"
-                "It writes prediction.nii.gz and attributions/*.nii.gz, which Slicer opens as volumes."
-            ).format(version=Agg2ExpLib.__version__)
-        )
-        label.wordWrap = True
-        label.textInteractionFlags = qt.Qt.TextSelectableByMouse
-        self.layout.addWidget(label)
-        self.layout.addStretch(1)
+        self.panel = Panel(self.layout, self.logic.workbench, self.logic.store, self.logic.getParameterNode)
+
+    def cleanup(self):
+        """Stop what runs: the module is unloaded, or Slicer ends."""
+        if self.panel:
+            self.panel.close()
 
     def onReload(self):
         """Reload the library together with the module."""
+        self.cleanup()
         for name in [name for name in sys.modules if name.partition(".")[0] == "Agg2ExpLib"]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
 
 
-class Agg2ExpLogic(ScriptedLoadableModuleLogic):
-    """What the module can do without a window."""
+class Agg2ExpLogic(ScriptedLoadableModuleLogic, PanelLogic):
+    """What the module can do without a window; its methods are those of Agg2ExpLib.panel.logic.PanelLogic."""
 
-    def explanationCommand(
-        self,
-        imagePath: str | Path,
-        outputFolder: str | Path,
-        model: str | None = None,
-        method: str | None = None,
-        classes: Sequence[str] | None = None,
-        regions: Mapping[str, str | Path] | None = None,
-        device: str | None = None,
-        interpreter: str | Path | None = None,
-    ) -> list[str]:
-        """Return the command line of the child process that explains one scan and reports JSON lines.
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleLogic.__init__(self, parent)
+        PanelLogic.__init__(self)
 
-        Parameters
-        ----------
-        imagePath, outputFolder
-            The scan, and the Explanation folder to write.
-        model, method, classes, device
-            As the options of ``agg2exp explain``; ``None`` leaves its default.
-        regions
-            Extra regions: name -> mask file.
-        interpreter
-            Python that has the packages; ``None`` is the PythonSlicer on the path.
-
-        Raises
-        ------
-        RuntimeError
-            When no interpreter is given and this Slicer has no PythonSlicer.
-        """
-        python = interpreter or shutil.which("PythonSlicer")
-        if not python:
-            raise RuntimeError(_("PythonSlicer is not found; name the Python interpreter that is to run Agg2Exp."))
-        options = {
-            "out": Path(outputFolder).absolute(),
-            "model": model,
-            "method": method,
-            "classes": ",".join(classes) if classes else None,
-            "device": device,
-            "progress": "json",
-        }
-        program = Path(Agg2ExpLib.__file__).resolve().with_name("cli.py")
-        command = [str(python), str(program), "explain", str(Path(imagePath).absolute())]
-        command += [f"--{name}={value}" for name, value in options.items() if value is not None]
-        return command + [f"--roi={name}={Path(file).absolute()}" for name, file in (regions or {}).items()]
+    def getParameterNode(self):
+        """Return the scene's parameter node."""
+        return Agg2ExpParameterNode(ScriptedLoadableModuleLogic.getParameterNode(self))
 
 
 class Agg2ExpTest(ScriptedLoadableModuleTest):
@@ -128,9 +104,18 @@ class Agg2ExpTest(ScriptedLoadableModuleTest):
         """Run all tests of the module."""
         self.setUp()
         self.test_commandNamesExistingProgram()
+        self.test_parameterNodeKeepsChoices()
 
     def test_commandNamesExistingProgram(self):
         """The command of the child process names a program that is there."""
-        command = Agg2ExpLogic().explanationCommand("ct.nii.gz", "explanation", interpreter="python")
+        from Agg2ExpLib.panel import commands
+
+        command = commands.explain_command("python", "ct.nii.gz", "explanation", {"samples": 3})
         self.assertTrue(Path(command[1]).is_file())
         self.assertIn("--progress=json", command)
+
+    def test_parameterNodeKeepsChoices(self):
+        """What is written to the parameter node can be read again."""
+        node = Agg2ExpLogic().getParameterNode()
+        node.structure = "heart"
+        self.assertEqual(Agg2ExpLogic().getParameterNode().structure, "heart")

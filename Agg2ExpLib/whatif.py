@@ -16,7 +16,7 @@ from Agg2ExpLib.agreement import dice_of_labels
 from Agg2ExpLib.device import choose_device, dtype_of
 from Agg2ExpLib.errors import InputError, OutputError, nearest_names
 from Agg2ExpLib.explanation import Explanation
-from Agg2ExpLib.explanation.folder import write_text
+from Agg2ExpLib.explanation.folder import partial_folder, write_text
 from Agg2ExpLib.models import SegmentationModel, load_model
 from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.segmentation import segment
@@ -260,7 +260,7 @@ def _compared(labels: tuple[str, ...], before: np.ndarray, after: np.ndarray, vo
 def _write(result: WhatIf, labels: Volume, explanation: Explanation, about: dict[str, Any]) -> None:
     image = explanation.document["image"]
     grid = Grid(tuple(image["shape"]), np.array(image["affine"]))
-    partial = result.folder.with_name(f".{result.folder.name}.partial")
+    partial = partial_folder(result.folder)
     try:
         import shutil
 

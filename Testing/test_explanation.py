@@ -328,12 +328,14 @@ def test_two_runs_at_one_place_do_not_mix(scan, model, quick, tmp_path):
 
     def start_another(event):
         if event.stage == "attributions" and not inner:
-            inner.append(True)
-            explain(scan, model, tmp_path / "out", Settings(method="gradient", device="cpu"))
+            with pytest.raises(OutputError, match="another run is at work") as refusal:
+                explain(scan, model, tmp_path / "out", Settings(method="gradient", device="cpu"))
+            inner.append(refusal)
 
-    with pytest.raises(OutputError, match="exists already"):
-        explain(scan, model, tmp_path / "out", quick, progress=Progress(start_another))
-    assert Explanation.load(tmp_path / "out").document["settings"]["method"] == "gradient"
+    explain(scan, model, tmp_path / "out", quick, progress=Progress(start_another))
+    assert inner
+    assert Explanation.load(tmp_path / "out").document["settings"]["method"] == "smoothgrad"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["ct.nii.gz", "out"]
 
 
 def test_a_resumed_run_publishes_only_its_own_files(scan, model, quick, tmp_path):

@@ -25,7 +25,7 @@ FLOORS = (
     {"comparison"},
     {"figures", "report", "scene"},
     {"phantom", "training", "estimate", "whatif", "environment"},
-    {"cohort"},
+    {"cohort", "panel"},
     {"demo", "benchmark"},
     {"commands"},
     {"cli"},
@@ -128,9 +128,31 @@ def test_the_public_names_of_the_reading_half_load_without_torch(name):
 
 
 def test_the_computing_half_imports_without_slicer():
-    lines = "\n".join(f"import Agg2ExpLib.{name}" for name in modules() if name)
+    lines = "\n".join(f"import Agg2ExpLib.{name}" for name in modules() if name and room_of(name) != "panel")
     done = run_with_blocked(SLICER, lines)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_panel_imports_without_torch():
+    names = [name for name in modules() if room_of(name) == "panel"]
+    assert "panel.panel" in names
+    lines = "\n".join(f"import Agg2ExpLib.{name}" for name in names)
+    done = run_with_blocked(COMPUTING, f"from Testing import bench\nbench.offer()\n{lines}")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_panel_names_only_slicers_qt_side_and_what_slicer_brings():
+    named = set()
+    for name, path in modules().items():
+        if room_of(name) == "panel":
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    named |= {alias.name.partition(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom):
+                    named.add(node.module.partition(".")[0])
+    others = named - set(sys.stdlib_module_names) - {"Agg2ExpLib", "qt", "ctk", "slicer", "numpy"}
+    # torch is installed by an extension, requirements are read by pip, and a data frame is made when it is asked for.
+    assert others == {"PyTorchUtils", "pandas", "pip"}
 
 
 def test_help_and_mistakes_on_the_command_line_need_not_wait_for_torch():

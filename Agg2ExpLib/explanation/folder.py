@@ -29,6 +29,7 @@ import json
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -233,6 +234,11 @@ def _check_shape(document: dict[str, Any], path: Path) -> None:
         raise InputError(f"{path} names files outside of its folder; do not use it")
 
 
+def partial_folder(target: Path) -> Path:
+    """Return where a folder is built before it gets its name; one that is left there is of a process that was killed."""
+    return target.with_name(f".{target.name[:100]}.partial")
+
+
 class Staging:
     """A folder under construction beside its final place; it gets its name only when everything is in it."""
 
@@ -242,10 +248,8 @@ class Staging:
             raise OutputError(f"{target} is the folder you are in, which cannot be replaced; give a new name to --out")
         self.target, self.fingerprint, self._resume, self._overwrite = target, fingerprint, resume, overwrite
         self._check_target()
-        # Runs that do not resume share nothing, so that two at the same place cannot mix.
-        suffix = "partial" if resume else f"{secrets.token_hex(4)}.partial"
-        self.folder = target.with_name(f".{target.name[:100]}.{suffix}")
-        self._lock = _Lock(target.with_name(f".{target.name[:100]}.lock") if resume else None)
+        self.folder = partial_folder(target)
+        self._lock = _Lock(self.folder.with_suffix(".lock"))
 
     def _check_target(self) -> None:
         target = self.target
@@ -260,7 +264,10 @@ class Staging:
         """Yield the temporary folder; rename it on success, remove it on failure (or keep it, when resuming is asked)."""
         try:
             self._prepare()
+        except OutputError:
+            raise
         except OSError as error:
+            self._lock.release()
             raise OutputError(
                 f"cannot write to {self.target.parent}: {_reason(error)}; choose another --out"
             ) from error
@@ -311,39 +318,41 @@ class Staging:
 
 
 class _Lock:
-    """One resuming run at a place: a lock file that names the process, and counts only while that process lives."""
+    """One run at a place. The system lets go of the lock when its process ends, however it ends."""
 
-    def __init__(self, path: Path | None) -> None:
-        self.path, self._held = path, False
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stream: IO[bytes] | None = None
 
     def acquire(self) -> None:
-        if self.path is None:
-            return
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            owner = int(self.path.read_text(encoding="utf-8"))
-            if owner != os.getpid() and _lives(owner):
-                raise OutputError(f"another run (process {owner}) is at work there; wait for it, or give another --out")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(str(os.getpid()), encoding="utf-8")
-        self._held = True
+        stream = self.path.open("ab")
+        try:
+            _lock(stream)
+        except OSError:
+            stream.close()
+            raise OutputError(
+                f"another run is at work on {self.path.with_suffix('.partial')}; wait for it, or give another --out"
+            ) from None
+        self._stream = stream
 
     def release(self) -> None:
-        if self._held and self.path is not None:
+        if self._stream is not None:
             self.path.unlink(missing_ok=True)
-            self._held = False
+            self._stream.close()
+            self._stream = None
 
 
-def _lives(process: int) -> bool:
-    if os.name == "nt":
-        # There, signal 0 would end the process; a lock left behind is then taken over.
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+def _lock(stream: IO[bytes]) -> None:
+    """Take the lock of an open file, or raise OSError when another has it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def replace_folder(new: Path, target: Path) -> None:

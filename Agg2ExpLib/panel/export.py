@@ -1,0 +1,189 @@
+"""What leaves the panel: tables, figures, folders, the report of the environment, and the words of a what-if."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import qt
+
+from Agg2ExpLib.anatomy import structure
+from Agg2ExpLib.errors import InputError, OutputError
+from Agg2ExpLib.panel import forms
+from Agg2ExpLib.panel.choices import FILL_TEXTS
+from Agg2ExpLib.panel.rows import Row
+
+if TYPE_CHECKING:
+    from Agg2ExpLib.panel.presenter import Presenter
+    from Agg2ExpLib.panel.results_section import ResultsSection
+    from Agg2ExpLib.panel.shown import Shown
+
+#: Columns of the exported table: the field's terms.
+COLUMNS = ("explained", "region", "name", "mass_accuracy", "enrichment", "positive", "negative", "voxels", "recomputed")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One structure before and after a what-if: Dice of both, volumes in ml."""
+
+    structure: str
+    dice: float
+    before_ml: float
+    after_ml: float
+
+
+def figures_available() -> bool:
+    """Whether this version draws figures, and the computing Python can be asked to."""
+    return importlib.util.find_spec("Agg2ExpLib.figures") is not None
+
+
+def figures_folder(shown: Shown) -> Path:
+    """Return where the figures of an explanation are drawn: in its own folder."""
+    return shown.folder / "figures"
+
+
+def ask_and_export(presenter: Presenter, results: ResultsSection, shown: Shown) -> None:
+    """Let the user choose what to save and where."""
+    menu = qt.QMenu(results.frame)
+    kinds = {
+        "Table of this structure (CSV)": "row",
+        "Table of all structures (CSV)": "table",
+        "Figures": "figures",
+        "Whole Explanation folder": "folder",
+    }
+    for text, kind in kinds.items():
+        menu.addAction(text).setEnabled(kind != "figures" or (figures_available() and shown.computed_here))
+    button = results.buttons["export"]
+    picked = menu.exec_(button.mapToGlobal(qt.QPoint(0, int(forms.read(button, "height")))))
+    if picked is not None:
+        export(presenter, results, shown, kinds[str(forms.read(picked, "text"))])
+
+
+def export(presenter: Presenter, results: ResultsSection, shown: Shown, kind: str) -> None:
+    """Ask where to, and save: ``row``, ``table``, ``figures`` or ``folder``."""
+    if kind in ("folder", "figures"):
+        target = qt.QFileDialog.getExistingDirectory(results.frame, "Save into the folder")
+        if target and kind == "folder":
+            copy_folder(shown, Path(target))
+        elif target:
+            presenter.draw_figures(shown, Path(target))
+        return
+    found = qt.QFileDialog.getSaveFileName(results.frame, "Save the table", f"{shown.title}.csv", "Tables (*.csv)")
+    path = found[0] if isinstance(found, tuple) else found
+    if path and kind == "row":
+        write_rows(Path(path), shown.structure, results.table.rows)
+    elif path:
+        shown.table.to_long_csv(path)
+
+
+def write_rows(path: Path, explained: str, rows: Sequence[Row]) -> None:
+    """Write the shown table with full numbers.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written.
+    """
+    try:
+        with path.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            for row in rows:
+                numbers = [repr(value) for value in (row.share, row.enrichment, row.positive, row.negative)]
+                writer.writerow([explained, row.region, row.name, *numbers, row.voxels, "yes" if row.live else "no"])
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({error.strerror}); choose another place") from error
+
+
+def copy_folder(shown: Shown, target: Path) -> Path:
+    """Copy the whole Explanation folder.
+
+    Raises
+    ------
+    OutputError
+        It is gone, or there is no room.
+    """
+    copy = target / shown.folder.name
+    try:
+        shutil.copytree(shown.folder, copy)
+    except (OSError, shutil.Error) as error:
+        raise OutputError(f"{shown.folder} cannot be copied to {copy}; choose another place") from error
+    return copy
+
+
+def environment_lines(found: dict[str, Any]) -> list[str]:
+    """Return the report of the environment as lines that can be copied."""
+    from Agg2ExpLib.environment import describe_environment
+
+    return describe_environment(found).splitlines()
+
+
+def environment_summary(found: dict[str, Any]) -> str:
+    """Return the one sentence that decides: can an explanation be computed here, and on what."""
+    missing, problems = list(found.get("missing", [])), list(found.get("problems", []))
+    if missing:
+        return f"Missing packages: {', '.join(missing)}. Press Apply to install them. The log has the whole report."
+    if problems:
+        return f"{problems[0]}. The log has the whole report."
+    usable = [device["name"] for device in found.get("devices", []) if device.get("ok")]
+    broken = [f"{one['name']} does not run ({one['problem']})" for one in found.get("devices", []) if not one.get("ok")]
+    return ". ".join([f"Ready: {', '.join(usable)}", *broken]) + ". The log has the whole report."
+
+
+def read_whatif(folder: Path) -> list[Change]:
+    """Read what changed from a what-if folder.
+
+    Raises
+    ------
+    InputError
+        It is incomplete.
+    """
+    try:
+        with (folder / "whatif.csv").open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.reader(stream))[1:]
+        return [Change(name, float(dice), float(before), float(after)) for name, dice, before, after in rows]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder} has no readable whatif.csv ({error}); predict again") from error
+
+
+def describe_whatif(changes: Sequence[Change], region: str, fill: str, count: int = 4) -> str:
+    """Return what changed in words, the most changed structures first."""
+    known = sorted((one for one in changes if math.isfinite(one.dice)), key=lambda one: one.dice)
+    words = FILL_TEXTS[fill][0]
+    start = f"With {structure(region).name} replaced by {words}:"
+    if not known or known[0].dice > 0.995:
+        return f"{start} the segmentation stays the same (every Dice above 0.995)."
+    lines = [
+        f"{structure(one.structure).name}: Dice {one.dice:.2f}, {one.before_ml:.0f} → {one.after_ml:.0f} ml"
+        for one in known[:count]
+        if one.dice <= 0.995
+    ]
+    return "\n".join([start, *lines])
+
+
+def show_whatif_segmentation(folder: Path, shown: Shown, region: str) -> Any:
+    """Put the second prediction into the scene as a segmentation of its own, hidden at first; return the node."""
+    import slicer
+
+    from Agg2ExpLib.scene.segments import add_label_segments
+    from Agg2ExpLib.volume import read_volume
+
+    labels = read_volume(folder / "prediction.nii.gz", kind="labels")
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"Without {structure(region).name}")
+    node.SetAttribute("Agg2Exp.WhatIf", shown.key)
+    node.CreateDefaultDisplayNodes()
+    if shown.ct_node is not None:
+        node.SetReferenceImageGeometryParameterFromVolumeNode(shown.ct_node)
+    labels_of_model = shown.in_scene.explanation.labels if shown.in_scene else ()
+    names = {value: label for value, label in enumerate(labels_of_model) if value}
+    add_label_segments(node, labels, names, shown.key)
+    display = node.GetDisplayNode()
+    if display is not None:
+        display.SetVisibility(False)
+    return node

@@ -1,0 +1,225 @@
+"""What the module can do without a window, for the Python console and for scripts: nodes in, nodes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import slicer
+
+from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.panel.choices import Choices
+from Agg2ExpLib.panel.export import Change, read_whatif, show_whatif_segmentation
+from Agg2ExpLib.panel.job import Outcome
+from Agg2ExpLib.panel.nodes import segment_volume, segments_of
+from Agg2ExpLib.panel.packages import ensure_packages
+from Agg2ExpLib.panel.shown import Shown, shown_in
+from Agg2ExpLib.panel.store import Store
+from Agg2ExpLib.panel.task import Task
+from Agg2ExpLib.panel.workbench import Workbench
+
+if TYPE_CHECKING:
+    from Agg2ExpLib.progress import Event
+    from Agg2ExpLib.scene import SceneExplanation
+
+
+class PanelLogic:
+    """The public methods of the module's logic; camelCase, as Slicer's are."""
+
+    def __init__(self) -> None:
+        self.store = Store(slicer.app.userSettings())
+        self.workbench = Workbench(self.store)
+
+    def explain(
+        self,
+        inputVolume: Any,
+        model: str = "thorax-phantom",
+        structures: Sequence[str] | None = None,
+        method: str = "smoothgrad",
+        samples: int = 20,
+        rois: Any = None,
+        *,
+        outputSegmentation: Any = None,
+        outputFolder: str | Path | None = None,
+        reduction: str = "sum",
+        seed: int = 0,
+        precision: str = "float32",
+        device: str = "auto",
+        overlap: float | None = None,
+        waitForCompletion: bool = True,
+        interactive: bool = False,
+        progressCallback: Callable[[Event], None] | None = None,
+        completedCallback: Callable[[SceneExplanation], None] | None = None,
+    ) -> SceneExplanation | Task:
+        """Segment a CT, explain the segmentation and put both into the scene.
+
+        Parameters
+        ----------
+        inputVolume : vtkMRMLScalarVolumeNode
+            CT in Hounsfield units.
+        model : str
+            Name of a bundled model, a model folder, or a checkpoint file.
+        structures : sequence of str, optional
+            What is explained; every structure of the model by default.
+        method, samples, reduction, seed, precision, device, overlap
+            As the options of ``agg2exp explain``.
+        rois : vtkMRMLSegmentationNode, optional
+            Its segments become extra regions.
+        outputSegmentation : vtkMRMLSegmentationNode, optional
+            Gets the predicted structures; a new node by default.
+        outputFolder : path, optional
+            Explanation folder; a new one in the folder of results by default.
+        waitForCompletion : bool
+            Return when all is in the scene (the window stays alive meanwhile), or at once.
+        interactive : bool
+            Whether missing packages may be asked for and installed; a script fails instead.
+        progressCallback : callable, optional
+            Called with each :class:`~Agg2ExpLib.progress.Event`.
+        completedCallback : callable, optional
+            Called with the result when ``waitForCompletion`` is false.
+
+        Returns
+        -------
+        SceneExplanation or Task
+            What is in the scene; or the running task, with ``cancel()`` and ``wait()``.
+
+        Raises
+        ------
+        InputError
+            A choice, the CT or the environment cannot be used.
+        RuntimeError
+            The child process failed or was cancelled, in one sentence.
+
+        Examples
+        --------
+        In Slicer's Python console::
+
+            logic = slicer.util.getModuleLogic("Agg2Exp")
+            shown = logic.explain(slicer.util.getNode("CT"), structures=["heart"], samples=5)
+            shown.show_overlay("heart", "signed")
+        """
+        choices = Choices(
+            model,
+            None if structures is None else tuple(structures),
+            method,
+            samples,
+            reduction,
+            seed,
+            precision,
+            device,
+            overlap,
+        )
+        problem = choices.problem()
+        if problem:
+            raise InputError(problem)
+        if interactive and not self.store.interpreter():
+            report = ensure_packages()
+            if not report.ready:
+                raise InputError(report.sentence)
+        out = Path(outputFolder) if outputFolder else None
+        task = self.workbench.explain(inputVolume, choices, rois, out)
+
+        def put() -> SceneExplanation:
+            return self.openExplanation(task.out or "", inputVolume, outputSegmentation)
+
+        if progressCallback:
+            task.progressed.connect(progressCallback)
+        if not waitForCompletion and completedCallback:
+            task.finished.connect(lambda outcome: completedCallback(put()) if outcome.status == "done" else None)
+        task.start()
+        if not waitForCompletion:
+            return task
+        _finished(task)
+        return put()
+
+    def process(self, inputVolume: Any, outputSegmentation: Any = None, **options: Any) -> SceneExplanation | Task:
+        """Do what :meth:`explain` does, in the order of parameters that Slicer's other segmentation modules have."""
+        return self.explain(inputVolume, outputSegmentation=outputSegmentation, **options)
+
+    def openExplanation(
+        self, folder: str | Path, inputVolume: Any = None, outputSegmentation: Any = None
+    ) -> SceneExplanation:
+        """Put an Explanation folder into the scene."""
+        from Agg2ExpLib.explanation import Explanation
+        from Agg2ExpLib.scene import show_explanation
+
+        return show_explanation(
+            Explanation.load(folder), slicer.mrmlScene, ct_node=inputVolume, segmentation_node=outputSegmentation
+        )
+
+    def whatIf(self, shown: SceneExplanation, region: str, fill: str = "shell", rois: Any = None) -> list[Change]:
+        """Replace a region, predict again, put the second segmentation into the scene and return what changed.
+
+        Parameters
+        ----------
+        shown : SceneExplanation
+            What :meth:`explain` returned.
+        region : str
+            A structure or region of the explanation, or the name of a segment of ``rois``.
+        fill : str
+            ``air``, ``shell`` or ``noise``.
+        rois : vtkMRMLSegmentationNode, optional
+            Where the region is painted.
+        """
+        mask = None
+        for one in segments_of(rois):
+            if one.name == region:
+                mask = segment_volume(rois, one.identifier)
+        task = self.workbench.whatif(shown.explanation.folder, region, fill, mask=mask)
+        task.start()
+        _finished(task)
+        assert task.out is not None
+        saved = next(one for one in shown_in(slicer.mrmlScene) if one.key == shown.key)
+        show_whatif_segmentation(task.out, Shown(saved), region)
+        return read_whatif(task.out)
+
+    def estimateCost(self, inputVolume: Any, **choices: Any) -> dict[str, Any]:
+        """Return what an explanation would cost: windows, passes, seconds, bytes, device; choices as for :meth:`explain`."""
+        task = self.workbench.estimate(inputVolume, Choices(**choices))
+        task.start()
+        return _finished(task).answer or {}
+
+    def checkEnvironment(self) -> dict[str, Any]:
+        """Return packages and devices of the computing Python."""
+        task = self.workbench.environment()
+        task.start()
+        return _finished(task).answer or {}
+
+    def importanceTable(self, shown: SceneExplanation) -> Any:
+        """Return the importance table as a pandas data frame, one line per structure and region.
+
+        Raises
+        ------
+        InputError
+            pandas is not installed; :meth:`importanceRows` needs nothing.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise InputError(
+                "pandas is not installed in this Slicer; install it with slicer.packaging.pip_install('pandas'), or use "
+                "logic.importanceRows(shown), which needs no package"
+            ) from None
+        return pandas.DataFrame(self.importanceRows(shown))
+
+    def importanceRows(self, shown: SceneExplanation) -> list[dict[str, Any]]:
+        """Return the importance table as a list of dictionaries, one per structure and region."""
+        table = shown.explanation.importance
+        return [
+            {"class": name, "roi": roi} | {key: float(values[row, column]) for key, values in table.values.items()}
+            for row, name in enumerate(table.classes)
+            for column, roi in enumerate(table.rois)
+        ]
+
+    def stopAll(self) -> None:
+        """End every child process, now."""
+        self.workbench.stop_all()
+
+
+def _finished(task: Task) -> Outcome:
+    outcome = task.wait()
+    if outcome is None or outcome.status != "done":
+        words = outcome.sentence if outcome else "the work did not end"
+        raise RuntimeError(words)
+    return outcome

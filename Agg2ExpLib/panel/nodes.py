@@ -1,0 +1,157 @@
+"""What the panel takes out of the scene: a CT, the segments of a segmentation, and notice of their changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from Agg2ExpLib.errors import InputError
+
+if TYPE_CHECKING:
+    from Agg2ExpLib.anatomy import RGB
+    from Agg2ExpLib.volume import Volume
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment, by what does not change when it is renamed."""
+
+    node_id: str
+    identifier: str
+    name: str
+    colour: RGB
+
+    @property
+    def key(self) -> str:
+        """What tells it from every other region."""
+        return f"segment:{self.node_id}/{self.identifier}"
+
+
+def volume_of(node: Any) -> Volume:
+    """Return a copy of a volume node's voxels and geometry, its parent transforms applied.
+
+    Raises
+    ------
+    InputError
+        No voxels, or a transform that bends.
+    """
+    import slicer.util
+
+    from Agg2ExpLib.volume import Grid, Volume
+
+    if node is None or node.GetImageData() is None or node.GetImageData().GetNumberOfPoints() == 0:
+        raise InputError(f"{node.GetName() if node else 'the CT'} has no voxels; load the scan again")
+    if node.GetImageData().GetNumberOfScalarComponents() != 1:
+        raise InputError(f"{node.GetName()} is a colour image; choose a CT in Hounsfield units")
+    voxels = slicer.util.arrayFromVolume(node).transpose(2, 1, 0)
+    matrix = slicer.util.vtkMatrixFromArray(np.eye(4))
+    node.GetIJKToRASMatrix(matrix)
+    i, j, k = voxels.shape
+    # In the order in which it lies: turning the axes of a large scan here would hold up the window.
+    return Volume(voxels.copy(order="K"), Grid((i, j, k), to_world(node) @ slicer.util.arrayFromVTKMatrix(matrix)))
+
+
+def to_world(node: Any) -> np.ndarray:
+    """Return the matrix of a node's parent transforms, shape (4, 4).
+
+    Raises
+    ------
+    InputError
+        A transform that bends.
+    """
+    import slicer.util
+
+    parent = node.GetParentTransformNode()
+    if parent is None:
+        return np.eye(4)
+    if not parent.IsTransformToWorldLinear():
+        raise InputError(f"{node.GetName()} is under a transform that bends; harden the transform first")
+    matrix: np.ndarray = slicer.util.arrayFromTransformMatrix(parent, toWorld=True)
+    return matrix
+
+
+def segments_of(node: Any) -> list[Segment]:
+    """Return the segments of a segmentation node in its order; none of ``None``."""
+    if node is None:
+        return []
+    segmentation = node.GetSegmentation()
+    found = []
+    for identifier in segmentation.GetSegmentIDs():
+        segment = segmentation.GetSegment(identifier)
+        red, green, blue = (round(255 * channel) for channel in segment.GetColor())
+        found.append(Segment(node.GetID(), identifier, segment.GetName(), (red, green, blue)))
+    return found
+
+
+def visible_names(node: Any) -> set[str]:
+    """Return the names of the segments that are shown."""
+    display = node.GetDisplayNode() if node else None
+    if display is None:
+        return set()
+    return {one.name for one in segments_of(node) if display.GetSegmentVisibility(one.identifier)}
+
+
+def segment_volume(node: Any, identifier: str) -> Volume | None:
+    """Return one segment as a mask of its label map's own extent; ``None`` when it is empty or gone.
+
+    The mask is read from the segmentation itself, not from a copy on the whole scan.
+    """
+    import slicer.util
+
+    from Agg2ExpLib.volume import Grid, Volume
+
+    segment = node.GetSegmentation().GetSegment(identifier)
+    if segment is None:
+        return None
+    name = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
+    if not segment.GetRepresentation(name):
+        node.GetSegmentation().CreateRepresentation(name)
+    image = segment.GetRepresentation(name)
+    if image is None or image.IsEmpty() or image.GetPointData().GetScalars() is None:
+        return None
+    low, high = image.GetExtent()[::2], image.GetExtent()[1::2]
+    counts = [last - first + 1 for first, last in zip(low, high, strict=True)]
+    scalars = slicer.util.arrayFromSegmentInternalBinaryLabelmap(node, identifier)
+    inside = scalars.reshape(counts[::-1]).transpose(2, 1, 0) == segment.GetLabelValue()
+    if not inside.any():
+        return None
+    matrix = slicer.util.vtkMatrixFromArray(np.eye(4))
+    image.GetImageToWorldMatrix(matrix)
+    affine = slicer.util.arrayFromVTKMatrix(matrix)
+    affine[:3, 3] += affine[:3, :3] @ np.array(low, dtype=float)
+    i, j, k = counts
+    return Volume(np.ascontiguousarray(inside).astype(np.uint8), Grid((i, j, k), to_world(node) @ affine))
+
+
+class Watch:
+    """Observers that are all taken back at once."""
+
+    def __init__(self) -> None:
+        self._tags: list[tuple[Any, int]] = []
+
+    def add(self, thing: Any, event: Any, heard: Callable[..., Any]) -> None:
+        """Call ``heard`` on an event of a VTK object."""
+        self._tags.append((thing, thing.AddObserver(event, heard)))
+
+    def add_segmentation(self, node: Any, heard: Callable[..., Any]) -> None:
+        """Call ``heard`` whenever a segment is added, edited, renamed or removed."""
+        import slicer
+
+        segmentation = node.GetSegmentation()
+        for name in (
+            "SegmentAdded",
+            "SegmentRemoved",
+            "SegmentModified",
+            "SourceRepresentationModified",
+            "ContainedRepresentationNamesModified",
+        ):
+            self.add(segmentation, getattr(slicer.vtkSegmentation, name), heard)
+
+    def clear(self) -> None:
+        """Hear nothing more."""
+        for thing, tag in self._tags:
+            thing.RemoveObserver(tag)
+        self._tags.clear()

@@ -1,0 +1,267 @@
+"""What is shown of an explanation: which one, which structure, its overlay, its table while somebody paints, its pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+
+from Agg2ExpLib.anatomy import structure
+from Agg2ExpLib.errors import Agg2ExpError
+from Agg2ExpLib.panel import export, forms, views
+from Agg2ExpLib.panel.inputs_section import InputsSection
+from Agg2ExpLib.panel.job import Outcome
+from Agg2ExpLib.panel.nodes import Watch, segment_volume
+from Agg2ExpLib.panel.results_section import Overlay, ResultsSection
+from Agg2ExpLib.panel.shown import Shown, shown_in, title_of
+from Agg2ExpLib.panel.task import Task
+from Agg2ExpLib.panel.workbench import Workbench
+
+#: Milliseconds from an edit of a segment to the new numbers; edits within them are taken together.
+LIVE_DELAY_MS = 80
+
+Run = Callable[[Callable[[], Task], Callable[[Outcome, Task], None]], None]
+
+
+class Presenter:
+    """Stands between the results section and the scene.
+
+    Parameters
+    ----------
+    results, inputs : ResultsSection, InputsSection
+        What it fills, and where CT and segmentation are chosen.
+    workbench : Workbench
+        Makes the tasks of what-ifs and figures.
+    run : callable
+        Starts a task and calls a function when it is done.
+    refresh, remember : callable
+        Give the buttons their looks; keep with the scene what is shown.
+    device : callable
+        Returns the chosen device.
+    """
+
+    def __init__(
+        self,
+        results: ResultsSection,
+        inputs: InputsSection,
+        workbench: Workbench,
+        run: Run,
+        refresh: Callable[[], None],
+        remember: Callable[[], None],
+        device: Callable[[], str],
+    ) -> None:
+        self.shown: Shown | None = None
+        self.picture: Any = None
+        self._results, self._inputs, self._workbench = results, inputs, workbench
+        self._run, self._refresh, self._remember, self._device = run, refresh, remember, device
+        self._segment_watch = Watch()
+        self._live_timer = qt.QTimer()
+        self._live_timer.setSingleShot(True)
+        self._live_timer.setInterval(LIVE_DELAY_MS)
+        self._live_timer.timeout.connect(lambda *_: self.refresh_live())
+        results.structure_changed.connect(self.show_structure)
+        results.overlay_changed.connect(self._on_overlay)
+        results.explanation_changed.connect(self.show_key)
+        results.pressed.connect(self._on_pressed)
+        results.table.region_chosen.connect(self._on_region)
+
+    def close(self) -> None:
+        """Hear nothing more."""
+        self._segment_watch.clear()
+        self._live_timer.stop()
+
+    def forget(self) -> None:
+        """Let go of a scene that is being closed."""
+        self._segment_watch.clear()
+        self.shown = None
+
+    def show_folder(self, folder: Path, ct_node: Any = None) -> None:
+        """Put an Explanation folder into the scene and show it.
+
+        Raises
+        ------
+        InputError
+            It is no complete Explanation folder.
+        """
+        from Agg2ExpLib.explanation import Explanation
+        from Agg2ExpLib.scene import show_explanation
+
+        title = f"Explanation of {ct_node.GetName()}" if ct_node is not None else None
+        with forms.busy():
+            put = show_explanation(Explanation.load(folder), slicer.mrmlScene, name=title, ct_node=ct_node)
+        self.show_key(put.key)
+
+    def show_key(self, key: str, structure: str = "") -> None:
+        """Show an explanation of the scene, the first one when there is none of that key."""
+        there = {one.key: one for one in shown_in(slicer.mrmlScene)}
+        self.shown = None
+        chosen = there.get(key) or next(iter(there.values()), None)
+        if chosen is not None:
+            try:
+                self.shown = Shown(chosen)
+            except Agg2ExpError as error:
+                self._results.say(str(error))
+        titles = [(one.key, title_of(one)) for one in there.values()]
+        self._results.show_explanations(titles, self.shown.key if self.shown else "")
+        explained = self.shown.explained if self.shown else []
+        self._results.show_structures(
+            explained, self.shown.absent if self.shown else [], structure if structure in explained else ""
+        )
+        self._results.say_whatif("")
+        self.watch_segments()
+        self.show_structure(self._results.chosen_structure())
+
+    def show_structure(self, name: str) -> None:
+        """Show another structure of the explanation."""
+        with forms.busy():
+            if self.shown is not None and name:
+                self.shown.select(name)
+                self._show_overlay(self._results.overlay())
+            self.refresh_live()
+        self.tell_about_shown()
+        self._remember()
+
+    def refresh_live(self) -> None:
+        """Compute the painted regions' lines again and show the table."""
+        node = self._inputs.regions.currentNode()
+        if self.shown is None or not self.shown.structure:
+            self._results.table.show_rows([], "")
+            self._results.show_regions([])
+        else:
+            self._results.table.show_rows(self.shown.rows(node), structure(self.shown.structure).name)
+            self._results.show_regions(self.shown.regions(node))
+        self._refresh()
+
+    def watch_segments(self) -> None:
+        """Follow the segments of the chosen segmentation, and of no other."""
+        self._segment_watch.clear()
+        node = self._inputs.regions.currentNode()
+        if node is not None:
+            self._segment_watch.add_segmentation(node, lambda *_: self._on_segment_edited())
+
+    def _on_segment_edited(self) -> None:
+        # Not restarted while it runs: somebody who paints without a pause sees numbers all the time.
+        if self.shown is not None and not self._live_timer.isActive():
+            self._live_timer.start()
+
+    def _on_overlay(self, overlay: Overlay) -> None:
+        self._show_overlay(overlay)
+        self._remember()
+
+    def _show_overlay(self, overlay: Overlay) -> None:
+        shown = self.shown
+        if shown is None or not shown.structure or shown.in_scene is None:
+            return
+        name = shown.structure
+        masked = list(shown.in_scene.explanation.labels[1:]) if overlay.masked else None
+        try:
+            shown.in_scene.show_overlay(
+                name, overlay.mode, percentile=overlay.percentile, opacity=overlay.opacity, masked_segments=masked
+            )
+            shown.in_scene.show_volume_rendering(name, percentile=overlay.percentile, visible=overlay.volume_rendering)
+            shown.in_scene.colour_segments(name if overlay.coloured else None)
+        except Agg2ExpError as error:
+            self._results.say(str(error))
+
+    def tell_about_shown(self) -> None:
+        """Say what a reader must know of the explanation before believing it."""
+        shown = self.shown
+        if shown is None:
+            self._results.say("")
+            return
+        parts = []
+        volume, card = self._inputs.ct_node(), self._inputs.card()
+        if shown.problem:
+            parts.append(f"Shown from the scene alone: {shown.problem}.")
+        if volume is not None and shown.ct_node is not None and volume.GetID() != shown.ct_node.GetID():
+            parts.append(f"Made with another scan: {shown.ct_node.GetName()}, not {volume.GetName()}.")
+        if card is not None and shown.model_name and card.name != shown.model_name:
+            parts.append(f"Made with another model: {shown.model_name}, not {card.name}.")
+        if not shown.explained:
+            parts.append("None of the structures asked for is in the segmentation.")
+        self._results.say(" ".join(parts))
+
+    def _on_region(self, region: str) -> None:
+        """Say what the chosen line means, and offer its region to the what-if."""
+        row = next((one for one in self._results.table.rows if one.region == region), None)
+        if row is not None and self.shown is not None:
+            self._results.say_meaning(row.sentence(structure(self.shown.structure).name))
+            forms.choose(self._results.region, region)
+            self._refresh()
+
+    def _on_pressed(self, name: str) -> None:
+        try:
+            self._press(name)
+        except Agg2ExpError as error:
+            self._results.say(str(error))
+
+    def _press(self, name: str) -> None:
+        shown = self.shown
+        if name == "open":
+            folder = qt.QFileDialog.getExistingDirectory(self._results.frame, "Open an Explanation folder")
+            if folder:
+                self.show_folder(Path(folder))
+        elif name == "whatif":
+            self.on_whatif()
+        elif shown is None or shown.in_scene is None:
+            return
+        elif name == "strongest":
+            shown.in_scene.go_to_strongest(shown.structure)
+        elif name == "graph3d":
+            shown.in_scene.show_graph(shown.structure)
+        elif name == "bars":
+            views.show_plot_and_table(shown.in_scene.show_chart(shown.structure), shown.saved.table_node)
+        elif name in ("heat map", "graph"):
+            self._draw(name, shown)
+        elif name == "export":
+            export.ask_and_export(self, self._results, shown)
+
+    def draw_figures(self, shown: Shown, out: Path, then: Callable[[], None] | None = None) -> None:
+        """Have the child process draw the figures of an explanation into a folder."""
+        options = {"background": "dark" if views.is_dark(self._results.frame) else "light"}
+        self._run(
+            lambda: self._workbench.figures(shown.folder, out, options),
+            lambda *_: then() if then else self._results.say(f"The figures are in {out}."),
+        )
+
+    def _draw(self, name: str, shown: Shown) -> None:
+        out = export.figures_folder(shown)
+        prefix = "heat_map" if name == "heat map" else "graph"
+
+        def show() -> None:
+            pictures = sorted(out.glob(f"{prefix}_mass.png")) or sorted(out.glob(f"{prefix}_*.png"))
+            if pictures:
+                self.picture = views.show_picture(self._results.frame, pictures[0], name.capitalize())
+
+        self.draw_figures(shown, out, show)
+
+    def on_whatif(self) -> None:
+        """Replace the chosen region and predict again."""
+        shown, key = self.shown, str(forms.chosen(self._results.region) or "")
+        if shown is None or not key:
+            return
+        name, mask = self._region(key)
+        fill, device = str(forms.chosen(self._results.fill)), self._device()
+        self._results.say_whatif("")
+        self._run(
+            lambda: self._workbench.whatif(shown.folder, name, fill, mask=mask, device=device),
+            lambda outcome, task: self._on_whatif(outcome, task, shown, name, fill),
+        )
+
+    def _region(self, key: str) -> tuple[str, Any]:
+        """Return name and mask of a region: the mask of a painted segment, None for one that the explanation knows."""
+        if not key.startswith("segment:"):
+            return key, None
+        node_id, _, identifier = key.removeprefix("segment:").partition("/")
+        node = slicer.mrmlScene.GetNodeByID(node_id)
+        segment = node.GetSegmentation().GetSegment(identifier)
+        return segment.GetName(), segment_volume(node, identifier)
+
+    def _on_whatif(self, _: Outcome, task: Task, shown: Shown, name: str, fill: str) -> None:
+        if task.out is not None:
+            answer = export.read_whatif(task.out)
+            export.show_whatif_segmentation(task.out, shown, name)
+            self._results.say_whatif(export.describe_whatif(answer, name, fill))

@@ -1,0 +1,59 @@
+"""The bench: what slicer-core lacks of a desktop Slicer, so that the real panel runs and is tested without one.
+
+``qt`` is merged from PySide6; ``ctk`` and the ``qMRML*`` widgets are small Qt widgets with the properties and signals that the
+panel uses; Slicer's Python files that are no part of slicer-core have doubles with the same contract. The scene is real.
+"""
+
+import importlib.abc
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+DOUBLES = {
+    "qt": "Testing.bench.qt_double",
+    "ctk": "Testing.bench.ctk_double",
+    "slicer.i18n": "Testing.bench.i18n_double",
+    "slicer.packaging": "Testing.bench.packaging_double",
+    "slicer.parameterNodeWrapper": "Testing.bench.parameter_node_double",
+    "slicer.ScriptedLoadableModule": "Testing.bench.scripted_module_double",
+}
+
+
+#: Names a folder like Base/Python of a Slicer checkout: its files take the place of the doubles, and the same tests must pass.
+SOURCE = "SLICER_PYTHON_SOURCE"
+
+
+class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Gives Slicer's own file where a checkout is named, else a double, for a module that is nowhere else."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name not in DOUBLES:
+            return None
+        return _own_file(name) or importlib.util.spec_from_loader(name, self)
+
+    def create_module(self, spec):
+        return importlib.import_module(DOUBLES[spec.name])
+
+    def exec_module(self, module):
+        pass
+
+
+def _own_file(name):
+    source = os.environ.get(SOURCE)
+    # Packages are never installed by a test, so their double stays.
+    if not source or not name.startswith("slicer.") or name == "slicer.packaging":
+        return None
+    place = Path(source, *name.split("."))
+    for file, folders in ((place.with_suffix(".py"), None), (place / "__init__.py", [str(place)])):
+        if file.is_file():
+            return importlib.util.spec_from_file_location(name, file, submodule_search_locations=folders)
+    return None
+
+
+def offer():
+    """Offer the doubles to every import from now on; costs nothing until one is asked for."""
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    # First, because a folder that happens to have the name of one is taken for a package; in a real Slicer nothing is offered.
+    if not any(isinstance(finder, Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, Finder())

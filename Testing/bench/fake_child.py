@@ -1,0 +1,113 @@
+"""Stands in for the interpreter of the child process: the same words on standard output, no network.
+
+Called as PythonSlicer would be: ``fake_child.py .../cli.py explain IMAGE --out=DIR ...``. What it does beyond that is told by the
+file ``behaviour.json`` beside the launcher that starts it.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+
+def say(stage, done, total, detail=""):
+    event = {"stage": stage, "done": done, "total": total, "detail": detail, "seconds_left": 1.0, "kind": "progress"}
+    print(json.dumps(event), flush=True)
+
+
+def options(words):
+    found = {"roi": []}
+    for word in words:
+        if word.startswith("--"):
+            name, _, value = word[2:].partition("=")
+            found["roi"].append(value) if name == "roi" else found.__setitem__(name, value)
+        else:
+            found["image"] = word
+    return found
+
+
+def explain(given, behaviour):
+    from Agg2ExpLib.volume import Grid, read_volume, to_grid
+    from Testing.bench.small_explanation import AFFINE, SHAPE, write_small_explanation
+
+    out = Path(given["out"])
+    for index in range(behaviour.get("events", 3)):
+        say("attributions", index + 1, behaviour.get("events", 3), "heart")
+    if behaviour.get("hang"):
+        Path(behaviour["pid_file"]).write_text(str(os.getpid()))
+        say("attributions", 1, 3, "heart")
+        out.with_name(f".{out.name}.partial").mkdir(parents=True)
+        try:
+            while True:
+                time.sleep(0.01)
+        finally:
+            out.with_name(f".{out.name}.partial").rmdir()
+    if "crash" in behaviour:
+        print(behaviour["crash"], file=sys.stderr, flush=True)
+        sys.exit(1)
+    if "refuse" in behaviour:
+        print(f"agg2exp: {behaviour['refuse']}", file=sys.stderr, flush=True)
+        sys.exit(2)
+    regions = {}
+    for item in given["roi"]:
+        name, _, file = item.partition("=")
+        regions[name] = to_grid(read_volume(file, kind="labels"), Grid(SHAPE, AFFINE), "nearest").voxels > 0
+    write_small_explanation(out, given["image"], regions, given.get("model", "small"))
+
+
+def whatif(given):
+    import numpy as np
+
+    from Agg2ExpLib.volume import Grid, Volume, write_volume
+    from Testing.bench.small_explanation import AFFINE, labels
+
+    out = Path(given["out"])
+    out.mkdir()
+    changed = np.where(labels() == 1, 0, labels()).astype(np.int16)
+    write_volume(Volume(changed, Grid(changed.shape, AFFINE)), out / "prediction.nii.gz")
+    (out / "whatif.csv").write_text(
+        "class,dice,volume_before_ml,volume_after_ml\nheart,0.0,13.8,0.0\naorta,1.0,5.2,5.2\ntrachea,nan,0.0,0.0\n"
+    )
+
+
+def main():
+    behaviour = json.loads(Path(sys.argv[1]).with_name("behaviour.json").read_text())
+    kind, given = sys.argv[3], options(sys.argv[4:])
+    if behaviour.get("launcher") and not os.environ.get("AGG2EXP_FAKE_INNER"):
+        # As PythonSlicer: a launcher that waits for the real interpreter.
+        inner = {**os.environ, "AGG2EXP_FAKE_INNER": "1"}
+        sys.exit(subprocess.run([sys.executable, *sys.argv], env=inner, check=False).returncode)
+    if behaviour.get("hang"):
+        import signal
+
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
+    if kind == "explain":
+        explain(given, behaviour)
+    elif kind == "whatif":
+        whatif(given)
+    elif kind == "estimate":
+        print(
+            json.dumps(
+                {"windows": 8, "seconds_at_least": 3.1, "seconds_at_most": 95.0, "memory_bytes": 2**31, "device": "cpu"}
+            )
+        )
+    elif kind == "environment":
+        device = {
+            "id": "cpu",
+            "name": "CPU, 1 threads",
+            "free_bytes": None,
+            "total_bytes": None,
+            "ok": True,
+            "problem": "",
+        }
+        print(json.dumps({"agg2exp": "0", "python": "3", "executable": "x", "system": "s", "packages": {}, "missing": [],
+                          "problems": [], "devices": [device]}))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""A desktop Slicer on the bench: scene, application, module, and a child process that needs no network."""
+
+import importlib.util
+import json
+import os
+import stat
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def bench_scene(tmp_path, monkeypatch):
+    """An empty scene in a Slicer of its own, whose settings and temporary folders are this test's."""
+    from Testing.bench import slicer_double
+
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    scene = slicer_double.install(tmp_path)
+    yield scene
+    scene.Clear(1)
+
+
+class Child:
+    """The fake child: what it does can be said before it starts."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.pid_file = folder / "pid"
+        self.program = folder / "python"
+        script = ROOT / "Testing" / "bench" / "fake_child.py"
+        # The launcher's own path comes first, so that the child finds behaviour.json beside it.
+        self.program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$0" "$@"\n')
+        self.program.chmod(self.program.stat().st_mode | stat.S_IXUSR)
+        self.does()
+
+    def does(self, **behaviour):
+        (self.folder / "behaviour.json").write_text(json.dumps({"pid_file": str(self.pid_file), **behaviour}))
+
+    def pid(self):
+        return int(self.pid_file.read_text()) if self.pid_file.is_file() and self.pid_file.read_text() else 0
+
+    def is_there(self):
+        try:
+            os.kill(self.pid(), 0)
+        except ProcessLookupError:
+            return False
+        # A process that has ended and was not yet asked about is gone all the same.
+        return Path(f"/proc/{self.pid()}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.fixture
+def child(tmp_path):
+    folder = tmp_path / "child"
+    folder.mkdir()
+    return Child(folder)
+
+
+@pytest.fixture
+def module(bench_scene):
+    """The module file, loaded as Slicer loads it."""
+    spec = importlib.util.spec_from_file_location("Agg2Exp", ROOT / "Agg2Exp" / "Agg2Exp.py")
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+@pytest.fixture
+def settings(bench_scene, child, tmp_path):
+    import slicer
+
+    found = slicer.app.userSettings()
+    found.setValue("Agg2Exp/PythonExecutable", str(child.program))
+    found.setValue("Agg2Exp/ResultsFolder", str(tmp_path / "results"))
+    return found
+
+
+@pytest.fixture
+def widget(module, settings):
+    """The module's widget in a panel of 380 pixels, known to ``slicer.modules`` as Slicer's module factory does it."""
+    import qt
+    import slicer
+
+    host = qt.QWidget()
+    qt.QVBoxLayout(host)
+    slicer.modules = SimpleNamespace(agg2exp=SimpleNamespace(path=module.__file__, widgetRepresentation=lambda: host))
+
+    def reload():
+        slicer.modules.Agg2ExpWidget = sys.modules.get("Agg2Exp", module).Agg2ExpWidget(host)
+        slicer.modules.Agg2ExpWidget.setup()
+
+    host.reload = reload
+    before = dict(sys.modules)
+    reload()
+    host.resize(380, 1600)
+    host.show()
+    yield slicer.modules.Agg2ExpWidget
+    slicer.modules.Agg2ExpWidget.cleanup()
+    host.close()
+    host.deleteLater()
+    # A reload takes the library out; tests that were collected before hold the one that was there.
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("Agg2ExpLib", "Agg2Exp")]:
+        del sys.modules[name]
+    sys.modules.update({name: found for name, found in before.items() if name.partition(".")[0] == "Agg2ExpLib"})
+
+
+@pytest.fixture
+def panel(widget):
+    return widget.panel
+
+
+def add_ct(name="chest"):
+    """Add a CT of the small explanation's size to the scene."""
+    import slicer
+    import slicer.util
+
+    from Testing.bench.small_explanation import AFFINE, scan
+
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(scan().transpose(2, 1, 0)))
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(AFFINE))
+    return node
+
+
+def paint(node, name, mask, identifier=None):
+    """Add a segment to a segmentation node, or paint one anew; returns its identifier."""
+    import slicer
+
+    from Agg2ExpLib.scene.volumes import image_of, matrix_of
+    from Testing.bench.small_explanation import AFFINE
+
+    image = slicer.vtkOrientedImageData()
+    image.DeepCopy(image_of(mask.astype(np.uint8)))
+    image.SetGeometryFromImageToWorldMatrix(matrix_of(AFFINE))
+    representation = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
+    segmentation = node.GetSegmentation()
+    if identifier:
+        segmentation.GetSegment(identifier).AddRepresentation(representation, image)
+        segmentation.GetSegment(identifier).Modified()
+        return identifier
+    segment = slicer.vtkSegment()
+    segment.SetName(name)
+    segment.AddRepresentation(representation, image)
+    segmentation.AddSegment(segment, name)
+    return name
+
+
+def add_findings(**masks):
+    """Add a segmentation with one segment a mask."""
+    import slicer
+
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "my findings")
+    node.CreateDefaultDisplayNodes()
+    for name, mask in masks.items():
+        paint(node, name, mask)
+    return node
+
+
+def turn(condition=lambda: False, seconds=10.0):
+    """Let the event loop turn until something is so; returns whether it came to be."""
+    import qt
+
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        qt.QCoreApplication.processEvents()
+        if condition():
+            return True
+        time.sleep(0.002)
+    return bool(condition())
+
+
+def longest_gap(condition, seconds=20.0):
+    """Turn the event loop until a condition holds; return the longest time between two ticks of a timer in it."""
+    import qt
+
+    gaps, last = [], [time.perf_counter()]
+
+    def tick(*_):
+        now = time.perf_counter()
+        gaps.append(now - last[0])
+        last[0] = now
+
+    timer = qt.QTimer()
+    timer.setInterval(1)
+    timer.timeout.connect(tick)
+    timer.start()
+    reached = turn(condition, seconds)
+    timer.stop()
+    return max(gaps) if reached else float("inf")
+
+
+def window_answers_within(limit, begin, tries=4):
+    """Whether the event loop was never held up longer than that; ``begin`` starts the work and returns what ends it.
+
+    On a machine that is busy with other things a process may be put aside for longer; work that holds the loop up itself does so
+    in every try.
+    """
+    return any(longest_gap(begin(), 60) < limit for _ in range(tries))

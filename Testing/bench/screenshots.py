@@ -1,0 +1,142 @@
+"""Pictures of the panel in the states that a user meets, light and dark, 380 pixels wide.
+
+``python -m Testing.bench.screenshots EXPLANATION OUT`` needs an Explanation folder (``make demo`` makes one).
+"""
+
+import argparse
+import importlib.util
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+WIDTH = 380
+DARK = {
+    "Window": (50, 50, 50), "WindowText": (240, 240, 240), "Base": (35, 35, 35), "AlternateBase": (44, 44, 44),
+    "Text": (240, 240, 240), "Button": (60, 60, 60), "ButtonText": (240, 240, 240), "ToolTipBase": (60, 60, 60),
+    "ToolTipText": (240, 240, 240), "Highlight": (42, 130, 218), "HighlightedText": (255, 255, 255),
+    "PlaceholderText": (150, 150, 150), "Light": (80, 80, 80), "Mid": (90, 90, 90), "Dark": (30, 30, 30),
+}  # fmt: skip
+
+
+def use_theme(dark):
+    import qt
+
+    palette = qt.QPalette(qt.QColor(60, 60, 60)) if dark else qt.QPalette(qt.QColor(239, 239, 239))
+    for name, colour in DARK.items() if dark else ():
+        palette.setColor(getattr(qt.QPalette, name), qt.QColor(*colour))
+    if dark:
+        for role in ("WindowText", "Text", "ButtonText"):
+            palette.setColor(qt.QPalette.Disabled, getattr(qt.QPalette, role), qt.QColor(130, 130, 130))
+    qt.QApplication.setStyle("Fusion")
+    qt.QApplication.setPalette(palette)
+
+
+def turn(seconds=0.3):
+    import qt
+
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        qt.QCoreApplication.processEvents()
+
+
+class Studio:
+    """One panel, and a camera."""
+
+    def __init__(self, module, out, theme):
+        import qt
+
+        self.host = qt.QWidget()
+        layout = qt.QVBoxLayout(self.host)
+        layout.setContentsMargins(4, 4, 4, 4)
+        self.widget = module.Agg2ExpWidget(self.host)
+        self.widget.setup()
+        self.panel = self.widget.panel
+        self.out, self.theme = out, theme
+        self.host.resize(WIDTH, 900)
+        self.host.show()
+
+    def only(self, *sections):
+        panel = self.panel
+        frames = {
+            "inputs": panel.inputs.frame,
+            "explain": panel.explain.frame,
+            "results": panel.results.frame,
+            "anomaly": panel.anomaly.frame,
+            "log": panel.log.frame,
+        }
+        for name, frame in frames.items():
+            frame.collapsed = name not in sections
+
+    def take(self, name):
+        turn()
+        self.host.resize(WIDTH, self.host.sizeHint().height())
+        turn()
+        self.host.resize(WIDTH, max(self.host.heightForWidth(WIDTH), self.host.minimumSizeHint().height()))
+        turn()
+        path = self.out / f"panel-{name}-{self.theme}.png"
+        self.host.grab().save(str(path))
+        print(path, self.host.width(), "x", self.host.height())
+
+
+def session(studio, explanation):
+    """The story of one patient."""
+    from Agg2ExpLib.panel.state import Facts, panel_state
+    from Agg2ExpLib.progress import Event
+
+    panel = studio.panel
+    studio.only("inputs", "explain")
+    studio.take("1-start")
+    panel.presenter.show_folder(explanation)
+    panel.explain.say_cost("Between 1 min 12 s and 1 min 58 s, about 2.1 GB on the CPU.")
+    panel.explain.show_state(panel_state(Facts(volume="ct", job="explain")))
+    panel.explain.show_event(Event("attributions", 7, 20, "heart", 42.0))
+    studio.take("2-running")
+    panel.explain.end_progress()
+    panel.refresh()
+    panel.explain.say("")
+    panel.results.structure.setCurrentIndex(panel.results.structure.findData("heart"))
+    studio.only("results")
+    panel.results.table.table.setCurrentCell(2, 0)
+    studio.take("3-results")
+    panel.results.modes["signed"].click()
+    studio.take("4-for-against")
+    studio.only("inputs", "explain", "anomaly", "log")
+    panel.explain.advanced.collapsed = False
+    panel.inputs.show_card()
+    panel.log.add(["Agg2Exp 0.1.0, Python 3.12.10", "cpu  CPU, 8 threads"])
+    studio.take("5-everything-else")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("explanation", type=Path)
+    parser.add_argument("out", type=Path)
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    sys.path.insert(0, str(ROOT))
+    from Testing import bench
+
+    bench.offer()
+    from Testing.bench import slicer_double
+
+    with tempfile.TemporaryDirectory() as folder:
+        scene = slicer_double.install(folder)
+        import slicer
+
+        slicer.app.userSettings().setValue("Agg2Exp/PythonExecutable", sys.executable)
+        spec = importlib.util.spec_from_file_location("Agg2Exp", ROOT / "Agg2Exp" / "Agg2Exp.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        for theme in ("light", "dark"):
+            use_theme(theme == "dark")
+            studio = Studio(module, given.out, theme)
+            session(studio, given.explanation)
+            studio.widget.cleanup()
+            studio.host.close()
+            scene.Clear(1)
+
+
+if __name__ == "__main__":
+    main()
