@@ -33,7 +33,7 @@ FOLDER_NAME = "agg2exp_shap_slicer"
 _NAME = "slicer"
 _LITTLE_SLICER = "slicer==0.0.8"
 #: What shap imports beside its own code, without the packages that Slicer's Python must not get other versions of.
-_SHAP_NEEDS = ("pandas", "scikit-learn", "numba", "cloudpickle", "packaging")
+_SHAP_NEEDS = ("pandas", "scikit-learn", "numba", "cloudpickle", "packaging", "tqdm", "typing-extensions")
 #: Packages that must stay as they are: Slicer brings the first three, the PyTorch extension the last.
 _KEPT = ("numpy", "scipy", "SimpleITK", "torch")
 _LOCK = threading.RLock()
