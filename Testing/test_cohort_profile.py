@@ -132,7 +132,7 @@ def test_contributions_sum_to_the_path_that_is_missing():
 
 
 def test_an_unusual_share_is_named_with_its_reference_range(profile, new):
-    one = of(score_table(profile, new), "shifted", "heart")
+    one = of(score_table(profile, new, false_alarms=0.2), "shifted", "heart")
     assert one.verdict == "unusual"
     assert one.percentile > 90
     sentence = next(reason for reason in one.reasons if reason.roi == "trachea").sentence("heart")
