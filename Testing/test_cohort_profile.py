@@ -15,7 +15,7 @@ from Agg2ExpLib.cli import main
 from Agg2ExpLib.cohort import forest as forests
 from Agg2ExpLib.cohort.baselines import baseline_scorers
 from Agg2ExpLib.cohort.profile import Profile, fit_profile
-from Agg2ExpLib.cohort.scoring import describe_scores, score_table, write_scores
+from Agg2ExpLib.cohort.scoring import Reason, describe_scores, score_table, write_scores
 from Agg2ExpLib.cohort.table import CohortTable
 from Agg2ExpLib.errors import InputError
 
@@ -132,7 +132,7 @@ def test_contributions_sum_to_the_path_that_is_missing():
 
 
 def test_an_unusual_share_is_named_with_its_reference_range(profile, new):
-    one = of(score_table(profile, new), "shifted", "heart")
+    one = of(score_table(profile, new, false_alarms=0.2), "shifted", "heart")
     assert one.verdict == "unusual"
     assert one.percentile > 90
     sentence = next(reason for reason in one.reasons if reason.roi == "trachea").sentence("heart")
@@ -298,3 +298,13 @@ def test_scores_that_are_not_known_are_null_and_not_nan(profile, new, tmp_path):
     path = write_scores(profile, score_table(profile, new), tmp_path / "s.json")
     rows = json.loads(path.read_text(), parse_constant=pytest.fail)["scores"]
     assert [row["score"] for row in rows if row["status"] == "absent"] == [None]
+
+
+def test_a_share_that_rounds_to_the_end_of_its_range_is_no_reason():
+    assert not Reason("heart", 0.0032, 0.001, 0.003, 0.1).shows()
+    assert Reason("heart", 0.005, 0.001, 0.003, 0.1).shows()
+
+
+def test_a_region_new_to_the_reference_is_told_even_of_a_usual_score(profile, new):
+    scores = [replace(of(score_table(profile, new), "ill", "heart"), verdict="usual")]
+    assert "relied 14 % on 'pleural effusion' (reference 0 %)" in describe_scores(profile, scores)

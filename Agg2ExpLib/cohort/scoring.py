@@ -49,6 +49,10 @@ class Reason:
     high: float
     contribution: float
 
+    def shows(self) -> bool:
+        """Tell whether value and range still differ when they are rounded for people."""
+        return percent(self.value) not in (percent(self.low), percent(self.high))
+
     def sentence(self, name: str) -> str:
         """Return it in words, for the class ``name``."""
         return (
@@ -252,7 +256,7 @@ def _reasons(
         if never[j]:
             if abs(row[j] - low[j]) > _LEAST_SHARE:
                 novel.append(one)
-        elif (row[j] < low[j] or row[j] > high[j]) and shapley[j] > 0:
+        elif (row[j] < low[j] or row[j] > high[j]) and shapley[j] > 0 and one.shows():
             known.append(one)
     novel.sort(key=lambda one: -abs(one.value - one.high))
     known.sort(key=lambda one: -one.contribution)
@@ -293,7 +297,9 @@ def describe_scores(profile: Profile, scores: Sequence[ClassScore]) -> str:
             f"  {structure(one.name).name:<26.26} {one.verdict:<8} score {one.score:.3f} (threshold {one.threshold:.3f}), "
             f"higher than {one.percentile:.0f} % of the reference"
         )
-        lines += [f"      {reason.sentence(one.name)}" for reason in one.reasons if one.verdict == "unusual"]
+        # What the reference never shows is told of a usual score too: the forest cannot see it.
+        told = [reason for reason in one.reasons if one.verdict == "unusual" or not reason.contribution > 0]
+        lines += [f"      {reason.sentence(one.name)}" for reason in told]
     others = {
         "absent": "absent from the prediction",
         "unknown": "not in the profile",
