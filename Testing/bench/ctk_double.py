@@ -84,7 +84,7 @@ class ctkSliderWidget(QWidget):
 
 def __getattr__(name):
     """Slicer's own files name many widgets; a bare one is enough to name."""
-    if name.startswith("__"):
+    if not name.startswith("ctk"):
         raise AttributeError(name)
     globals()[name] = type(name, (QWidget,), {})
     return globals()[name]
