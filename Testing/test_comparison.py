@@ -315,6 +315,7 @@ def test_bad_input_is_one_sentence_with_exit_code_2(cases, small_model, tmp_path
 def test_another_folders_contents_are_never_touched(cases, tmp_path):
     (tmp_path / "scans").mkdir()
     (tmp_path / "scans" / "precious.txt").write_text("data")
+    (tmp_path / "scans" / "settings.json").write_text('{"of": "another program"}')
     for overwrite in (False, True):
         with pytest.raises(OutputError, match="not a comparison's folder"):
             compare_methods(find_scans([cases]), toy_model(), tmp_path / "scans", QUICK, overwrite=overwrite)

@@ -186,7 +186,7 @@ def _voxels_sha256(volume: Volume) -> str:
 
 def _open(out: Path, identity: str, plan: Plan, overwrite: bool) -> None:
     marker = out / "settings.json"
-    if out.exists() and not (out.is_dir() and (marker.is_file() or not any(out.iterdir()))):
+    if out.exists() and not (out.is_dir() and (_is_ours(marker) or not any(out.iterdir()))):
         raise OutputError(f"{out} is not a comparison's folder; give another --out")
     if marker.is_file():
         if read_json(marker).get("identity") == identity:
@@ -200,6 +200,14 @@ def _open(out: Path, identity: str, plan: Plan, overwrite: bool) -> None:
         except OSError as error:
             raise OutputError(f"cannot replace {out}: {error.strerror or error}; choose another --out") from error
     write_json(marker, {"format": FORMAT, "format_version": 1, "identity": identity, "plan": plan.to_dict()})
+
+
+def _is_ours(marker: Path) -> bool:
+    """Other programs have a settings.json too."""
+    try:
+        return marker.is_file() and read_json(marker).get("format") == FORMAT
+    except InputError:
+        return False
 
 
 def _finish(
