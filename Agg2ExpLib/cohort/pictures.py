@@ -1,19 +1,17 @@
-"""The report's pictures as PNG bytes: drawn by the figures room where it is there, else plainly."""
+"""The report's pictures as PNG bytes; heat maps, box plots and graphs are those of the figures room."""
 
 from __future__ import annotations
 
-import importlib
 import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from Agg2ExpLib.anatomy import structure
-from Agg2ExpLib.errors import InputError
+from Agg2ExpLib import figures
 
 _DPI = 110
-# Beyond this many names a plain picture no longer writes them legibly.
+# Beyond this many names a graph is a page of its own, not a picture of a report.
 _LARGEST = 60
 
 
@@ -27,43 +25,19 @@ def heat_map(
     extra: Sequence[str] = (),
 ) -> bytes:
     """Draw a classes x regions matrix: ``mass`` (shares) or ``enrichment`` (ratios)."""
-    room = _figures()
-    if room is not None:
-        return _png(room.heat_map(matrix, rows, columns, measure, half_widths=half_widths, extra=extra, title=title))
-    figure, axes = _sheet(0.32 * len(columns) + 3.2, 0.3 * len(rows) + 2.6)
-    shown = 100 * matrix if measure == "mass" else np.log2(np.where(matrix > 0, matrix, np.nan))
-    picture = axes.imshow(shown, cmap="viridis" if measure == "mass" else "RdBu_r", aspect="auto")
-    figure.colorbar(picture, label="%" if measure == "mass" else "log2 of enrichment")
-    _name(axes, rows, columns)
-    axes.set_title(title, fontsize=9)
-    return _png(figure)
+    return _png(figures.heat_map(matrix, rows, columns, measure, half_widths=half_widths, extra=extra, title=title))
 
 
 def box_plots(values: np.ndarray, cases: Sequence[str], names: Sequence[str], title: str, axis: str) -> bytes:
     """Draw the distribution over cases of one share per name."""
-    room = _figures()
-    if room is not None:
-        return _png(room.box_plots(values, cases, names, "mass", title=title, axis=axis))
-    figure, axes = _sheet(7.0, 0.28 * len(names) + 1.4)
-    axes.boxplot(
-        [100 * column[np.isfinite(column)] for column in values.T],
-        orientation="horizontal",
-        tick_labels=[structure(name).name for name in names],
-        flierprops={"markersize": 2},
-    )
-    axes.invert_yaxis()
-    axes.set_xlabel(axis, fontsize=8)
-    axes.set_title(title, fontsize=9)
-    axes.tick_params(labelsize=7)
-    return _png(figure)
+    return _png(figures.box_plots(values, cases, names, "mass", title=title, axis=axis))
 
 
 def graph(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str], extra: Sequence[str] = ()) -> bytes | None:
-    """Draw each class's three strongest sources as a graph; ``None`` where the figures room is not there."""
-    room = _figures()
-    if room is None or len(columns) > _LARGEST:
+    """Draw each class's three strongest sources as a graph; ``None`` where there are too many names for a picture."""
+    if len(columns) > _LARGEST:
         return None
-    return _png(room.draw_graph(matrix, rows, columns, "enrichment", extra=extra))
+    return _png(figures.draw_graph(matrix, rows, columns, "enrichment", extra=extra))
 
 
 def scatter(scores: np.ndarray, dice: np.ndarray, title: str, curve: Sequence[tuple[float, float, int]] = ()) -> bytes:
@@ -102,29 +76,12 @@ def histogram(values: np.ndarray, marks: Sequence[tuple[str, float]], title: str
     return _png(figure)
 
 
-def _figures() -> Any:
-    """Return the figures room, or ``None`` where it or what it needs is not installed."""
-    try:
-        return importlib.import_module("Agg2ExpLib.figures")
-    except ImportError:
-        return None
-
-
 def _sheet(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError(
-            f"the report needs the package matplotlib ({error}); install it: pip install 'agg2exp[cohort]'"
-        ) from error
+    from matplotlib.figure import Figure
+
     # Without pyplot there is no window and no state between figures.
     figure = Figure(figsize=(min(width, 24.0), min(height, 24.0)), layout="constrained")
     return figure, figure.subplots(1, columns)
-
-
-def _name(axes: Any, rows: Sequence[str], columns: Sequence[str]) -> None:
-    axes.set_xticks(range(len(columns)), [structure(name).name for name in columns], rotation=90, fontsize=7)
-    axes.set_yticks(range(len(rows)), [structure(name).name for name in rows], fontsize=7)
 
 
 def _png(figure: Any) -> bytes:

@@ -271,11 +271,9 @@ def _box_around(mask: np.ndarray, margin: int = 2) -> tuple[slice, ...]:
 
 def planned_identity(model: Any, settings: Settings) -> Mapping[str, Any]:
     """Return the identity that explanations of this model and these settings will have."""
-    from Agg2ExpLib.attribution import METHODS
-
     card = model.card
     values = settings.to_dict()
-    values["samples"] = settings.samples if settings.samples is not None else METHODS[settings.method].samples
+    values["samples"] = settings.samples_taken
     document = {
         "model": {
             "name": card.name,

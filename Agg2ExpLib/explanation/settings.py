@@ -123,7 +123,8 @@ class Settings:
     @property
     def samples_taken(self) -> int:
         """The number of samples, the method's default filled in; 0 where it has none."""
-        return self.samples if self.samples is not None else default_samples(self.method, self.supervoxels)
+        default = default_samples(self.method, self.supervoxels)
+        return self.samples if default and self.samples is not None else default
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for explanation.json."""

@@ -1,4 +1,6 @@
-"""Make the sample figures of this folder from the explanation that ``make demo`` writes.
+"""Make the sample figures and renders of this folder from the explanation that ``make demo`` writes.
+
+The pictures of the panel are made by ``python Testing/bench/screenshots.py``.
 
 Usage: python Resources/Screenshots/make_figures.py [DIR]    (DIR: default demo/explanation)
 """
@@ -6,6 +8,7 @@ Usage: python Resources/Screenshots/make_figures.py [DIR]    (DIR: default demo/
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 from Agg2ExpLib.explanation import Explanation
@@ -17,6 +20,7 @@ from Agg2ExpLib.figures import (
     slice_panels,
     write_figure,
 )
+from Agg2ExpLib.scene.render import render_explanation
 
 HERE = Path(__file__).resolve().parent
 # Each file stays below 300 kB.
@@ -37,9 +41,24 @@ def main(folder: Path) -> list[Path]:
         "slices_heart": slice_panels(case, "heart", background="dark"),
         "slices_trachea": slice_panels(case, "trachea", background="light"),
     }
-    return [
+    drawn = [
         file for name, figure in figures.items() for file in write_figure(figure, HERE, name, formats=("png",), dpi=DPI)
     ]
+    return drawn + scene_views(case)
+
+
+def scene_views(case: Explanation) -> list[Path]:
+    """Write what 3D Slicer's own views show of the heart, smaller and with fewer colours than ``agg2exp render`` does."""
+    from PIL import Image
+
+    written = []
+    with tempfile.TemporaryDirectory() as folder:
+        render_explanation(case, Path(folder) / "pictures", names=["heart"])
+        for view in ("axial", "graph", "surfaces"):
+            picture = Image.open(Path(folder) / "pictures" / f"heart-{view}.png").convert("RGB").resize((800, 640))
+            written.append(HERE / f"scene_{view}.png")
+            picture.quantize(160).save(written[-1], optimize=True)
+    return written
 
 
 if __name__ == "__main__":

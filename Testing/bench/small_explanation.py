@@ -5,11 +5,11 @@ import json
 from pathlib import Path
 
 import numpy as np
-from documents import complete
 
 from Agg2ExpLib.explanation.folder import FORMAT, FORMAT_VERSION, attribution_file, region_file
 from Agg2ExpLib.importance import absent_row, build_table, importance_row
 from Agg2ExpLib.volume import Grid, Volume, file_sha256, write_volume
+from Testing.documents import complete
 
 LABELS = ("background", "heart", "aorta", "trachea")
 SHAPE = (24, 20, 16)
