@@ -246,7 +246,7 @@ def test_the_report_is_one_file_that_needs_nothing_else_and_names_what_it_shows(
         "0.5",
     ]
     assert main([*words, "--progress", "none"]) == 0
-    text = out.read_text()
+    text = out.read_text(encoding="utf-8")
     for heading in (
         "Global importance",
         "Context and distributions",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from Agg2ExpLib.attribution import METHODS
+from Agg2ExpLib.attribution import METHODS, default_samples
 from Agg2ExpLib.cli import main
 from Agg2ExpLib.cohort.store import CohortFolder, identity_of
 from Agg2ExpLib.cohort.table import CohortTable
@@ -118,7 +118,7 @@ def test_the_planned_identity_is_the_one_that_the_explanation_has(cohort, small_
 @pytest.mark.parametrize("method", list(METHODS))
 def test_the_samples_that_a_method_takes_by_default_are_part_of_the_identity(small_model, method):
     identity = planned_identity(load_model(small_model), Settings(method=method))
-    assert identity["settings"]["samples"] == METHODS[method].samples
+    assert identity["settings"]["samples"] == default_samples(method)
 
 
 def test_dice_and_surface_dice_of_boxes_are_as_counted_by_hand():
