@@ -38,7 +38,7 @@ def run_demo(out: Path, *, overwrite: bool = False, progress: Progress | None = 
         case / "ct.nii.gz",
         DEMO_MODEL,
         out / "explanation",
-        Settings(method="smoothgrad", samples=3),
+        Settings(method="smoothgrad", samples=2),
         regions=dict(regions),
         overwrite=overwrite,
         progress=progress,

@@ -350,3 +350,12 @@ print('slicer' in sys.modules, 'vtkmodules' in sys.modules)
 def test_the_folder_is_only_read(explanation, saved):
     assert Explanation.load(explanation.folder).explained == explanation.explained
     assert not list(explanation.folder.rglob("*.mrb"))
+
+
+def test_a_relative_name_is_written_where_it_points(explanation, tmp_path, monkeypatch):
+    from Agg2ExpLib.scene.export import write_scene
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "below").mkdir()
+    write_scene(explanation, Path("below/case.mrb"))
+    assert [file.name for file in (tmp_path / "below").iterdir()] == ["case.mrb"]

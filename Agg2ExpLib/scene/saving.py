@@ -36,6 +36,8 @@ def save_scene(scene: Any, path: str | Path, *, overwrite: bool = False) -> Path
     """
     path = Path(path)
     check_target(path, overwrite=overwrite)
+    # The writer works in a folder of its own, where a relative name would lead elsewhere.
+    path = path.absolute()
     try:
         folder = Path(tempfile.mkdtemp(prefix=f".{path.stem[:50]}.", dir=path.parent))
     except OSError as error:
