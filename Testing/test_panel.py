@@ -530,12 +530,6 @@ def test_every_field_can_be_reached_with_the_keyboard_and_has_a_name_or_text(exp
     assert [one for one in nameless if type(one.parent()).__name__ not in known] == []
 
 
-def test_the_sections_that_need_more_say_what(panel):
-    assert "reference profile" in panel.anomaly.needs.text()
-    assert not panel.anomaly.open.isEnabled()
-    assert panel.anomaly.open.toolTip()
-
-
 def test_a_parameter_node_from_elsewhere_does_no_harm(panel):
     node = panel.memory._parameters()
     node.choices = json.dumps({"samples": "many", "method": "magic", "structures": 5})

@@ -102,6 +102,12 @@ def figures_command(python: str, folder: str | Path, out: str | Path, options: M
     return [*command, *_options(options), "--progress=json"]
 
 
+def score_command(python: str, folder: str | Path, profile: str | Path, out: str | Path) -> list[str]:
+    """Return the command that scores an explanation against a reference profile."""
+    command = [python, program(), "profile", "score", str(Path(folder).absolute())]
+    return [*command, f"--profile={Path(profile).absolute()}", f"--out={Path(out).absolute()}", "--progress=json"]
+
+
 def environment_command(python: str) -> list[str]:
     """Return the command that lists packages and devices."""
     return [python, program(), "environment", "--progress=json"]

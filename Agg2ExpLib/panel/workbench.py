@@ -105,6 +105,13 @@ class Workbench:
         command = commands.figures_command(self._python(), folder, out, options)
         return self._task("figures", "drawing", command, {}, None, out)
 
+    def score(self, folder: Path, profile: str | Path) -> Task:
+        """Return the task that scores an explanation against a reference profile; its answer is the scores' document."""
+        python, temporary = self._python(), self._temporary()
+        scores = temporary / "scores.json"
+        command = commands.score_command(python, folder, profile, scores)
+        return self._task("score", "the comparison", command, {}, temporary, answer_file=scores)
+
     def environment(self) -> Task:
         """Return the task that lists packages and devices."""
         return self._task("environment", "the check", commands.environment_command(self._python()), {}, None)
@@ -145,6 +152,7 @@ class Workbench:
         files: Mapping[Path, Volume],
         temporary: Path | None,
         out: Path | None = None,
+        answer_file: Path | None = None,
     ) -> Task:
         if files:
             load_file_library()
@@ -157,6 +165,7 @@ class Workbench:
             temporary=[folder for folder in (temporary, partial_folder(out) if out else None) if folder],
             surroundings=self._surroundings(),
             out=out,
+            answer_file=answer_file,
         )
         self._tasks.append(task)
         task.finished.connect(lambda _: self._tasks.remove(task))
