@@ -7,6 +7,7 @@ from typing import Any
 
 import qt
 
+from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.panel import forms
 from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.state import PanelState
@@ -16,7 +17,11 @@ NEEDS = (
     "Open a reference profile: the explanations of many patients with the same model, against which this one is compared. "
     "It is made with the commands agg2exp cohort and agg2exp profile."
 )
-_LINES_SHOWN = 9
+_LINES_SHOWN = 14
+_LINE = (
+    "Percentile: the share of reference cases that are no more unusual in this structure. "
+    "Choosing a line shows its structure, and its region in the table above."
+)
 
 
 class AnomalySection:
@@ -50,7 +55,6 @@ class AnomalySection:
         self.list.setHorizontalScrollBarPolicy(qt.Qt.ScrollBarAlwaysOff)
         self.list.setAccessibleName("verdicts")
         self.list.setObjectName("verdicts")
-        self.list.setToolTip("Choose a line to see its structure, and its region in the table above.")
         self.list.currentRowChanged.connect(self._on_line)
         inner.addWidget(self.list)
         self.show_profile("")
@@ -78,21 +82,24 @@ class AnomalySection:
         for one in found.verdicts if found else ():
             self._add(one.words(), one.structure, "", bold=one.verdict == UNUSUAL)
             for reason in one.reasons:
-                self._add(f"      {reason.sentence}", one.structure, reason.region)
+                # The structure's own line is just above.
+                sentence = reason.sentence.removeprefix(f"{structure(one.structure).name} ")
+                self._add(f"    {sentence}", one.structure, reason.region)
         self.list.setCurrentRow(-1)
         self.list.blockSignals(False)
         self.list.setVisible(bool(self._lines))
         height = 22 * min(max(len(self._lines), 3), _LINES_SHOWN) + 6
         self.list.setMinimumHeight(height)
-        self.list.setMaximumHeight(2 * height)
+        self.list.setMaximumHeight(height + 60)
 
-    def _add(self, text: str, structure: str, region: str, *, bold: bool = False) -> None:
+    def _add(self, text: str, name: str, region: str, *, bold: bool = False) -> None:
         item = qt.QListWidgetItem(text)
+        item.setToolTip(_LINE)
         font = item.font()
         font.setBold(bold)
         item.setFont(font)
         self.list.addItem(item)
-        self._lines.append((structure, region))
+        self._lines.append((name, region))
 
     def _on_line(self, line: int) -> None:
         if 0 <= line < len(self._lines):

@@ -55,16 +55,16 @@ class Verdict:
         Examples
         --------
         >>> Verdict("heart", "unusual", 97.5).words()
-        'heart: UNUSUAL, odder than 97 % of the reference'
+        'heart: UNUSUAL, percentile 97'
         >>> Verdict("aorta", "few").words()
         'aorta: too few reference cases'
         """
         name = structure(self.structure).name
         if self.verdict in WITHOUT_SCORE:
             return f"{name}: {WITHOUT_SCORE[self.verdict]}"
-        # Rounded down: nothing but all of the reference is 100 %.
+        # Rounded down: only what is as odd as the oddest reference case is at 100.
         word = "UNUSUAL" if self.verdict == UNUSUAL else "usual"
-        return f"{name}: {word}, odder than {int(self.percentile)} % of the reference"
+        return f"{name}: {word}, percentile {int(self.percentile)}"
 
 
 @dataclass(frozen=True)
