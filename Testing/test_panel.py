@@ -479,6 +479,19 @@ def test_the_window_answers_within_a_tenth_of_a_second_while_the_panels_job_floo
     assert "That was all" in panel.explain.status.text()
 
 
+def test_a_cancelled_comparison_of_methods_leaves_nothing_behind(panel, child, tmp_path):
+    child.does(hang=True)
+    add_ct()
+    panel.explain.compare.click()
+    assert turn(child.pid)
+    panel.explain.apply.click()
+    assert turn(lambda: not panel.task.running)
+    assert turn(lambda: not child.is_there())
+    assert leftovers(tmp_path) == []
+    assert list((tmp_path / "results").iterdir()) == []
+    assert "cancelled" in panel.explain.status.text()
+
+
 def test_a_table_is_saved_with_full_numbers(explained, tmp_path):
     import csv
 

@@ -9,7 +9,7 @@ import qt
 import slicer
 
 from Agg2ExpLib.errors import Agg2ExpError
-from Agg2ExpLib.panel import export, forms
+from Agg2ExpLib.panel import export, forms, views
 from Agg2ExpLib.panel.anomaly_section import AnomalySection
 from Agg2ExpLib.panel.explain_section import ExplainSection, describe_cost
 from Agg2ExpLib.panel.inputs_section import InputsSection
@@ -86,6 +86,7 @@ class Panel:
         self.explain.apply_pressed.connect(self.on_apply)
         self.explain.estimate_pressed.connect(self.on_estimate)
         self.explain.environment_pressed.connect(self.on_environment)
+        self.explain.compare_pressed.connect(self.on_compare)
         self.explain.results_pressed.connect(self._on_results_folder)
         self.presenter.changed.connect(self.referee.show)
         self._at_exit = AtExit(self.workbench.stop_all)
@@ -214,6 +215,12 @@ class Panel:
             choices = self.explain.choices(self.inputs.model_source)
             self._run(lambda: self.workbench.estimate(self.inputs.ct_node(), choices), self._on_estimated)
 
+    def on_compare(self) -> None:
+        """Start a quick comparison of methods on the chosen CT."""
+        if self._packages() and self._packages(FOR_FIGURES):
+            choices = self.explain.choices(self.inputs.model_source)
+            self._run(lambda: self.workbench.compare(self.inputs.ct_node(), choices), self._on_compared)
+
     def on_environment(self) -> None:
         """Start the check of packages and devices."""
         self._run(self.workbench.environment, self._on_environment)
@@ -264,6 +271,14 @@ class Panel:
     def _on_estimated(self, outcome: Outcome, _: Task) -> None:
         if outcome.answer:
             self.explain.say_cost(describe_cost(outcome.answer))
+
+    def _on_compared(self, _: Outcome, task: Task) -> None:
+        if task.out is not None:
+            self.log.add(export.quality_lines(task.out))
+            self.explain.say(f"The comparison of methods is in {task.out}; its table is in the log too.")
+            self.presenter.picture = views.show_picture(
+                self.explain.frame, task.out / "quality.png", "Quality of methods"
+            )
 
     def _on_environment(self, outcome: Outcome, _: Task) -> None:
         if outcome.answer:

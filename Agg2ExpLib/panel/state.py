@@ -16,7 +16,8 @@ class Facts:
     problem : str
         Why model, structures or settings cannot be used; empty when they can.
     job : str
-        What is running: empty, ``preparing``, ``explain``, ``estimate``, ``whatif``, ``environment``, ``figures``, ``score``.
+        What is running: empty, ``preparing``, ``explain``, ``estimate``, ``whatif``, ``environment``, ``figures``, ``score``,
+        ``compare``.
     cancelling : bool
         Whether it was asked to stop.
     shown : bool
@@ -85,6 +86,7 @@ _JOBS = {
     "whatif": "A what-if is being computed",
     "environment": "The environment is being checked",
     "figures": "The figures are being drawn",
+    "compare": "Methods are being compared",
     "score": "The explanation is being compared with the reference",
 }
 _NOTHING_SHOWN = "There is no explanation yet: choose a CT and press Apply, or open one."
@@ -111,6 +113,11 @@ def panel_state(facts: Facts) -> PanelState:
         "estimate": Look(
             "Estimate time and memory",
             "Times one pass of the network on this device and counts how many are needed.",
+            busy or _inputs(facts),
+        ),
+        "compare methods": Look(
+            "Compare methods on this CT",
+            "Measures faithfulness, sensitivity and complexity of three methods with few samples, on the ticked structures.",
             busy or _inputs(facts),
         ),
         "environment": Look(

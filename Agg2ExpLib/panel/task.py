@@ -19,7 +19,7 @@ class Task:
     Parameters
     ----------
     kind : str
-        ``explain``, ``estimate``, ``whatif``, ``environment``, ``figures`` or ``score``.
+        ``explain``, ``estimate``, ``whatif``, ``environment``, ``figures``, ``score`` or ``compare``.
     name : str
         For messages: "the explanation".
     command : sequence of str
