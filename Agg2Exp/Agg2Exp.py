@@ -56,6 +56,7 @@ class Agg2ExpParameterNode:
     overlay: str = ""
     explanation: str = ""
     structure: str = ""
+    profile: str = ""
 
 
 class Agg2ExpWidget(ScriptedLoadableModuleWidget):

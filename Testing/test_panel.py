@@ -479,6 +479,19 @@ def test_the_window_answers_within_a_tenth_of_a_second_while_the_panels_job_floo
     assert "That was all" in panel.explain.status.text()
 
 
+def test_a_cancelled_comparison_of_methods_leaves_nothing_behind(panel, child, tmp_path):
+    child.does(hang=True)
+    add_ct()
+    panel.explain.compare.click()
+    assert turn(child.pid)
+    panel.explain.apply.click()
+    assert turn(lambda: not panel.task.running)
+    assert turn(lambda: not child.is_there())
+    assert leftovers(tmp_path) == []
+    assert list((tmp_path / "results").iterdir()) == []
+    assert "cancelled" in panel.explain.status.text()
+
+
 def test_a_table_is_saved_with_full_numbers(explained, tmp_path):
     import csv
 
@@ -528,12 +541,6 @@ def test_every_field_can_be_reached_with_the_keyboard_and_has_a_name_or_text(exp
                 nameless.append(one)
     known = ("ctkSliderWidget", "ctkCollapsibleButton")
     assert [one for one in nameless if type(one.parent()).__name__ not in known] == []
-
-
-def test_the_sections_that_need_more_say_what(panel):
-    assert "reference profile" in panel.anomaly.needs.text()
-    assert not panel.anomaly.open.isEnabled()
-    assert panel.anomaly.open.toolTip()
 
 
 def test_a_parameter_node_from_elsewhere_does_no_harm(panel):

@@ -181,6 +181,39 @@ def test_a_segment_is_read_where_it_lies(bench_scene):
 
 
 def test_the_real_child_process_explains_a_ct_of_the_scene(logic, settings, tmp_path):
+    model = write_small_model(tmp_path)
+    settings.setValue("Agg2Exp/PythonExecutable", sys.executable)
+    spot = np.zeros(SHAPE, dtype=bool)
+    spot[4:8, 4:8, 4:8] = True
+    shown = logic.explain(add_ct(), str(model), method="gradient", rois=add_findings(spot=spot))
+    table = shown.explanation.importance
+    assert table.rois == ("background", "one", "two", "spot")
+    assert table.matrix("voxels")[0, 3] == spot.sum()
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_methods_are_compared_on_the_chosen_ct_by_the_real_child_process(panel, settings, tmp_path, monkeypatch):
+    from Agg2ExpLib.panel import choices
+
+    # The bench's CT has fewer voxels than a subset of the usual size.
+    monkeypatch.setitem(choices.COMPARISON, "subset-voxels", 500)
+    settings.setValue("Agg2Exp/PythonExecutable", sys.executable)
+    add_ct()
+    assert panel.explain.compare.isEnabled()
+    panel.inputs.add_model(str(write_small_model(tmp_path)))
+    panel.explain.compare.click()
+    assert not panel.explain.compare.isEnabled()
+    assert turn(lambda: not panel.task.running, 90)
+    assert panel.task.outcome.status == "done", panel.task.outcome
+    assert panel.presenter.picture.isVisible()
+    assert "| smoothgrad=5 |" in panel.log.content()
+    assert panel.task.out.parent == tmp_path / "results"
+    assert list((tmp_path / "tmp").iterdir()) == []
+    panel.presenter.picture.close()
+
+
+def write_small_model(folder):
+    """Write a model folder of a network that takes a moment."""
     import torch
     from monai.networks.nets import UNet
 
@@ -191,12 +224,4 @@ def test_the_real_child_process_explains_a_ct_of_the_scene(logic, settings, tmp_
     arguments = {"spatial_dims": 3, "in_channels": 1, "out_channels": 3, "channels": [4, 8], "strides": [2]}
     card = ModelCard(name="small", labels=("background", "one", "two"), spacing=(3.0, 3.0, 3.0), window=(16, 16, 16),
                      architecture={"name": "UNet", "arguments": arguments})  # fmt: skip
-    model = write_model_folder(tmp_path / "small", UNet(**arguments).state_dict(), card)
-    settings.setValue("Agg2Exp/PythonExecutable", sys.executable)
-    spot = np.zeros(SHAPE, dtype=bool)
-    spot[4:8, 4:8, 4:8] = True
-    shown = logic.explain(add_ct(), str(model), method="gradient", rois=add_findings(spot=spot))
-    table = shown.explanation.importance
-    assert table.rois == ("background", "one", "two", "spot")
-    assert table.matrix("voxels")[0, 3] == spot.sum()
-    assert list((tmp_path / "tmp").iterdir()) == []
+    return write_model_folder(folder / "small", UNet(**arguments).state_dict(), card)

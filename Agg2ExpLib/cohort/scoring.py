@@ -53,6 +53,10 @@ class Reason:
         """Tell whether value and range still differ when they are rounded for people."""
         return percent(self.value) not in (percent(self.low), percent(self.high))
 
+    def told(self, verdict: str) -> bool:
+        """Tell whether people are told: what the reference never shows also of a usual score, for the forest cannot see it."""
+        return verdict == "unusual" or not self.contribution > 0
+
     def sentence(self, name: str) -> str:
         """Return it in words, for the class ``name``."""
         return (
@@ -116,6 +120,7 @@ class ClassScore:
                     "reference": [one.low, one.high],
                     "contribution": plain(one.contribution),
                     "sentence": one.sentence(self.name),
+                    "told": one.told(self.verdict),
                 }
                 for one in self.reasons
             ],
@@ -297,9 +302,7 @@ def describe_scores(profile: Profile, scores: Sequence[ClassScore]) -> str:
             f"  {structure(one.name).name:<26.26} {one.verdict:<8} score {one.score:.3f} (threshold {one.threshold:.3f}), "
             f"higher than {one.percentile:.0f} % of the reference"
         )
-        # What the reference never shows is told of a usual score too: the forest cannot see it.
-        told = [reason for reason in one.reasons if one.verdict == "unusual" or not reason.contribution > 0]
-        lines += [f"      {reason.sentence(one.name)}" for reason in told]
+        lines += [f"      {reason.sentence(one.name)}" for reason in one.reasons if reason.told(one.verdict)]
     others = {
         "absent": "absent from the prediction",
         "unknown": "not in the profile",

@@ -30,6 +30,13 @@ FILL_TEXTS = {
     "noise": ("noise", "The region becomes noise with the mean and spread of a 10 mm shell around it."),
 }
 
+#: A quick comparison of methods on one scan: minutes, not the hours of a benchmark. The command has all methods and settings.
+COMPARISON = {
+    "methods": ("gradient", "smoothgrad=5", "integrated-gradients=5"),
+    "subsets": 20,
+    "copies": 1,
+}
+
 
 @dataclass(frozen=True)
 class Choices:
@@ -101,6 +108,12 @@ class Choices:
             "device": self.device,
             "overlap": self.overlap,
         }
+
+
+def comparison_options(choices: Choices) -> dict[str, Any]:
+    """Return the options of ``agg2exp compare-methods`` for a quick comparison with the chosen model and structures."""
+    kept = ("model", "classes", "seed", "precision", "device", "overlap")
+    return {name: value for name, value in choices.options().items() if name in kept} | COMPARISON
 
 
 def method_names() -> list[tuple[str, str, str]]:

@@ -102,6 +102,18 @@ def figures_command(python: str, folder: str | Path, out: str | Path, options: M
     return [*command, *_options(options), "--progress=json"]
 
 
+def compare_command(python: str, image: str | Path, out: str | Path, options: Mapping[str, object]) -> list[str]:
+    """Return the command that measures the quality of several methods on a scan."""
+    command = [python, program(), "compare-methods", str(Path(image).absolute()), f"--out={Path(out).absolute()}"]
+    return [*command, *_options(options), "--no-randomisation", "--progress=json"]
+
+
+def score_command(python: str, folder: str | Path, profile: str | Path, out: str | Path) -> list[str]:
+    """Return the command that scores an explanation against a reference profile."""
+    command = [python, program(), "profile", "score", str(Path(folder).absolute())]
+    return [*command, f"--profile={Path(profile).absolute()}", f"--out={Path(out).absolute()}", "--progress=json"]
+
+
 def environment_command(python: str) -> list[str]:
     """Return the command that lists packages and devices."""
     return [python, program(), "environment", "--progress=json"]

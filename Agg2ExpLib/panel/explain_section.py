@@ -21,13 +21,13 @@ class ExplainSection:
 
     Attributes
     ----------
-    changed, apply_pressed, estimate_pressed, environment_pressed, results_pressed : Signal
+    changed, apply_pressed, estimate_pressed, environment_pressed, results_pressed, compare_pressed : Signal
         Without values.
     """
 
     def __init__(self, layout: Any, visible_names: Callable[[], Iterable[str]]) -> None:
         self.changed, self.apply_pressed, self.estimate_pressed = Signal(), Signal(), Signal()
-        self.environment_pressed, self.results_pressed = Signal(), Signal()
+        self.environment_pressed, self.results_pressed, self.compare_pressed = Signal(), Signal(), Signal()
         self.frame, inner = forms.section("Explain", layout)
         self.structures = StructureList(inner, visible_names)
         fields = forms.form(inner)
@@ -122,7 +122,9 @@ class ExplainSection:
         line.addWidget(self.results)
         fields.addRow("Results are kept in", line)
         self.environment = forms.button("", self.environment_pressed.emit, name="environment")
-        layout.addWidget(self.environment)
+        self.compare = forms.button("", self.compare_pressed.emit, name="compare methods")
+        for widget in (self.compare, self.environment):
+            layout.addWidget(widget)
         for box in (self.reduction, self.precision, self.device):
             box.currentIndexChanged.connect(lambda *_: self.changed.emit())
         self.seed.valueChanged.connect(lambda *_: self.changed.emit())
@@ -173,7 +175,13 @@ class ExplainSection:
 
     def show_state(self, state: PanelState) -> None:
         """Give the buttons their looks."""
-        for name, widget in (("apply", self.apply), ("estimate", self.estimate), ("environment", self.environment)):
+        looks = {
+            "apply": self.apply,
+            "estimate": self.estimate,
+            "environment": self.environment,
+            "compare methods": self.compare,
+        }
+        for name, widget in looks.items():
             forms.apply_look(widget, state[name])
         reason = state["apply"].reason
         self.reason.setText(reason)

@@ -136,6 +136,20 @@ def environment_summary(found: dict[str, Any]) -> str:
     return ". ".join([f"Ready: {', '.join(usable)}", *broken]) + ". The log has the whole report."
 
 
+def quality_lines(folder: Path) -> list[str]:
+    """Return the table of a comparison of methods as lines for the log.
+
+    Raises
+    ------
+    InputError
+        It is incomplete.
+    """
+    try:
+        return (folder / "quality_table.md").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{folder} has no readable quality_table.md ({error}); compare methods again") from error
+
+
 def read_whatif(folder: Path) -> list[Change]:
     """Read what changed from a what-if folder.
 

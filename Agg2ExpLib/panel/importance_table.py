@@ -100,6 +100,10 @@ class ImportanceTable:
         line = self.table.currentRow()
         return self._rows[line].region if 0 <= line < len(self._rows) else ""
 
+    def choose_region(self, region: str) -> None:
+        """Make a region's line the current one, where there is one."""
+        self._choose(region)
+
     def sort_by(self, column: str, descending: bool) -> None:
         """Order the lines by a column of :data:`~Agg2ExpLib.panel.rows.COLUMNS`."""
         self._sort, self._descending = column, descending

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import time
@@ -78,6 +79,8 @@ class Job:
         For messages, such as "the explanation".
     surroundings : mapping of str to str, optional
         Environment variables of the child; ``None`` gives it Slicer's own, which a foreign Python could not work with.
+    answer_file : path, optional
+        JSON file that the command writes; it becomes the answer, before temporary folders go.
 
     Attributes
     ----------
@@ -95,11 +98,13 @@ class Job:
         temporary: Sequence[str | Path] = (),
         name: str = "the work",
         surroundings: Mapping[str, str] | None = None,
+        answer_file: Path | None = None,
     ) -> None:
         self.command, self.name = list(command), name
         self.progressed, self.said, self.finished = Signal(), Signal(), Signal()
         self.outcome: Outcome | None = None
         self._surroundings = surroundings
+        self._answer_file = answer_file
         self._temporary = [Path(folder) for folder in temporary]
         self._heard = _Heard()
         self._known: tuple[process_tree.Running, ...] = ()
@@ -238,6 +243,8 @@ class Job:
 
     def _end(self, code: int, crashed: bool) -> None:
         self._drain()
+        if self._answer_file is not None:
+            self._heard.answer = _document(self._answer_file)
         self._clean_up()
         self._tell(self._outcome(code, crashed))
 
@@ -305,6 +312,14 @@ def _why(code: int, crashed: bool, last: tuple[str, ...]) -> str:
     if "No space left" in words:
         return "ran out of disk space; free some and try again"
     return f"stopped with an error (exit code {code}); the log below has its last words"
+
+
+def _document(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def as_bytes(data: Any) -> bytes:

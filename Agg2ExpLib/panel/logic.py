@@ -14,9 +14,11 @@ from Agg2ExpLib.panel.export import Change, read_whatif, show_whatif_segmentatio
 from Agg2ExpLib.panel.job import Outcome
 from Agg2ExpLib.panel.nodes import segment_volume, segments_of
 from Agg2ExpLib.panel.packages import ensure_packages
+from Agg2ExpLib.panel.referee import keep_verdicts
 from Agg2ExpLib.panel.shown import Shown, shown_in
 from Agg2ExpLib.panel.store import Store
 from Agg2ExpLib.panel.task import Task
+from Agg2ExpLib.panel.verdicts import Verdicts, verdicts_of
 from Agg2ExpLib.panel.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -173,6 +175,49 @@ class PanelLogic:
         saved = next(one for one in shown_in(slicer.mrmlScene) if one.key == shown.key)
         show_whatif_segmentation(task.out, Shown(saved), region)
         return read_whatif(task.out)
+
+    def scoreAgainst(
+        self,
+        explanation: SceneExplanation | str | Path,
+        profilePath: str | Path,
+        waitForCompletion: bool = True,
+        *,
+        completedCallback: Callable[[Verdicts], None] | None = None,
+    ) -> Verdicts | Task:
+        """Say of each structure whether its explanation is unusual against a reference, and why.
+
+        Parameters
+        ----------
+        explanation : SceneExplanation or path
+            What :meth:`explain` returned, or an Explanation folder; in the first case the verdicts are kept with the scene.
+        profilePath : path
+            Reference profile (``.npz``) of the same model and settings, made with ``agg2exp profile fit``.
+        waitForCompletion : bool
+            Return the verdicts, or at once the running task.
+        completedCallback : callable, optional
+            Called with the verdicts when ``waitForCompletion`` is false.
+
+        Raises
+        ------
+        RuntimeError
+            The profile cannot be read or is of another model or other settings, in one sentence.
+        """
+        saved = next((one for one in shown_in(slicer.mrmlScene) if one.key == getattr(explanation, "key", None)), None)
+        folder = Path(explanation) if isinstance(explanation, (str, Path)) else explanation.explanation.folder
+        task = self.workbench.score(folder, profilePath)
+
+        def keep(outcome: Outcome) -> Verdicts:
+            found = verdicts_of(outcome.answer, str(profilePath))
+            if saved is not None:
+                keep_verdicts(saved.anchor, found)
+            return found
+
+        if not waitForCompletion and completedCallback:
+            task.finished.connect(
+                lambda outcome: completedCallback(keep(outcome)) if outcome.status == "done" else None
+            )
+        task.start()
+        return keep(_finished(task)) if waitForCompletion else task
 
     def estimateCost(self, inputVolume: Any, **choices: Any) -> dict[str, Any]:
         """Return what an explanation would cost: windows, passes, seconds, bytes, device; choices as for :meth:`explain`."""

@@ -23,6 +23,7 @@ class Kept:
     overlay: Overlay = field(default_factory=Overlay)
     explanation: str = ""
     structure: str = ""
+    profile: str = ""
 
 
 class Memory:
@@ -32,20 +33,27 @@ class Memory:
     ----------
     parameters : callable
         Returns the parameter node of the scene as it is now: an object with the attributes ``inputVolume``,
-        ``extraRegions`` (nodes), ``choices``, ``overlay``, ``explanation`` and ``structure`` (texts).
+        ``extraRegions`` (nodes), ``choices``, ``overlay``, ``explanation``, ``structure`` and ``profile`` (texts).
     """
 
     def __init__(self, parameters: Callable[[], Any]) -> None:
         self._parameters = parameters
 
     def keep(
-        self, volume: Any, regions: Any, choices: Choices, overlay: Overlay, explanation: str, structure: str
+        self,
+        volume: Any,
+        regions: Any,
+        choices: Choices,
+        overlay: Overlay,
+        explanation: str,
+        structure: str,
+        profile: str,
     ) -> None:
         """Write everything."""
         node = self._parameters()
         node.inputVolume, node.extraRegions = volume, regions
         node.choices, node.overlay = json.dumps(asdict(choices)), json.dumps(asdict(overlay))
-        node.explanation, node.structure = explanation, structure
+        node.explanation, node.structure, node.profile = explanation, structure, profile
 
     def recall(self) -> Kept:
         """Read everything; what a scene from elsewhere says wrongly is left at its default."""
@@ -57,6 +65,7 @@ class Memory:
             _made(Overlay, node.overlay),
             str(node.explanation),
             str(node.structure),
+            str(node.profile),
         )
 
 

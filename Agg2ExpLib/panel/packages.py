@@ -12,8 +12,11 @@ from typing import Any
 #: What Slicer brings and must keep: pip must never put another one in its place.
 KEPT = ("numpy", "scipy", "SimpleITK", "torch")
 #: What an explanation needs beside those; torch comes through the PyTorch extension.
-REQUIREMENTS = ("monai>=1.5,<2", "safetensors>=0.4.3", "einops>=0.8", "tqdm>=4.66")
 TORCH = "torch>=2.4.1,<3"
+REQUIREMENTS = (TORCH, "monai>=1.5,<2", "safetensors>=0.4.3", "einops>=0.8", "tqdm>=4.66")
+#: What drawing needs, and comparing with a reference; neither runs a network.
+FOR_FIGURES = ("matplotlib>=3.10,<4",)
+FOR_SCORES = ("scikit-learn>=1.5",)
 REQUESTER = "Agg2Exp"
 
 
@@ -47,21 +50,26 @@ def version_problem(application: Any) -> str:
     )
 
 
-def missing_packages() -> tuple[str, ...]:
+def missing_packages(wanted: Sequence[str] = REQUIREMENTS) -> tuple[str, ...]:
     """Return the requirements that Slicer's own Python does not meet; starts no process and imports none of them."""
     check = _packaging().pip_check
-    return tuple(one for one in (TORCH, *REQUIREMENTS) if not check(one))
+    return tuple(one for one in wanted if not check(one))
 
 
-def ensure_packages() -> PackageReport:
+def ensure_packages(wanted: Sequence[str] = REQUIREMENTS) -> PackageReport:
     """Install what is missing, after the user agreed in Slicer's own dialogue that lists it.
+
+    Parameters
+    ----------
+    wanted : sequence of str
+        Requirements as pip writes them.
 
     Returns
     -------
     PackageReport
         Ready, or what failed, why and what to do next.
     """
-    missing = missing_packages()
+    missing = missing_packages(wanted)
     if not missing:
         return PackageReport(True)
     if TORCH in missing:
@@ -74,7 +82,7 @@ def ensure_packages() -> PackageReport:
             _install(others)
         except Exception as error:
             return PackageReport(False, explain_failure("installing " + ", ".join(others), error), missing)
-    still = missing_packages()
+    still = missing_packages(wanted)
     if still:
         return PackageReport(
             False,

@@ -9,16 +9,17 @@ import qt
 import slicer
 
 from Agg2ExpLib.errors import Agg2ExpError
-from Agg2ExpLib.panel import export, forms
-from Agg2ExpLib.panel.anomaly_section import NEEDS, AnomalySection
+from Agg2ExpLib.panel import export, forms, views
+from Agg2ExpLib.panel.anomaly_section import AnomalySection
 from Agg2ExpLib.panel.explain_section import ExplainSection, describe_cost
 from Agg2ExpLib.panel.inputs_section import InputsSection
 from Agg2ExpLib.panel.job import Outcome
 from Agg2ExpLib.panel.log_section import LogSection
 from Agg2ExpLib.panel.memory import Memory
 from Agg2ExpLib.panel.nodes import Watch, visible_names
-from Agg2ExpLib.panel.packages import ensure_packages, version_problem
+from Agg2ExpLib.panel.packages import FOR_FIGURES, FOR_SCORES, REQUIREMENTS, ensure_packages, version_problem
 from Agg2ExpLib.panel.presenter import Presenter
+from Agg2ExpLib.panel.referee import Referee
 from Agg2ExpLib.panel.results_section import ResultsSection
 from Agg2ExpLib.panel.shown import Shown, shown_in
 from Agg2ExpLib.panel.state import Facts, panel_state
@@ -54,7 +55,7 @@ class Panel:
         layout.addStretch(1)
         self._model = ""
         self._restoring = False
-        self._packages_ready = False
+        self._packages_ready: set[tuple[str, ...]] = set()
         self._scene_watch = Watch()
         self.presenter = Presenter(
             self.results,
@@ -64,6 +65,16 @@ class Panel:
             self.refresh,
             self._remember,
             lambda: str(forms.chosen(self.explain.device)),
+            lambda: self._packages(FOR_FIGURES),
+        )
+        self.referee = Referee(
+            self.anomaly,
+            self.presenter,
+            workbench,
+            store,
+            self._run,
+            lambda: self._packages(FOR_SCORES),
+            self._remember,
         )
         self._connect()
         self._watch_scene()
@@ -75,9 +86,9 @@ class Panel:
         self.explain.apply_pressed.connect(self.on_apply)
         self.explain.estimate_pressed.connect(self.on_estimate)
         self.explain.environment_pressed.connect(self.on_environment)
+        self.explain.compare_pressed.connect(self.on_compare)
         self.explain.results_pressed.connect(self._on_results_folder)
-        self.anomaly.open.setEnabled(False)
-        self.anomaly.open.setToolTip("This version cannot score against a reference yet.")
+        self.presenter.changed.connect(self.referee.show)
         self._at_exit = AtExit(self.workbench.stop_all)
 
     def _watch_scene(self) -> None:
@@ -124,6 +135,7 @@ class Panel:
             region=str(forms.read(self.results.region, "currentText")) if shown else "",
             computed_here=shown.computed_here if shown else True,
             figures=export.figures_available(),
+            profile=self.referee.profile,
         )
 
     def refresh(self) -> None:
@@ -131,6 +143,7 @@ class Panel:
         state = panel_state(self.facts())
         self.explain.show_state(state)
         self.results.show_state(state)
+        self.anomaly.show_state(state)
 
     def _on_inputs(self) -> None:
         source = self.inputs.model_source
@@ -157,6 +170,7 @@ class Panel:
             self.results.overlay(),
             self.shown.key if self.shown else "",
             self.shown.structure if self.shown else "",
+            self.referee.profile,
         )
 
     def _visible_names(self) -> set[str]:
@@ -201,16 +215,23 @@ class Panel:
             choices = self.explain.choices(self.inputs.model_source)
             self._run(lambda: self.workbench.estimate(self.inputs.ct_node(), choices), self._on_estimated)
 
+    def on_compare(self) -> None:
+        """Start a quick comparison of methods on the chosen CT."""
+        if self._packages() and self._packages(FOR_FIGURES):
+            choices = self.explain.choices(self.inputs.model_source)
+            self._run(lambda: self.workbench.compare(self.inputs.ct_node(), choices), self._on_compared)
+
     def on_environment(self) -> None:
         """Start the check of packages and devices."""
         self._run(self.workbench.environment, self._on_environment)
 
-    def _packages(self) -> bool:
+    def _packages(self, wanted: tuple[str, ...] = REQUIREMENTS) -> bool:
         """Check the packages of Slicer's own Python once; another Python is its owner's business."""
-        if self._packages_ready or self.store.interpreter():
+        if wanted in self._packages_ready or self.store.interpreter():
             return True
-        report = ensure_packages()
-        self._packages_ready = report.ready
+        report = ensure_packages(wanted)
+        if report.ready:
+            self._packages_ready.add(wanted)
         if not report.ready:
             self._complain(report.sentence)
         return report.ready
@@ -251,6 +272,14 @@ class Panel:
         if outcome.answer:
             self.explain.say_cost(describe_cost(outcome.answer))
 
+    def _on_compared(self, _: Outcome, task: Task) -> None:
+        if task.out is not None:
+            self.log.add(export.quality_lines(task.out))
+            self.explain.say(f"The comparison of methods is in {task.out}; its table is in the log too.")
+            self.presenter.picture = views.show_picture(
+                self.explain.frame, task.out / "quality.png", "Quality of methods"
+            )
+
     def _on_environment(self, outcome: Outcome, _: Task) -> None:
         if outcome.answer:
             self.explain.show_devices(list(outcome.answer.get("devices", [])))
@@ -281,9 +310,9 @@ class Panel:
             self.results.show_overlay(kept.overlay)
             self._show_results_folder()
             self.presenter.show_key(kept.explanation, kept.structure)
+            self.referee.restore(kept.profile)
         finally:
             self._restoring = False
-        self.anomaly.say(NEEDS)
         self.refresh()
 
     def _on_scene_importing(self) -> None:

@@ -17,6 +17,7 @@ from Agg2ExpLib.panel.job import Outcome
 from Agg2ExpLib.panel.nodes import Watch, segment_volume
 from Agg2ExpLib.panel.results_section import Overlay, ResultsSection
 from Agg2ExpLib.panel.shown import Shown, shown_in, title_of
+from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.task import Task
 from Agg2ExpLib.panel.workbench import Workbench
 
@@ -41,6 +42,13 @@ class Presenter:
         Give the buttons their looks; keep with the scene what is shown.
     device : callable
         Returns the chosen device.
+    can_draw : callable
+        Returns whether the packages for figures are there, after asking.
+
+    Attributes
+    ----------
+    changed : Signal
+        Without values: another explanation is shown, or none.
     """
 
     def __init__(
@@ -52,11 +60,14 @@ class Presenter:
         refresh: Callable[[], None],
         remember: Callable[[], None],
         device: Callable[[], str],
+        can_draw: Callable[[], bool],
     ) -> None:
+        self.changed = Signal()
         self.shown: Shown | None = None
         self.picture: Any = None
         self._results, self._inputs, self._workbench = results, inputs, workbench
         self._run, self._refresh, self._remember, self._device = run, refresh, remember, device
+        self._can_draw = can_draw
         self._segment_watch = Watch()
         self._live_timer = qt.QTimer()
         self._live_timer.setSingleShot(True)
@@ -113,6 +124,7 @@ class Presenter:
         self._results.say_whatif("")
         self.watch_segments()
         self.show_structure(self._results.chosen_structure())
+        self.changed.emit()
 
     def show_structure(self, name: str) -> None:
         """Show another structure of the explanation."""
@@ -123,6 +135,14 @@ class Presenter:
             self.refresh_live()
         self.tell_about_shown()
         self._remember()
+
+    def show_region(self, name: str, region: str) -> None:
+        """Show a structure, and choose a region's line in its table."""
+        if self.shown is None or name not in self.shown.explained:
+            return
+        forms.choose(self._results.structure, name)
+        if region:
+            self._results.table.choose_region(region)
 
     def refresh_live(self) -> None:
         """Compute the painted regions' lines again and show the table."""
@@ -221,6 +241,8 @@ class Presenter:
 
     def draw_figures(self, shown: Shown, out: Path, then: Callable[[], None] | None = None) -> None:
         """Have the child process draw the figures of an explanation into a folder."""
+        if not self._can_draw():
+            return
         options = {"background": "dark" if views.is_dark(self._results.frame) else "light"}
         self._run(
             lambda: self._workbench.figures(shown.folder, out, options),

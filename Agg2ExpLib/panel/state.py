@@ -16,7 +16,8 @@ class Facts:
     problem : str
         Why model, structures or settings cannot be used; empty when they can.
     job : str
-        What is running: empty, ``preparing``, ``explain``, ``estimate``, ``whatif``, ``environment``.
+        What is running: empty, ``preparing``, ``explain``, ``estimate``, ``whatif``, ``environment``, ``figures``, ``score``,
+        ``compare``.
     cancelling : bool
         Whether it was asked to stop.
     shown : bool
@@ -30,9 +31,9 @@ class Facts:
     computed_here : bool
         Whether the shown explanation's folder is still there, which the what-if and some exports need.
     figures : bool
-        Whether matplotlib is there for bars, heat map and report.
+        Whether this version draws heat map and graph.
     profile : str
-        Name of the loaded reference; empty when there is none.
+        Path of the reference profile; empty when there is none.
     """
 
     volume: str = ""
@@ -85,6 +86,8 @@ _JOBS = {
     "whatif": "A what-if is being computed",
     "environment": "The environment is being checked",
     "figures": "The figures are being drawn",
+    "compare": "Methods are being compared",
+    "score": "The explanation is being compared with the reference",
 }
 _NOTHING_SHOWN = "There is no explanation yet: choose a CT and press Apply, or open one."
 
@@ -112,11 +115,20 @@ def panel_state(facts: Facts) -> PanelState:
             "Times one pass of the network on this device and counts how many are needed.",
             busy or _inputs(facts),
         ),
+        "compare methods": Look(
+            "Compare methods on this CT",
+            "Measures faithfulness, sensitivity and complexity of three methods with few samples, on the ticked structures.",
+            busy or _inputs(facts),
+        ),
         "environment": Look(
             "Check environment", "Lists packages and devices of the computing Python, for a report of a problem.", busy
         ),
         "open": Look("Open explanation", "Shows an Explanation folder that was computed before.", busy),
         "whatif": _whatif(facts, busy),
+        "open profile": Look(
+            "Open", "Opens a reference profile (.npz) and compares the shown explanation with it.", busy
+        ),
+        "compare": _compare(facts, busy),
         "export": Look("Export", "Saves the table, the figures or a whole report.", shown),
         "strongest": _of_structure(
             facts, "Go to strongest voxel", "Moves the slices to where the attribution is strongest."
@@ -170,6 +182,19 @@ def _whatif(facts: Facts, busy: str) -> Look:
         "Predict again",
         f"Replaces {facts.region} in the scan and segments it again: what depended on it changes.",
         reason,
+    )
+
+
+def _compare(facts: Facts, busy: str) -> Look:
+    reason = busy
+    if not facts.shown:
+        reason = _NOTHING_SHOWN
+    elif not facts.computed_here:
+        reason = _GONE
+    elif not facts.profile:
+        reason = "Open a reference profile first."
+    return Look(
+        "Compare with the reference", "Says of each structure whether its explanation is usual, and why not.", reason
     )
 
 

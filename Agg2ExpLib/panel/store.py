@@ -10,6 +10,7 @@ from Agg2ExpLib.panel.commands import INTERPRETER_SETTING
 
 MODELS_SETTING = "Agg2Exp/Models"
 RESULTS_SETTING = "Agg2Exp/ResultsFolder"
+PROFILE_SETTING = "Agg2Exp/ReferenceProfile"
 _MOST_MODELS = 50
 
 
@@ -51,6 +52,14 @@ class Store:
         """Return the folder under which explanations are kept; it may not exist yet."""
         given = str(self._settings.value(RESULTS_SETTING) or "")
         return Path(given) if given else Path.home() / "Documents" / "Agg2Exp"
+
+    def profile(self) -> str:
+        """Return the reference profile that was opened last; empty when there is none."""
+        return str(self._settings.value(PROFILE_SETTING) or "")
+
+    def set_profile(self, path: str | Path) -> None:
+        """Remember a reference profile."""
+        self._settings.setValue(PROFILE_SETTING, str(path))
 
     def set_results_folder(self, folder: str | Path) -> None:
         """Keep explanations there from now on."""

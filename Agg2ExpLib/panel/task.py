@@ -19,7 +19,7 @@ class Task:
     Parameters
     ----------
     kind : str
-        ``explain``, ``estimate``, ``whatif``, ``environment`` or ``figures``.
+        ``explain``, ``estimate``, ``whatif``, ``environment``, ``figures``, ``score`` or ``compare``.
     name : str
         For messages: "the explanation".
     command : sequence of str
@@ -30,6 +30,8 @@ class Task:
         Folders that go when all has ended.
     surroundings : mapping, optional
         Environment variables of the child.
+    answer_file : path, optional
+        As of :class:`~Agg2ExpLib.panel.job.Job`.
 
     Attributes
     ----------
@@ -49,11 +51,12 @@ class Task:
         temporary: Sequence[Path] = (),
         surroundings: Mapping[str, str] | None = None,
         out: Path | None = None,
+        answer_file: Path | None = None,
     ) -> None:
         self.kind, self.name, self.out = kind, name, out
         self.progressed, self.said, self.finished = Signal(), Signal(), Signal()
         self.outcome: Outcome | None = None
-        self._job = Job(command, temporary, name, surroundings)
+        self._job = Job(command, temporary, name, surroundings, answer_file)
         self._job.progressed.connect(self.progressed.emit)
         self._job.said.connect(self.said.emit)
         self._job.finished.connect(self._end)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -15,7 +16,7 @@ from Agg2ExpLib.errors import OutputError
 from Agg2ExpLib.explanation.folder import partial_folder
 from Agg2ExpLib.panel import commands
 from Agg2ExpLib.panel.background import load_file_library
-from Agg2ExpLib.panel.choices import Choices
+from Agg2ExpLib.panel.choices import Choices, comparison_options
 from Agg2ExpLib.panel.nodes import Segment, segment_volume, segments_of, volume_of
 from Agg2ExpLib.panel.store import Store
 from Agg2ExpLib.panel.task import Task
@@ -105,6 +106,25 @@ class Workbench:
         command = commands.figures_command(self._python(), folder, out, options)
         return self._task("figures", "drawing", command, {}, None, out)
 
+    def compare(self, volume_node: Any, choices: Choices) -> Task:
+        """Return the task that measures the quality of several methods on a CT."""
+        python, image = self._python(), volume_of(volume_node)
+        out = self._new_folder(f"{volume_node.GetName()}-methods")
+        temporary = self._temporary()
+        scan = temporary / f"{safe_file_name(volume_node.GetName())}{_SUFFIX}"
+        command = commands.compare_command(python, scan, out, comparison_options(choices))
+        task = self._task("compare", "the comparison of methods", command, {scan: image}, temporary, out)
+        # The command keeps half a comparison to go on with; the panel begins a new one each time.
+        task.finished.connect(lambda outcome: None if outcome.status == "done" else _remove(out))
+        return task
+
+    def score(self, folder: Path, profile: str | Path) -> Task:
+        """Return the task that scores an explanation against a reference profile; its answer is the scores' document."""
+        python, temporary = self._python(), self._temporary()
+        scores = temporary / "scores.json"
+        command = commands.score_command(python, folder, profile, scores)
+        return self._task("score", "the comparison", command, {}, temporary, answer_file=scores)
+
     def environment(self) -> Task:
         """Return the task that lists packages and devices."""
         return self._task("environment", "the check", commands.environment_command(self._python()), {}, None)
@@ -145,6 +165,7 @@ class Workbench:
         files: Mapping[Path, Volume],
         temporary: Path | None,
         out: Path | None = None,
+        answer_file: Path | None = None,
     ) -> Task:
         if files:
             load_file_library()
@@ -157,6 +178,7 @@ class Workbench:
             temporary=[folder for folder in (temporary, partial_folder(out) if out else None) if folder],
             surroundings=self._surroundings(),
             out=out,
+            answer_file=answer_file,
         )
         self._tasks.append(task)
         task.finished.connect(lambda _: self._tasks.remove(task))
@@ -192,6 +214,10 @@ def region_names(segments: Sequence[Segment], labels: Sequence[str]) -> dict[Seg
         taken.add(safe_file_name(name).casefold())
         names[segment] = name
     return names
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _writer(files: Mapping[Path, Volume]) -> Callable[[], None]:

@@ -60,6 +60,14 @@ def explain(given, behaviour):
     write_small_explanation(out, given["image"], regions, given.get("model", "small"))
 
 
+def compare(given, behaviour):
+    out = Path(given["out"])
+    out.mkdir(parents=True)
+    Path(behaviour["pid_file"]).write_text(str(os.getpid()))
+    while behaviour.get("hang"):
+        time.sleep(0.01)
+
+
 def whatif(given):
     import numpy as np
 
@@ -86,8 +94,15 @@ def main():
         import signal
 
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
+    if kind in ("profile", "figures"):
+        # No network is needed for these: the real command.
+        from Agg2ExpLib.cli import main as real
+
+        sys.exit(real(sys.argv[3:]))
     if kind == "explain":
         explain(given, behaviour)
+    elif kind == "compare-methods":
+        compare(given, behaviour)
     elif kind == "whatif":
         whatif(given)
     elif kind == "estimate":
