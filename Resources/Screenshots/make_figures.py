@@ -1,6 +1,6 @@
 """Make the sample figures and renders of this folder from the explanation that ``make demo`` writes.
 
-The pictures of the panel are made by ``python Testing/bench/screenshots.py``.
+The pictures of the panel are made by ``python -m Testing.bench.screenshots EXPLANATION OUT``.
 
 Usage: python Resources/Screenshots/make_figures.py [DIR]    (DIR: default demo/explanation)
 """
@@ -55,9 +55,14 @@ def scene_views(case: Explanation) -> list[Path]:
     with tempfile.TemporaryDirectory() as folder:
         render_explanation(case, Path(folder) / "pictures", names=["heart"])
         for view in ("axial", "graph", "surfaces"):
-            picture = Image.open(Path(folder) / "pictures" / f"heart-{view}.png").convert("RGB").resize((800, 640))
+            picture = (
+                Image.open(Path(folder) / "pictures" / f"heart-{view}.png")
+                .convert("RGB")
+                .resize((800, 640), Image.Resampling.LANCZOS)
+            )
             written.append(HERE / f"scene_{view}.png")
-            picture.quantize(160).save(written[-1], optimize=True)
+            # Of the ways to choose colours this one keeps the few bright ones that carry the meaning.
+            picture.quantize(256, Image.Quantize.MAXCOVERAGE).save(written[-1], optimize=True)
     return written
 
 
