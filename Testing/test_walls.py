@@ -13,7 +13,7 @@ LIBRARY = ROOT / "Agg2ExpLib"
 # Ground floor first. A room imports only rooms of lower floors; rooms on one floor do not know each other.
 FLOORS = (
     {"errors"},
-    {"progress", "anatomy", "agreement"},
+    {"progress", "anatomy", "agreement", "files"},
     {"volume"},
     {"models"},
     {"device", "windows"},

@@ -24,9 +24,9 @@ from Agg2ExpLib.cohort.statistics import (
     predicted_dice,
     score_against_dice,
 )
-from Agg2ExpLib.cohort.store import write_whole
 from Agg2ExpLib.cohort.table import CohortTable
 from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.files import write_whole
 from Agg2ExpLib.progress import Progress
 
 #: Dice below which a segmentation counts as bad.

@@ -29,9 +29,10 @@ from typing import Any
 import numpy as np
 
 from Agg2ExpLib.cohort.forest import TREES, anomaly_score, fit_forest, held_out_scores
-from Agg2ExpLib.cohort.store import difference, write_whole
+from Agg2ExpLib.cohort.store import difference
 from Agg2ExpLib.cohort.table import CohortTable
 from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.files import write_whole
 from Agg2ExpLib.progress import Progress
 
 FORMAT = "agg2exp-profile"

@@ -17,8 +17,8 @@ from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.cohort.baselines import baseline_scorers
 from Agg2ExpLib.cohort.forest import anomaly_score, contributions
 from Agg2ExpLib.cohort.profile import FEWEST, Profile
-from Agg2ExpLib.cohort.store import write_whole
 from Agg2ExpLib.cohort.table import CohortTable
+from Agg2ExpLib.files import write_whole
 from Agg2ExpLib.progress import Progress
 
 FALSE_ALARMS = 0.05

@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +30,7 @@ import numpy as np
 from Agg2ExpLib.anatomy import safe_file_name
 from Agg2ExpLib.cohort.cases import CohortCase
 from Agg2ExpLib.errors import InputError, OutputError
+from Agg2ExpLib.files import write_whole
 from Agg2ExpLib.importance import MEASURES, ImportanceTable
 
 FORMAT = "agg2exp-cohort"
@@ -85,26 +84,6 @@ def difference(first: Mapping[str, Any], second: Mapping[str, Any], ignore: Sequ
             if first[part].get(key) != second[part].get(key):
                 return f"{key} is {second[part].get(key)} instead of {first[part].get(key)}"
     return ""
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is either complete or not there.
-
-    Raises
-    ------
-    OutputError
-        It cannot be written, for instance because the disk is full.
-    """
-    part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.partial")
-    try:
-        with part.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {error.strerror}; free space or choose another --out") from error
 
 
 @dataclass(frozen=True)

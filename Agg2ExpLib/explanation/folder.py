@@ -27,7 +27,6 @@ import csv
 import errno
 import json
 import os
-import secrets
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -39,6 +38,7 @@ import numpy as np
 
 from Agg2ExpLib.anatomy import safe_file_name
 from Agg2ExpLib.errors import InputError, OutputError
+from Agg2ExpLib.files import replace_folder, sync_folder
 from Agg2ExpLib.importance import ImportanceTable
 from Agg2ExpLib.volume import Volume, read_volume
 
@@ -311,7 +311,7 @@ class Staging:
         (self.folder / "fingerprint").unlink()
         with contextlib.suppress(OSError):
             (self.folder / "regions").rmdir()
-        _sync_folder(self.folder)
+        sync_folder(self.folder)
         # It may have been filled while the work went on.
         self._check_target()
         replace_folder(self.folder, self.target)
@@ -355,39 +355,12 @@ def _lock(stream: IO[bytes]) -> None:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def replace_folder(new: Path, target: Path) -> None:
-    """Put a finished folder in place of another; whatever stops this, one of the two is there."""
-    old = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.old")
-    replaced = target.exists()
-    if replaced:
-        target.rename(old)
-    try:
-        new.rename(target)
-    except BaseException:
-        if replaced and not target.exists():
-            old.rename(target)
-        raise
-    _sync_folder(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def write_text(path: Path, text: str) -> None:
     """Write a text file and make sure that it is on the disk."""
     with path.open("w", encoding="utf-8", newline="\n") as stream:
         stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    # Windows cannot open folders; there the rename alone has to do.
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _refuse_foreign(target: Path) -> None:

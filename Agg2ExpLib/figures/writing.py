@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from Agg2ExpLib.errors import InputError, OutputError
 from Agg2ExpLib.figures.style import drawing
+from Agg2ExpLib.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,7 +58,7 @@ def write_figure(
     for kind in formats:
         content = _rendered(figure, kind, dpi)
         written.append(folder / f"{name}.{kind}")
-        _put(written[-1], content)
+        write_whole(written[-1], content)
     return written
 
 
@@ -71,18 +69,3 @@ def _rendered(figure: Figure, kind: str, dpi: float) -> bytes:
     with drawing("light"):
         figure.savefig(buffer, format=kind, dpi=dpi, facecolor=figure.get_facecolor(), metadata=metadata)
     return buffer.getvalue()
-
-
-def _put(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}")
-    try:
-        with part.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}; free space or choose another --out") from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from Agg2ExpLib.errors import InputError, OutputError
+from Agg2ExpLib.files import replace_folder
 from Agg2ExpLib.models.architectures import COMPUTED_BUFFERS
 from Agg2ExpLib.models.card import ModelCard, read_card
 from Agg2ExpLib.models.metadata import metadata_file, read_json
@@ -116,7 +117,7 @@ def write_model_folder(
     temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
     try:
         _fill(temporary, tensors, card, readme)
-        _replace(temporary, folder)
+        replace_folder(temporary, folder)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror or error})") from None
     finally:
@@ -164,19 +165,6 @@ def _fill(folder: Path, tensors: Mapping[str, torch.Tensor], card: ModelCard, re
     for path in folder.rglob("*"):
         if path.is_file():
             _sync(path)
-
-
-def _replace(temporary: Path, folder: Path) -> None:
-    earlier = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
-    if folder.exists():
-        folder.rename(earlier)
-    try:
-        temporary.rename(folder)
-    except OSError:
-        if earlier.exists():
-            earlier.rename(folder)
-        raise
-    shutil.rmtree(earlier, ignore_errors=True)
 
 
 def _inference(card: ModelCard) -> dict[str, Any]:
