@@ -27,7 +27,9 @@ def write_whole(path: Path, data: bytes) -> None:
             os.fsync(stream.fileno())
         os.replace(part, path)
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}; free space or choose another --out") from error
+        raise OutputError(
+            f"cannot write {path}: {error.strerror or error}; free space or choose another --out"
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)

@@ -3,36 +3,28 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from Agg2ExpLib.errors import InputError, OutputError
+from Agg2ExpLib.files import write_whole
 
 _LARGEST = 256 * 1024**2
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, and rename it when it is on the disk.
+    """Write a file so that it is either complete or not there, and the folder that it lies in.
 
     Raises
     ------
     OutputError
         It cannot be written.
     """
-    part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(
-            f"cannot write {path}: {error.strerror or error}; free space or choose another --out"
-        ) from error
+        raise OutputError(f"cannot write {path}: {error.strerror}; free space or choose another --out") from error
+    write_whole(path, content)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
