@@ -168,9 +168,11 @@ def settled(
         if box[axis].start > position:
             rows = min(box[axis].start - position, side)
             yield from settle(rows)
-            kept = buffer.narrow(axis + 1, rows, side - rows).clone()
-            buffer.zero_()
-            buffer.narrow(axis + 1, 0, side - rows).copy_(kept)
+            # Class by class: a second buffer of all classes would be gigabytes more.
+            for layer in buffer:
+                kept = layer.narrow(axis, rows, side - rows).clone()
+                layer.zero_()
+                layer.narrow(axis, 0, side - rows).copy_(kept)
             position = box[axis].start
         box[axis] = slice(0, side)
         buffer[(slice(None), *box)] += weight * logits
