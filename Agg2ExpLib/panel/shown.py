@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from slicer.i18n import tr as _
 
 from Agg2ExpLib.errors import Agg2ExpError, InputError
 from Agg2ExpLib.panel.live import LiveImportance
@@ -146,7 +147,10 @@ class Shown:
         sizes = self.table.matrix("voxels")[0] if len(self.table.classes) else []
         there = [roi for roi, size in zip(self.table.rois, sizes, strict=True) if size > 0 and roi != "background"]
         found = [(roi, structure(roi).name, structure(roi).colour) for roi in there]
-        own = [(one.key, f"{one.name} (yours)", one.colour) for one in segments_of(segmentation_node)]
+        own = [
+            (one.key, _("{region} (yours)").format(region=one.name), one.colour)
+            for one in segments_of(segmentation_node)
+        ]
         return [*own, *found]
 
     def _labels(self) -> Sequence[str]:
