@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from Agg2ExpLib.errors import Agg2ExpError
 from Agg2ExpLib.panel import export, forms, views
 from Agg2ExpLib.panel.anomaly_section import AnomalySection
+from Agg2ExpLib.panel.background import load_file_library
 from Agg2ExpLib.panel.choices import Choices, Overlay
 from Agg2ExpLib.panel.explain_section import ExplainSection, describe_cost
 from Agg2ExpLib.panel.inputs_section import InputsSection
@@ -56,6 +57,8 @@ class Panel:
 
     def __init__(self, ui: Any, workbench: Workbench, store: Store) -> None:
         self.workbench, self.store = workbench, store
+        # Now, because at the first Apply it would hold up the click.
+        load_file_library()
         self.memory = Memory()
         self.task: Task | None = None
         self.inputs = InputsSection(ui, store)

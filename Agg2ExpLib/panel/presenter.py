@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import qt
 import slicer
@@ -22,6 +22,9 @@ from Agg2ExpLib.panel.shown import Shown, shown_in, title_of
 from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.task import Task
 from Agg2ExpLib.panel.workbench import Workbench
+
+if TYPE_CHECKING:
+    from Agg2ExpLib.explanation import Explanation
 
 #: Milliseconds from an edit of a segment to the new numbers; edits within them are taken together.
 LIVE_DELAY_MS = 80
@@ -99,22 +102,22 @@ class Presenter:
         InputError
             It is no complete Explanation folder.
         """
-        from Agg2ExpLib.explanation import Explanation
+        from Agg2ExpLib.explanation import Explanation as Folder
         from Agg2ExpLib.scene import show_explanation
 
         title = _("Explanation of {scan}").format(scan=ct_node.GetName()) if ct_node is not None else None
         with forms.busy():
-            put = show_explanation(Explanation.load(folder), slicer.mrmlScene, name=title, ct_node=ct_node)
-        self.show_key(put.key)
+            put = show_explanation(Folder.load(folder), slicer.mrmlScene, name=title, ct_node=ct_node)
+        self.show_key(put.key, explanation=put.explanation)
 
-    def show_key(self, key: str, structure: str = "") -> None:
-        """Show an explanation of the scene, the first one when there is none of that key."""
+    def show_key(self, key: str, structure: str = "", explanation: Explanation | None = None) -> None:
+        """Show an explanation of the scene, the first one when there is none of that key; its folder may be read already."""
         there = {one.key: one for one in shown_in(slicer.mrmlScene)}
         self.shown = None
         chosen = there.get(key) or next(iter(there.values()), None)
         if chosen is not None:
             try:
-                self.shown = Shown(chosen)
+                self.shown = Shown(chosen, explanation if chosen.key == key else None)
             except Agg2ExpError as error:
                 self._results.say(str(error))
         titles = [(one.key, title_of(one)) for one in there.values()]

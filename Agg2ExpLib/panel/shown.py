@@ -17,6 +17,7 @@ from Agg2ExpLib.panel.workbench import region_names
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from Agg2ExpLib.explanation import Explanation
     from Agg2ExpLib.importance import ImportanceTable
     from Agg2ExpLib.scene import SavedExplanation, SceneExplanation
     from Agg2ExpLib.volume import Volume
@@ -29,17 +30,19 @@ class Shown:
     ----------
     saved : SavedExplanation
         Its nodes.
+    explanation : Explanation, optional
+        What lies in its folder, where that was read already.
     """
 
-    def __init__(self, saved: SavedExplanation) -> None:
+    def __init__(self, saved: SavedExplanation, explanation: Explanation | None = None) -> None:
         from Agg2ExpLib import scene
-        from Agg2ExpLib.explanation import Explanation
+        from Agg2ExpLib.explanation import Explanation as Folder
 
         self.saved = saved
         self.in_scene: SceneExplanation | None = None
         self.problem = ""
         try:
-            self.in_scene = scene.find(saved.anchor.GetScene(), Explanation.load(saved.folder))
+            self.in_scene = scene.find(saved.anchor.GetScene(), explanation or Folder.load(saved.folder))
         except Agg2ExpError as error:
             # A scene from another computer, or a tidied disk: what the scene itself holds is shown.
             self.problem = str(error)
