@@ -2,17 +2,20 @@
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import slicer
+import slicer.util
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import parameterNodeWrapper
+from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
+from slicer.util import VTKObservationMixin
 
 try:
     import Agg2ExpLib
@@ -24,7 +27,10 @@ except ModuleNotFoundError:
     sys.path.append(str(_CHECKOUT))
     import Agg2ExpLib
 
+from Agg2ExpLib.panel.choices import MODES, OWN_OVERLAP, Choices, Method, Overlay, Precision, Reduction
 from Agg2ExpLib.panel.logic import PanelLogic
+
+_CHOICES, _OVERLAY = Choices(), Overlay()
 
 
 class Agg2Exp(ScriptedLoadableModule):
@@ -48,35 +54,112 @@ class Agg2Exp(ScriptedLoadableModule):
 
 @parameterNodeWrapper
 class Agg2ExpParameterNode:
-    """What is saved with a scene: the chosen nodes, and the panel's choices as JSON texts (panel/memory.py)."""
+    """What is saved with a scene. Most of it is bound to a widget of the .ui by the property SlicerParameterName.
+
+    The model and the device come from lists that differ between computers, and structures from the model: these the panel
+    keeps itself, and so the mode of the overlay, and which explanation, structure and reference profile are shown.
+    """
 
     inputVolume: slicer.vtkMRMLScalarVolumeNode
     extraRegions: slicer.vtkMRMLSegmentationNode
-    choices: str = ""
-    overlay: str = ""
+    model: str = _CHOICES.model
+    allStructures: bool = True
+    structures: list[str]
+    method: Method = Method[_CHOICES.method]
+    samples: Annotated[int, WithinRange(1, 100_000)] = _CHOICES.samples
+    reduction: Reduction = Reduction[_CHOICES.reduction]
+    seed: Annotated[int, WithinRange(0, 2_147_483_647)] = _CHOICES.seed
+    precision: Precision = Precision[_CHOICES.precision]
+    device: str = _CHOICES.device
+    overlap: Annotated[float, WithinRange(OWN_OVERLAP, 0.9)] = OWN_OVERLAP
+    overlay: Annotated[str, Choice(MODES)] = _OVERLAY.mode
+    hideWeakest: Annotated[float, WithinRange(0.0, 99.5)] = _OVERLAY.percentile
+    opacity: Annotated[float, WithinRange(0.0, 1.0)] = _OVERLAY.opacity
+    onlyInsideSegments: bool = _OVERLAY.masked
+    colourSegments: bool = _OVERLAY.coloured
+    volumeRendering: bool = _OVERLAY.volume_rendering
     explanation: str = ""
     structure: str = ""
     profile: str = ""
 
 
-class Agg2ExpWidget(ScriptedLoadableModuleWidget):
-    """The panel of Agg2ExpLib, in Slicer's module panel."""
+class Agg2ExpWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel: its widgets from the .ui, what they do from Agg2ExpLib."""
 
     # Setting up may fail; Slicer cleans up all the same.
     panel = None
 
+    def __init__(self, parent=None):
+        # A widget without a parent is set up within this call.
+        VTKObservationMixin.__init__(self)
+        self._parameterNode = None
+        self._parameterNodeGuiTag = None
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+
     def setup(self):
-        """Build the panel."""
+        """Load the .ui and follow the scene."""
         from Agg2ExpLib.panel.panel import Panel
 
         ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/Agg2Exp.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
         self.logic = Agg2ExpLogic()
-        self.panel = Panel(self.layout, self.logic.workbench, self.logic.store, self.logic.getParameterNode)
+        self.panel = Panel(self.ui, self.logic.workbench, self.logic.store)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, slicer.vtkMRMLScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, slicer.vtkMRMLScene.EndCloseEvent, self.onSceneEnd)
+        self.addObserver(scene, slicer.vtkMRMLScene.StartImportEvent, self.onSceneStartImport)
+        self.addObserver(scene, slicer.vtkMRMLScene.EndImportEvent, self.onSceneEnd)
+        self.initializeParameterNode()
 
     def cleanup(self):
         """Stop what runs: the module is unloaded, or Slicer ends."""
         if self.panel:
+            self.setParameterNode(None)
             self.panel.close()
+        self.removeObservers()
+
+    def enter(self):
+        """Make sure that there is a parameter node when the module is opened."""
+        if self._parameterNode is None:
+            self.initializeParameterNode()
+
+    def onSceneStartClose(self, caller=None, event=None):
+        """Let go of a scene that is being closed."""
+        self.setParameterNode(None)
+        self.panel.on_scene_closing()
+
+    def onSceneStartImport(self, caller=None, event=None):
+        """Wait until the scene is complete: lists that fill themselves meanwhile are not the user's choice."""
+        self.setParameterNode(None)
+
+    def onSceneEnd(self, caller=None, event=None):
+        """Show what the closed or loaded scene says, whether the module is open or not: its results are views too."""
+        self.initializeParameterNode()
+
+    def initializeParameterNode(self):
+        """Follow the scene's parameter node; its first CT is taken when none was chosen."""
+        node = self.logic.getParameterNode()
+        if node.inputVolume is None:
+            node.inputVolume = self.logic.firstVolume()
+        self.setParameterNode(node)
+
+    def setParameterNode(self, node):
+        """Bind the widgets to a parameter node, or to none."""
+        if self._parameterNode is not None:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self.removeObserver(self._parameterNode, "ModifiedEvent", self.onParameterNodeModified)
+        self._parameterNode = node
+        if node is not None:
+            self._parameterNodeGuiTag = node.connectGui(self.ui)
+            self.addObserver(node, "ModifiedEvent", self.onParameterNodeModified)
+        self.panel.attach(node)
+
+    def onParameterNodeModified(self, caller=None, event=None):
+        """Follow a widget, or a script that has changed a parameter."""
+        self.panel.on_parameters()
 
     def onReload(self):
         """Reload the library together with the module."""
@@ -94,8 +177,14 @@ class Agg2ExpLogic(ScriptedLoadableModuleLogic, PanelLogic):
         PanelLogic.__init__(self)
 
     def getParameterNode(self):
-        """Return the scene's parameter node."""
-        return Agg2ExpParameterNode(ScriptedLoadableModuleLogic.getParameterNode(self))
+        """Return the scene's parameter node; what cannot be read in it, as in a scene from elsewhere, is as new."""
+        node = ScriptedLoadableModuleLogic.getParameterNode(self)
+        try:
+            return Agg2ExpParameterNode(node)
+        except (ValueError, TypeError, KeyError):
+            for name in Agg2ExpParameterNode.allParameters:
+                node.UnsetParameter(name)
+            return Agg2ExpParameterNode(node)
 
 
 class Agg2ExpTest(ScriptedLoadableModuleTest):

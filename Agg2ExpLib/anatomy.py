@@ -10,6 +10,7 @@ import colorsys
 import re
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 RGB = tuple[int, int, int]
 
@@ -140,6 +141,8 @@ def safe_file_name(identifier: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "_", identifier).strip("._") or "region"
 
 
+# Tables of a large model ask for the same hundred names thousands of times.
+@lru_cache(maxsize=4096)
 def _guess(identifier: str) -> Structure:
     words = identifier.lower()
     system = next((name for name, pattern in _SYSTEM_WORDS if re.search(pattern, words)), "organ")

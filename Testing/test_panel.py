@@ -161,7 +161,7 @@ def test_the_overlay_follows_its_fields(explained):
     masked = np.abs(values_of(shown.overlay_node("heart", "signed")))
     assert masked[labels().transpose(2, 1, 0) == 0].max() == 0 < strong[labels().transpose(2, 1, 0) == 0].max()
     results.modes["off"].click()
-    assert explained.memory.recall().overlay.mode == "off"
+    assert explained.memory.overlay().mode == "off"
 
 
 def values_of(node):
@@ -543,15 +543,23 @@ def test_every_field_can_be_reached_with_the_keyboard_and_has_a_name_or_text(exp
     assert [one for one in nameless if type(one.parent()).__name__ not in known] == []
 
 
-def test_a_parameter_node_from_elsewhere_does_no_harm(panel):
-    node = panel.memory._parameters()
-    node.choices = json.dumps({"samples": "many", "method": "magic", "structures": 5})
-    node.overlay = json.dumps({"mode": "evil", "percentile": "x"})
-    node.explanation = "nobody"
-    panel.restore()
+def test_a_parameter_node_from_elsewhere_does_no_harm(panel, widget):
+    import slicer
+
+    node = slicer.mrmlScene.GetSingletonNode("Agg2Exp", "vtkMRMLScriptedModuleNode")
+    widget.onSceneStartImport()
+    for name, text in {
+        "samples": "many",
+        "method": "magic",
+        "seed": "{",
+        "overlay": "evil",
+        "explanation": "x",
+    }.items():
+        node.SetParameter(name, text)
+    widget.onSceneEnd()
     assert panel.explain.samples.value() == 20
-    node.choices = "{"
-    panel.restore()
+    assert panel.memory.choices().problem() == ""
+    assert panel.results.modes["magnitude"].isChecked()
 
 
 def test_the_log_keeps_its_last_lines_and_can_be_copied(panel):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import qt
+from slicer.i18n import tr as _
 
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.panel import forms
@@ -13,12 +14,12 @@ from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.state import PanelState
 from Agg2ExpLib.panel.verdicts import UNUSUAL, Verdicts
 
-NEEDS = (
+NEEDS = _(
     "Open a reference profile: the explanations of many patients with the same model, against which this one is compared. "
     "It is made with the commands agg2exp cohort and agg2exp profile."
 )
 _LINES_SHOWN = 14
-_LINE = (
+_LINE = _(
     "Percentile: the share of reference cases that are no more unusual in this structure. "
     "Choosing a line shows its structure, and its region in the table above."
 )
@@ -35,28 +36,17 @@ class AnomalySection:
         With structure and region of the line that was chosen; the region is empty on a structure's own line.
     """
 
-    def __init__(self, layout: Any) -> None:
+    def __init__(self, ui: Any) -> None:
         self.pressed, self.reason_chosen = Signal(), Signal()
-        self.frame, inner = forms.section("Is this patient unusual?", layout, collapsed=True)
-        self.profile = forms.note()
-        self.buttons = {
-            name: forms.button("", lambda name=name: self.pressed.emit(name), name=name, small=small)
-            for name, small in (("open profile", True), ("compare", False))
-        }
-        forms.row(inner, qt.QLabel("Reference"), self.profile, self.buttons["open profile"], stretch=1)
-        inner.addWidget(self.buttons["compare"])
-        self.message = forms.note(NEEDS)
-        self.message.setObjectName("comparison")
-        inner.addWidget(self.message)
+        self.frame = ui.anomalyCollapsibleButton
+        self.profile, self.message, self.list = ui.profileLabel, ui.comparisonLabel, ui.verdictsList
+        self.buttons = {"open profile": ui.openProfileButton, "compare": ui.compareProfileButton}
+        for name, button in self.buttons.items():
+            button.clicked.connect(lambda *_, name=name: self.pressed.emit(name))
         self._lines: list[tuple[str, str]] = []
-        self.list = qt.QListWidget()
-        self.list.setWordWrap(True)
         self.list.setVisible(False)
-        self.list.setHorizontalScrollBarPolicy(qt.Qt.ScrollBarAlwaysOff)
-        self.list.setAccessibleName("verdicts")
-        self.list.setObjectName("verdicts")
         self.list.currentRowChanged.connect(self._on_line)
-        inner.addWidget(self.list)
+        self.say(NEEDS)
         self.show_profile("")
 
     def show_state(self, state: PanelState) -> None:
@@ -66,7 +56,7 @@ class AnomalySection:
 
     def show_profile(self, path: str) -> None:
         """Name the reference; empty says that there is none."""
-        self.profile.setText(Path(path).name if path else "none yet")
+        self.profile.setText(Path(path).name if path else _("none yet"))
         self.profile.setToolTip(path)
 
     def say(self, text: str) -> None:

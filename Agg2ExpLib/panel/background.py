@@ -43,8 +43,9 @@ class Background:
         self._timer.start()
 
     def wait(self) -> None:
-        """Return when the function has; the signal comes with the next turn of the event loop."""
-        self._thread.join()
+        """Return when the function has, at once when it never began; the signal comes with the next turn of the event loop."""
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         try:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from enum import Enum
+from typing import Any, Literal, cast, get_args
+
+from slicer.i18n import tr as _
 
 from Agg2ExpLib.attribution import METHODS, REDUCTIONS
 from Agg2ExpLib.errors import InputError
@@ -11,24 +15,34 @@ from Agg2ExpLib.explanation.settings import PRECISIONS, Settings
 
 #: Identifier -> name on the surface and what it does in one sentence.
 METHOD_TEXTS = {
-    "gradient": ("Plain gradient (fast)", "Gradient of the structure's summed logit: one pass, noisy."),
-    "smoothgrad": ("SmoothGrad", "Mean gradient over noisy copies of the scan: steadier, as many passes as samples."),
+    "gradient": (_("Plain gradient (fast)"), _("Gradient of the structure's summed logit: one pass, noisy.")),
+    "smoothgrad": (
+        _("SmoothGrad"),
+        _("Mean gradient over noisy copies of the scan: steadier, as many passes as samples."),
+    ),
     "integrated-gradients": (
-        "Integrated gradients",
-        "Gradients summed on the way from an empty scan to this one; they add up to the structure's logit (completeness).",
+        _("Integrated gradients"),
+        _(
+            "Gradients summed on the way from an empty scan to this one; they add up to the structure's logit (completeness)."
+        ),
     ),
 }
 REDUCTION_TEXTS = {
-    "sum": "sum of the logits over the structure",
-    "mean": "mean of the logits over the structure",
-    "probability": "mean weighted by probability",
+    "sum": _("sum of the logits over the structure"),
+    "mean": _("mean of the logits over the structure"),
+    "probability": _("mean weighted by probability"),
 }
 #: Fills of the what-if, as ``agg2exp whatif`` knows them.
 FILL_TEXTS = {
-    "air": ("air", "The region becomes as dark as the model knows (-1024 HU for most)."),
-    "shell": ("what is around it", "The region becomes the mean of a 10 mm shell around it."),
-    "noise": ("noise", "The region becomes noise with the mean and spread of a 10 mm shell around it."),
+    "air": (_("air"), _("The region becomes as dark as the model knows (-1024 HU for most).")),
+    "shell": (_("what is around it"), _("The region becomes the mean of a 10 mm shell around it.")),
+    "noise": (_("noise"), _("The region becomes noise with the mean and spread of a 10 mm shell around it.")),
 }
+#: How the overlay is shown: magnitude, signed, or not at all.
+Mode = Literal["magnitude", "signed", "off"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+#: Stands for the overlap that a model's card names.
+OWN_OVERLAP = -0.05
 
 #: A quick comparison of methods on one scan: minutes, not the hours of a benchmark. The command has all methods and settings.
 COMPARISON = {
@@ -71,11 +85,11 @@ class Choices:
     def problem(self) -> str:
         """Return why these choices cannot be used, in one sentence; empty when they can."""
         if not self.model:
-            return "Choose a model first."
+            return _("Choose a model first.")
         if self.structures is not None and not self.structures:
-            return "Tick at least one structure to explain."
+            return _("Tick at least one structure to explain.")
         if self.overlap is not None and not 0.0 <= self.overlap <= 0.9:
-            return f"The overlap is {self.overlap:g}; it must be 0 to 0.9."
+            return _("The overlap is {overlap}; it must be 0 to 0.9.").format(overlap=f"{self.overlap:g}")
         try:
             self.settings()
         except InputError as error:
@@ -116,16 +130,32 @@ def comparison_options(choices: Choices) -> dict[str, Any]:
     return {name: value for name, value in choices.options().items() if name in kept} | COMPARISON
 
 
-def method_names() -> list[tuple[str, str, str]]:
-    """Return (identifier, name, sentence) of every method that the library has."""
-    return [(name, *METHOD_TEXTS.get(name, (name, ""))) for name in METHODS]
+@dataclass(frozen=True)
+class Overlay:
+    """How the attribution is shown over the CT."""
+
+    mode: Mode = "magnitude"
+    percentile: float = 95.0
+    opacity: float = 0.6
+    masked: bool = False
+    volume_rendering: bool = False
+    coloured: bool = False
 
 
-def reduction_names() -> list[tuple[str, str]]:
-    """Return (identifier, words) of every reduction."""
-    return [(name, REDUCTION_TEXTS.get(name, name)) for name in REDUCTIONS]
+class Named(Enum):
+    """A choice with a name for people; Slicer fills a drop-down list with what ``label`` says and saves the member's name."""
+
+    def label(self) -> str:
+        """Return what the list shows."""
+        return str(self.value[1])
 
 
-def precision_names() -> tuple[str, ...]:
-    """Return every precision."""
-    return PRECISIONS
+def _named(title: str, identifiers: Iterable[str], texts: Mapping[str, str]) -> Any:
+    # Made at run time, because the methods are those that the library has.
+    return cast(Any, Named)(title, {one: (one, texts.get(one, one)) for one in identifiers})
+
+
+#: What the drop-down lists of the .ui offer.
+Method = _named("Method", METHODS, {name: text for name, (text, _tip) in METHOD_TEXTS.items()})
+Reduction = _named("Reduction", REDUCTIONS, REDUCTION_TEXTS)
+Precision = _named("Precision", PRECISIONS, {})

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import qt
+from slicer.i18n import tr as _
 
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.errors import InputError, OutputError
@@ -52,10 +53,10 @@ def ask_and_export(presenter: Presenter, results: ResultsSection, shown: Shown) 
     """Let the user choose what to save and where."""
     menu = qt.QMenu(results.frame)
     kinds = {
-        "Table of this structure (CSV)": "row",
-        "Table of all structures (CSV)": "table",
-        "Figures": "figures",
-        "Whole Explanation folder": "folder",
+        _("Table of this structure (CSV)"): "row",
+        _("Table of all structures (CSV)"): "table",
+        _("Figures"): "figures",
+        _("Whole Explanation folder"): "folder",
     }
     for text, kind in kinds.items():
         menu.addAction(text).setEnabled(kind != "figures" or (figures_available() and shown.computed_here))
@@ -68,13 +69,15 @@ def ask_and_export(presenter: Presenter, results: ResultsSection, shown: Shown) 
 def export(presenter: Presenter, results: ResultsSection, shown: Shown, kind: str) -> None:
     """Ask where to, and save: ``row``, ``table``, ``figures`` or ``folder``."""
     if kind in ("folder", "figures"):
-        target = qt.QFileDialog.getExistingDirectory(results.frame, "Save into the folder")
+        target = qt.QFileDialog.getExistingDirectory(results.frame, _("Save into the folder"))
         if target and kind == "folder":
             copy_folder(shown, Path(target))
         elif target:
             presenter.draw_figures(shown, Path(target))
         return
-    found = qt.QFileDialog.getSaveFileName(results.frame, "Save the table", f"{shown.title}.csv", "Tables (*.csv)")
+    found = qt.QFileDialog.getSaveFileName(
+        results.frame, _("Save the table"), f"{shown.title}.csv", _("Tables ({patterns})").format(patterns="*.csv")
+    )
     path = found[0] if isinstance(found, tuple) else found
     if path and kind == "row":
         write_rows(Path(path), shown.structure, results.table.rows)
@@ -128,12 +131,19 @@ def environment_summary(found: dict[str, Any]) -> str:
     """Return the one sentence that decides: can an explanation be computed here, and on what."""
     missing, problems = list(found.get("missing", [])), list(found.get("problems", []))
     if missing:
-        return f"Missing packages: {', '.join(missing)}. Press Apply to install them. The log has the whole report."
+        return _("Missing packages: {names}. Press Apply to install them. The log has the whole report.").format(
+            names=", ".join(missing)
+        )
     if problems:
-        return f"{problems[0]}. The log has the whole report."
+        return _("{problem}. The log has the whole report.").format(problem=problems[0])
     usable = [device["name"] for device in found.get("devices", []) if device.get("ok")]
-    broken = [f"{one['name']} does not run ({one['problem']})" for one in found.get("devices", []) if not one.get("ok")]
-    return ". ".join([f"Ready: {', '.join(usable)}", *broken]) + ". The log has the whole report."
+    broken = [
+        _("{device} does not run ({problem}).").format(device=one["name"], problem=one["problem"])
+        for one in found.get("devices", [])
+        if not one.get("ok")
+    ]
+    ready = _("Ready: {devices}.").format(devices=", ".join(usable))
+    return " ".join([ready, *broken, _("The log has the whole report.")])
 
 
 def quality_lines(folder: Path) -> list[str]:
@@ -170,15 +180,22 @@ def describe_whatif(changes: Sequence[Change], region: str, fill: str, count: in
     """Return what changed in words, the most changed structures first."""
     known = sorted((one for one in changes if math.isfinite(one.dice)), key=lambda one: one.dice)
     words = FILL_TEXTS[fill][0]
-    start = f"With {structure(region).name} replaced by {words}:"
+    replaced = {"region": structure(region).name, "filling": words}
     if not known or known[0].dice > 0.995:
-        return f"{start} the segmentation stays the same (every Dice above 0.995)."
+        return _(
+            "With {region} replaced by {filling}: the segmentation stays the same (every Dice above 0.995)."
+        ).format(**replaced)
     lines = [
-        f"{structure(one.structure).name}: Dice {one.dice:.2f}, {one.before_ml:.0f} → {one.after_ml:.0f} ml"
+        _("{structure}: Dice {dice}, {before} → {after} ml").format(
+            structure=structure(one.structure).name,
+            dice=f"{one.dice:.2f}",
+            before=f"{one.before_ml:.0f}",
+            after=f"{one.after_ml:.0f}",
+        )
         for one in known[:count]
         if one.dice <= 0.995
     ]
-    return "\n".join([start, *lines])
+    return "\n".join([_("With {region} replaced by {filling}:").format(**replaced), *lines])
 
 
 def show_whatif_segmentation(folder: Path, shown: Shown, region: str) -> Any:
@@ -189,7 +206,9 @@ def show_whatif_segmentation(folder: Path, shown: Shown, region: str) -> Any:
     from Agg2ExpLib.volume import read_volume
 
     labels = read_volume(folder / "prediction.nii.gz", kind="labels")
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"Without {structure(region).name}")
+    node = slicer.mrmlScene.AddNewNodeByClass(
+        "vtkMRMLSegmentationNode", _("Without {region}").format(region=structure(region).name)
+    )
     node.SetAttribute("Agg2Exp.WhatIf", shown.key)
     node.CreateDefaultDisplayNodes()
     if shown.ct_node is not None:

@@ -21,47 +21,35 @@ _ROWS_SHOWN = 11
 class ImportanceTable:
     """The table of one structure.
 
+    Parameters
+    ----------
+    table : QTableWidget
+        Of the .ui.
+
     Attributes
     ----------
     region_chosen : Signal
         With the identifier of the region of the current line.
     """
 
-    def __init__(self, layout: Any) -> None:
+    def __init__(self, table: Any) -> None:
         self.region_chosen = Signal()
         self._rows: list[Row] = []
         self._explained = ""
         self._sort, self._descending = "share", True
-        self.table = qt.QTableWidget()
+        self.table = table
         self.table.setColumnCount(len(_ORDER))
-        self.table.setAccessibleName("Importance of each region")
-        self.table.setObjectName("importance")
-        self.table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
-        self.table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
-        self.table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
-        self.table.setAlternatingRowColors(True)
-        self.table.setShowGrid(False)
-        self.table.setWordWrap(False)
-        self.table.setTabKeyNavigation(False)
-        self.table.setHorizontalScrollBarPolicy(qt.Qt.ScrollBarAlwaysOff)
-        self.table.verticalHeader().setVisible(False)
-        self.table.verticalHeader().setDefaultSectionSize(22)
         self.table.setIconSize(qt.QSize(_BAR_WIDTH, forms.PATCH))
         header = self.table.horizontalHeader()
         header.setSectionsClickable(True)
-        header.setSortIndicatorShown(True)
-        header.setHighlightSections(False)
-        header.setMinimumSectionSize(40)
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
         for index, name in enumerate(_ORDER[1:], start=1):
             header.setSectionResizeMode(index, qt.QHeaderView.Fixed)
             self.table.setColumnWidth(index, _WIDTHS[name])
         header.sectionClicked.connect(self._on_heading)
         self.table.itemSelectionChanged.connect(self._on_selection)
-        self.table.setMinimumHeight(120)
         self._head()
         self.show_signed(False)
-        layout.addWidget(self.table)
 
     @property
     def rows(self) -> list[Row]:

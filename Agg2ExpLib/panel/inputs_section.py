@@ -8,6 +8,7 @@ from typing import Any
 import qt
 import slicer
 import slicer.util
+from slicer.i18n import tr as _
 
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.errors import InputError
@@ -15,10 +16,11 @@ from Agg2ExpLib.models import bundled_models
 from Agg2ExpLib.models.card import ModelCard, read_card
 from Agg2ExpLib.panel import forms
 from Agg2ExpLib.panel.background import Background
+from Agg2ExpLib.panel.nodes import is_overlay
 from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.store import Store
 
-_READABLE = "Models (*.safetensors *.pt *.pth *.ckpt *.bin metadata.json)"
+_READABLE = "*.safetensors *.pt *.pth *.ckpt *.bin metadata.json"
 
 
 class InputsSection:
@@ -27,47 +29,22 @@ class InputsSection:
     Attributes
     ----------
     changed : Signal
-        Without values: something else was chosen.
+        Without values: another model was chosen.
     """
 
-    def __init__(self, layout: Any, store: Store) -> None:
+    def __init__(self, ui: Any, store: Store) -> None:
         self.changed = Signal()
         self._store = store
         self._cards: dict[str, ModelCard | None] = {}
         self._digests: dict[str, str] = {}
-        self.frame, inner = forms.section("Inputs", layout)
-        fields = forms.form(inner)
-        self.volume = _node_box(
-            "vtkMRMLScalarVolumeNode", "CT in Hounsfield units that is segmented and explained.", "ct"
-        )
-        fields.addRow("CT volume", self.volume)
-        self.model = forms.choice("Segmentation network that is explained.", "model")
-        self.add = forms.button("Add", self.ask_for_model, "Adds a model folder or a checkpoint file.", small=True)
-        self.info = forms.button(
-            "Card",
-            self.show_card,
-            "Shows what the model was made for: structures, spacing, licence, sha256.",
-            small=True,
-        )
-        line = qt.QHBoxLayout()
-        line.setContentsMargins(0, 0, 0, 0)
-        line.addWidget(self.model, 1)
-        line.addWidget(self.add)
-        line.addWidget(self.info)
-        fields.addRow("Model", line)
-        self.regions = _node_box(
-            "vtkMRMLSegmentationNode",
-            "Segmentation whose segments become extra regions of interest (RoIs), such as your own findings. Optional.",
-            "extra regions",
-            none=True,
-        )
-        fields.addRow("Extra regions", self.regions)
-        self.card_text = forms.note()
+        self.frame = ui.inputsCollapsibleButton
+        self.volume, self.regions = ui.inputVolumeSelector, ui.extraRegionsSelector
+        self.model, self.add, self.info = ui.modelComboBox, ui.addModelButton, ui.modelCardButton
+        self.card_text = ui.modelCardLabel
         self.card_text.setVisible(False)
-        inner.addWidget(self.card_text)
         self.refill_models()
-        self.volume.currentNodeChanged.connect(lambda *_: self.changed.emit())
-        self.regions.currentNodeChanged.connect(lambda *_: self.changed.emit())
+        self.add.clicked.connect(lambda *_: self.ask_for_model())
+        self.info.clicked.connect(lambda *_: self.show_card())
         self.model.currentIndexChanged.connect(self._on_model)
 
     @property
@@ -85,22 +62,24 @@ class InputsSection:
     def ct_node(self) -> Any:
         """Return the chosen CT; ``None`` when nothing, or an overlay of ours, is chosen."""
         node = self.volume.currentNode()
-        return None if node is None or _is_overlay(node) else node
+        return None if node is None or is_overlay(node) else node
 
     def hide_overlays(self) -> None:
         """Keep the overlays, which are volumes too, out of the list of CTs."""
-        hidden = [node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if _is_overlay(node)]
+        hidden = [node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if is_overlay(node)]
         self.volume.sortFilterProxyModel().hiddenNodeIDs = hidden
 
     def model_problem(self) -> str:
         """Return why the chosen model cannot be used; empty when it can as far as can be told without loading it."""
         source = self.model_source
         if not source:
-            return "No model is installed with this module; press Add and choose a model folder or file."
+            return _("No model is installed with this module; press Add and choose a model folder or file.")
         if source in bundled_models():
             return ""
         if not Path(source).exists():
-            return f"The model {Path(source).name} is no longer at {source}; add it again."
+            return _("The model {name} is no longer at {place}; add it again.").format(
+                name=Path(source).name, place=source
+            )
         return ""
 
     def refill_models(self, select: str = "") -> None:
@@ -111,16 +90,25 @@ class InputsSection:
         for name in bundled_models():
             card = _card(name)
             title = card.name if card else name
-            self.model.addItem(f"{title} (demo)" if "phantom" in name else title, name)
+            self.model.addItem(_("{model} (demo)").format(model=title) if "phantom" in name else title, name)
         for path in self._store.models():
             self.model.addItem(Path(path).name, path)
         self.model.blockSignals(False)
         if wanted:
             forms.choose(self.model, wanted)
 
+    def choose_model(self, source: str) -> None:
+        """Show a model as the chosen one, where it is listed."""
+        forms.choose(self.model, source)
+
     def ask_for_model(self) -> None:
         """Let the user name a model."""
-        found = qt.QFileDialog.getOpenFileName(self.frame, "Add a model: its weights or metadata.json", "", _READABLE)
+        found = qt.QFileDialog.getOpenFileName(
+            self.frame,
+            _("Add a model: its weights or metadata.json"),
+            "",
+            _("Models ({patterns})").format(patterns=_READABLE),
+        )
         path = found[0] if isinstance(found, tuple) else found
         if path:
             self.add_model(path)
@@ -142,9 +130,9 @@ class InputsSection:
 
     def _write_card(self) -> None:
         source = self.model_source
-        self.card_text.setText(describe_card(self.card(), source, self._digests.get(source, "being computed")))
+        self.card_text.setText(describe_card(self.card(), source, self._digests.get(source, _("being computed"))))
         if source and source not in self._digests:
-            self._digests[source] = "being computed"
+            self._digests[source] = _("being computed")
             self._hashing = Background(lambda: _digest(source))
             self._hashing.finished.connect(lambda digest, error: self._on_digest(source, str(error or digest)))
             self._hashing.start()
@@ -163,21 +151,23 @@ class InputsSection:
 def describe_card(card: ModelCard | None, source: str, digest: str) -> str:
     """Return what a card says, for people."""
     if card is None:
-        return (
-            f"{source}\nA bare checkpoint without a card: structures, spacing and window are taken as the paper's.\n"
-            f"sha256 {digest}"
-        )
+        return _(
+            "{source}\nA bare checkpoint without a card: structures, spacing and window are taken as the paper's.\n"
+            "sha256 {digest}"
+        ).format(source=source, digest=digest)
     labels = ", ".join(structure(label).name for label in card.labels[1:])
-    spacing = " × ".join(f"{step:g}" for step in card.spacing) + " mm" if card.spacing else "the scan's own"
+    spacing = " × ".join(f"{step:g}" for step in card.spacing) + " mm" if card.spacing else _("the scan's own")
     lines = [
-        f"{card.name}, version {card.version}",
+        _("{name}, version {version}").format(name=card.name, version=card.version),
         card.description,
-        f"Licence: {card.licence or 'not stated'}",
-        f"Spacing: {spacing}, window {' × '.join(map(str, card.window))} voxels",
-        f"{len(card.labels) - 1} structures: {labels}",
+        _("Licence: {licence}").format(licence=card.licence or _("not stated")),
+        _("Spacing: {spacing}, window {window} voxels").format(
+            spacing=spacing, window=" × ".join(map(str, card.window))
+        ),
+        _("{count} structures: {names}").format(count=len(card.labels) - 1, names=labels),
         # Broken in the middle, because one word of 64 letters does not fit the panel.
         f"sha256 {digest[:32]} {digest[32:]}",
-        *(f"Assumed: {line}" for line in card.assumptions),
+        *(_("Assumed: {line}").format(line=line) for line in card.assumptions),
         source,
     ]
     return "\n".join(line for line in lines if line)
@@ -193,12 +183,6 @@ def _digest(source: str) -> str:
         return file_sha256(weights_file(path) if path.is_dir() else path)
     except InputError as error:
         return str(error)
-
-
-def _is_overlay(node: Any) -> bool:
-    from Agg2ExpLib.scene.nodes import ROLE
-
-    return node.GetAttribute(ROLE) == "overlay"
 
 
 def _card(source: str) -> ModelCard | None:
@@ -218,18 +202,3 @@ def _folder_of(path: Path) -> Path:
             if (folder / "configs" / "metadata.json").is_file() or (folder / "metadata.json").is_file():
                 return folder
     return path
-
-
-def _node_box(kind: str, tip: str, name: str, *, none: bool = False) -> Any:
-    box = slicer.qMRMLNodeComboBox()
-    box.nodeTypes = [kind]
-    box.addEnabled = False
-    box.removeEnabled = False
-    box.renameEnabled = False
-    box.noneEnabled = none
-    box.showChildNodeTypes = False
-    box.setMRMLScene(slicer.mrmlScene)
-    box.setToolTip(tip)
-    box.setObjectName(name)
-    box.setAccessibleName(name)
-    return box

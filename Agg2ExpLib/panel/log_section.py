@@ -7,8 +7,6 @@ from typing import Any
 
 import qt
 
-from Agg2ExpLib.panel import forms
-
 #: Lines kept; a child that says more pushes the oldest out.
 MOST_LINES = 2000
 _LONGEST = 500
@@ -19,25 +17,12 @@ _AT_ONCE = 250
 class LogSection:
     """The last section; it draws a little at a time, however fast lines come."""
 
-    def __init__(self, layout: Any) -> None:
-        self.frame, inner = forms.section("Log", layout, collapsed=True)
+    def __init__(self, ui: Any) -> None:
+        self.frame, self.text = ui.logCollapsibleButton, ui.logTextEdit
         self._waiting: deque[str] = deque(maxlen=MOST_LINES)
-        self.text = qt.QPlainTextEdit()
-        self.text.setReadOnly(True)
         self.text.setMaximumBlockCount(MOST_LINES)
-        self.text.setLineWrapMode(qt.QPlainTextEdit.NoWrap)
-        self.text.setMinimumHeight(120)
-        self.text.setMaximumHeight(220)
-        self.text.setObjectName("log")
-        self.text.setAccessibleName("log")
-        # Tab leads on to the next field instead of being typed.
-        self.text.setTabChangesFocus(True)
-        inner.addWidget(self.text)
-        forms.row(
-            inner,
-            forms.button("Copy", self.copy, "Copies the whole log, for a report of a problem.", name="copy log"),
-            forms.button("Clear", self.clear, "Empties the log.", name="clear log"),
-        )
+        ui.copyLogButton.clicked.connect(lambda *_: self.copy())
+        ui.clearLogButton.clicked.connect(lambda *_: self.clear())
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(50)

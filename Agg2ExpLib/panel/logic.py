@@ -12,7 +12,7 @@ from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.panel.choices import Choices
 from Agg2ExpLib.panel.export import Change, read_whatif, show_whatif_segmentation
 from Agg2ExpLib.panel.job import Outcome
-from Agg2ExpLib.panel.nodes import segment_volume, segments_of
+from Agg2ExpLib.panel.nodes import first_scan, segment_volume, segments_of
 from Agg2ExpLib.panel.packages import ensure_packages
 from Agg2ExpLib.panel.referee import keep_verdicts
 from Agg2ExpLib.panel.shown import Shown, shown_in
@@ -134,6 +134,10 @@ class PanelLogic:
             return task
         _finished(task)
         return put()
+
+    def firstVolume(self) -> Any:
+        """Return the first volume of the scene that is no overlay of an explanation; ``None`` when there is none."""
+        return first_scan(slicer.mrmlScene)
 
     def process(self, inputVolume: Any, outputSegmentation: Any = None, **options: Any) -> SceneExplanation | Task:
         """Do what :meth:`explain` does, in the order of parameters that Slicer's other segmentation modules have."""

@@ -1,92 +1,66 @@
-"""What is saved with the scene: the panel's choices in its parameter node."""
+"""What is saved with the scene: the panel's choices in its parameter node, most of them bound to widgets by the .ui."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from Agg2ExpLib.panel.choices import Choices
-from Agg2ExpLib.panel.results_section import OVERLAYS, Overlay
-
-MODES = tuple(mode for mode, _, _ in OVERLAYS)
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What a scene says of the panel."""
-
-    volume: Any = None
-    regions: Any = None
-    choices: Choices = field(default_factory=Choices)
-    overlay: Overlay = field(default_factory=Overlay)
-    explanation: str = ""
-    structure: str = ""
-    profile: str = ""
+from Agg2ExpLib.panel.choices import MODES, Choices, Overlay
 
 
 class Memory:
     """Reads and writes the parameter node.
 
-    Parameters
+    Attributes
     ----------
-    parameters : callable
-        Returns the parameter node of the scene as it is now: an object with the attributes ``inputVolume``,
-        ``extraRegions`` (nodes), ``choices``, ``overlay``, ``explanation``, ``structure`` and ``profile`` (texts).
+    node : Agg2ExpParameterNode or None
+        That of the scene as it is now; ``None`` while a scene is closed or loaded.
     """
 
-    def __init__(self, parameters: Callable[[], Any]) -> None:
-        self._parameters = parameters
+    def __init__(self) -> None:
+        self.node: Any = None
 
-    def keep(
-        self,
-        volume: Any,
-        regions: Any,
-        choices: Choices,
-        overlay: Overlay,
-        explanation: str,
-        structure: str,
-        profile: str,
-    ) -> None:
-        """Write everything."""
-        node = self._parameters()
-        node.inputVolume, node.extraRegions = volume, regions
-        node.choices, node.overlay = json.dumps(asdict(choices)), json.dumps(asdict(overlay))
-        node.explanation, node.structure, node.profile = explanation, structure, profile
+    def keep(self, **fields: Any) -> None:
+        """Write some fields, those that have changed."""
+        if self.node is None:
+            return
+        import slicer.util
 
-    def recall(self) -> Kept:
-        """Read everything; what a scene from elsewhere says wrongly is left at its default."""
-        node = self._parameters()
-        return Kept(
-            node.inputVolume,
-            node.extraRegions,
-            _made(Choices, node.choices),
-            _made(Overlay, node.overlay),
-            str(node.explanation),
-            str(node.structure),
-            str(node.profile),
+        with slicer.util.NodeModify(self.node):
+            for name, value in fields.items():
+                if getattr(self.node, name) != value:
+                    setattr(self.node, name, value)
+
+    def keep_structures(self, ticked: tuple[str, ...] | None) -> None:
+        """Write which structures are ticked; ``None`` is every one."""
+        self.keep(allStructures=ticked is None, structures=list(ticked or ()))
+
+    def choices(self) -> Choices:
+        """Return model, structures and settings."""
+        node = self.node
+        if node is None:
+            return Choices()
+        return Choices(
+            model=node.model,
+            structures=None if node.allStructures else tuple(node.structures),
+            method=node.method.name,
+            samples=node.samples,
+            reduction=node.reduction.name,
+            seed=node.seed,
+            precision=node.precision.name,
+            device=node.device,
+            overlap=None if node.overlap < 0 else node.overlap,
         )
 
-
-def _made(kind: Any, text: str) -> Any:
-    """Return an object of the fields in a JSON text that have the type of the default."""
-    default = kind()
-    try:
-        found = json.loads(text or "{}")
-    except ValueError:
-        return default
-    if not isinstance(found, dict):
-        return default
-    kept = {}
-    for name, usual in asdict(default).items():
-        value = found.get(name, usual)
-        if name == "structures":
-            value = tuple(str(one) for one in value) if isinstance(value, list) else None
-        elif name == "overlap" and not isinstance(value, (int, float)):
-            value = None
-        if usual is None or value is None or isinstance(value, type(usual)):
-            kept[name] = value if value is not None or usual is None else usual
-    if kind is Overlay and kept.get("mode") not in MODES:
-        kept["mode"] = "off"
-    return kind(**kept)
+    def overlay(self) -> Overlay:
+        """Return how the attribution is shown; a scene from elsewhere may name a mode that there is not."""
+        node = self.node
+        if node is None:
+            return Overlay()
+        return Overlay(
+            mode=node.overlay if node.overlay in MODES else "off",
+            percentile=node.hideWeakest,
+            opacity=node.opacity,
+            masked=node.onlyInsideSegments,
+            volume_rendering=node.volumeRendering,
+            coloured=node.colourSegments,
+        )

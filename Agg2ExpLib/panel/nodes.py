@@ -54,6 +54,21 @@ def volume_of(node: Any) -> Volume:
     return Volume(voxels.copy(order="K"), Grid((i, j, k), to_world(node) @ slicer.util.arrayFromVTKMatrix(matrix)))
 
 
+def is_overlay(node: Any) -> bool:
+    """Whether a volume node is an attribution over a CT, made by this module."""
+    from Agg2ExpLib.scene.nodes import ROLE
+
+    return bool(node.GetAttribute(ROLE) == "overlay")
+
+
+def first_scan(scene: Any) -> Any:
+    """Return the first volume node of a scene that may be a CT; ``None`` when there is none."""
+    count = scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
+    nodes = (scene.GetNthNodeByClass(index, "vtkMRMLScalarVolumeNode") for index in range(count))
+    shown = (node for node in nodes if not node.GetHideFromEditors())
+    return next((node for node in shown if not is_overlay(node)), None)
+
+
 def to_world(node: Any) -> np.ndarray:
     """Return the matrix of a node's parent transforms, shape (4, 4).
 

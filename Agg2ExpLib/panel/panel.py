@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 from Agg2ExpLib.errors import Agg2ExpError
 from Agg2ExpLib.panel import export, forms, views
 from Agg2ExpLib.panel.anomaly_section import AnomalySection
+from Agg2ExpLib.panel.background import load_file_library
+from Agg2ExpLib.panel.choices import Choices, Overlay
 from Agg2ExpLib.panel.explain_section import ExplainSection, describe_cost
 from Agg2ExpLib.panel.inputs_section import InputsSection
 from Agg2ExpLib.panel.job import Outcome
@@ -20,7 +24,7 @@ from Agg2ExpLib.panel.nodes import Watch, visible_names
 from Agg2ExpLib.panel.packages import FOR_FIGURES, FOR_SCORES, REQUIREMENTS, ensure_packages, version_problem
 from Agg2ExpLib.panel.presenter import Presenter
 from Agg2ExpLib.panel.referee import Referee
-from Agg2ExpLib.panel.results_section import ResultsSection
+from Agg2ExpLib.panel.results_section import SLIDER_DELAY_MS, ResultsSection
 from Agg2ExpLib.panel.shown import Shown, shown_in
 from Agg2ExpLib.panel.state import Facts, panel_state
 from Agg2ExpLib.panel.store import Store
@@ -28,32 +32,41 @@ from Agg2ExpLib.panel.task import Task
 from Agg2ExpLib.panel.workbench import AtExit, Workbench
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What the parameter node said last."""
+
+    volume: str
+    regions: str
+    choices: Choices
+    overlay: Overlay
+
+
 class Panel:
     """The whole panel.
 
     Parameters
     ----------
-    layout : QLayout
-        Where the sections go.
+    ui : object
+        The widgets of the .ui by their names.
     workbench : Workbench
         Makes the tasks.
     store : Store
         What is remembered between sessions.
-    parameters : callable
-        Returns the parameter node of the scene as it is now.
     """
 
-    def __init__(self, layout: Any, workbench: Workbench, store: Store, parameters: Callable[[], Any]) -> None:
+    def __init__(self, ui: Any, workbench: Workbench, store: Store) -> None:
         self.workbench, self.store = workbench, store
-        self.memory = Memory(parameters)
+        # Now, because at the first Apply it would hold up the click.
+        load_file_library()
+        self.memory = Memory()
         self.task: Task | None = None
-        self.inputs = InputsSection(layout, store)
-        self.explain = ExplainSection(layout, self._visible_names)
-        self.results = ResultsSection(layout)
-        self.anomaly = AnomalySection(layout)
-        self.log = LogSection(layout)
-        layout.addStretch(1)
-        self._model = ""
+        self.inputs = InputsSection(ui, store)
+        self.explain = ExplainSection(ui, self._visible_names)
+        self.results = ResultsSection(ui)
+        self.anomaly = AnomalySection(ui)
+        self.log = LogSection(ui)
+        self._seen: _Seen | None = None
         self._restoring = False
         self._packages_ready: set[tuple[str, ...]] = set()
         self._scene_watch = Watch()
@@ -64,7 +77,8 @@ class Panel:
             self._run,
             self.refresh,
             self._remember,
-            lambda: str(forms.chosen(self.explain.device)),
+            self.memory.overlay,
+            lambda: self.memory.choices().device,
             lambda: self._packages(FOR_FIGURES),
         )
         self.referee = Referee(
@@ -76,13 +90,20 @@ class Panel:
             lambda: self._packages(FOR_SCORES),
             self._remember,
         )
+        self._overlay_timer = qt.QTimer()
+        self._overlay_timer.setSingleShot(True)
+        self._overlay_timer.setInterval(SLIDER_DELAY_MS)
+        self._overlay_timer.timeout.connect(lambda *_: self.presenter.show_overlay())
         self._connect()
-        self._watch_scene()
-        self.restore()
+        scene, kinds = slicer.mrmlScene, slicer.vtkMRMLScene
+        self._scene_watch.add(scene, kinds.NodeAddedEvent, lambda *_: self._on_node_added())
+        self._scene_watch.add(scene, kinds.NodeRemovedEvent, lambda *_: self._on_node_removed())
 
     def _connect(self) -> None:
-        self.inputs.changed.connect(self._on_inputs)
-        self.explain.changed.connect(self._on_choices)
+        # What the .ui binds to the parameter node is heard of from there; the rest is written here.
+        self.inputs.changed.connect(lambda: self.memory.keep(model=self.inputs.model_source))
+        self.explain.changed.connect(self._on_explain)
+        self.results.mode_changed.connect(lambda mode: self.memory.keep(overlay=mode))
         self.explain.apply_pressed.connect(self.on_apply)
         self.explain.estimate_pressed.connect(self.on_estimate)
         self.explain.environment_pressed.connect(self.on_environment)
@@ -91,20 +112,12 @@ class Panel:
         self.presenter.changed.connect(self.referee.show)
         self._at_exit = AtExit(self.workbench.stop_all)
 
-    def _watch_scene(self) -> None:
-        scene, kinds = slicer.mrmlScene, slicer.vtkMRMLScene
-        self._scene_watch.add(scene, kinds.StartCloseEvent, lambda *_: self._on_scene_closing())
-        self._scene_watch.add(scene, kinds.StartImportEvent, lambda *_: self._on_scene_importing())
-        self._scene_watch.add(scene, kinds.EndCloseEvent, lambda *_: self.restore())
-        self._scene_watch.add(scene, kinds.EndImportEvent, lambda *_: self.restore())
-        self._scene_watch.add(scene, kinds.NodeAddedEvent, lambda *_: self._on_node_added())
-        self._scene_watch.add(scene, kinds.NodeRemovedEvent, lambda *_: self._on_node_removed())
-
     def close(self) -> None:
         """Stop everything and hear nothing more: for reload and exit."""
         self.workbench.stop_all()
         self._at_exit.cancel()
         self._scene_watch.clear()
+        self._overlay_timer.stop()
         self.presenter.close()
         self.log.stop()
 
@@ -120,7 +133,7 @@ class Panel:
         volume = self.inputs.ct_node()
         shown = self.shown
         running = self.task if self.task and self.task.running else None
-        choices = self.explain.choices(self.inputs.model_source)
+        choices = self.memory.choices()
         job = (
             "" if running is None else "preparing" if running.preparing and running.kind == "explain" else running.kind
         )
@@ -145,40 +158,73 @@ class Panel:
         self.results.show_state(state)
         self.anomaly.show_state(state)
 
-    def _on_inputs(self) -> None:
-        source = self.inputs.model_source
-        if source != self._model:
-            self._model = source
-            self.explain.show_model(self.inputs.card())
-        self.presenter.watch_segments()
-        self._remember()
-        self.presenter.tell_about_shown()
-        self.presenter.refresh_live()
-
-    def _on_choices(self) -> None:
-        self.explain.say_cost("")
-        self._remember()
+    def on_parameters(self) -> None:
+        """Follow the parameter node: a widget, a script or the panel itself has changed something in it."""
+        if self._restoring or self.memory.node is None:
+            return
+        was, now = self._seen, self._look()
+        self._seen = now
+        if was is None or was.choices.model != now.choices.model:
+            self._on_model()
+        elif was.choices != now.choices:
+            self.explain.say_cost("")
+            self._restored(lambda: self.explain.show_choices(now.choices))
+        if was is None or (was.volume, was.regions, was.choices.model) != (now.volume, now.regions, now.choices.model):
+            self.presenter.watch_segments()
+            self.presenter.tell_about_shown()
+            self.presenter.refresh_live()
+        if was is not None and was.overlay != now.overlay:
+            self._on_overlay(was.overlay, now.overlay)
         self.refresh()
 
+    def _look(self) -> _Seen:
+        nodes = (self.memory.node.inputVolume, self.memory.node.extraRegions)
+        volume, regions = (node.GetID() if node is not None else "" for node in nodes)
+        return _Seen(volume, regions, self.memory.choices(), self.memory.overlay())
+
+    def _on_model(self) -> None:
+        self.explain.say_cost("")
+        self._restored(lambda: self.inputs.choose_model(self.memory.choices().model))
+        self.explain.show_model(self.inputs.card())
+        self.memory.keep_structures(self.explain.structures.ticked())
+
+    def _on_overlay(self, was: Overlay, now: Overlay) -> None:
+        if was.mode != now.mode:
+            self._restored(lambda: self.results.show_mode(now.mode))
+        dragged = replace(was, percentile=now.percentile, opacity=now.opacity)
+        if dragged == now:
+            self._overlay_timer.start()
+        else:
+            self.presenter.show_overlay()
+
+    def _restored(self, show: Callable[[], None]) -> None:
+        """Show what the parameter node says, without writing to it what the widgets say meanwhile."""
+        before, self._restoring = self._restoring, True
+        try:
+            show()
+        finally:
+            self._restoring = before
+
+    def _on_explain(self) -> None:
+        if not self._restoring:
+            self.memory.keep(device=str(forms.chosen(self.explain.device)))
+            self.memory.keep_structures(self.explain.structures.ticked())
+
     def _remember(self) -> None:
-        if self._restoring:
-            return
-        self.memory.keep(
-            self.inputs.ct_node(),
-            self.inputs.regions.currentNode(),
-            self.explain.choices(self.inputs.model_source),
-            self.results.overlay(),
-            self.shown.key if self.shown else "",
-            self.shown.structure if self.shown else "",
-            self.referee.profile,
-        )
+        if not self._restoring:
+            shown = self.shown
+            self.memory.keep(
+                explanation=shown.key if shown else "",
+                structure=shown.structure if shown else "",
+                profile=self.referee.profile,
+            )
 
     def _visible_names(self) -> set[str]:
         nodes = [self.inputs.regions.currentNode(), self.shown.saved.segmentation_node if self.shown else None]
         return set().union(*(visible_names(node) for node in nodes))
 
     def _on_results_folder(self) -> None:
-        folder = qt.QFileDialog.getExistingDirectory(self.explain.frame, "Keep explanations in")
+        folder = qt.QFileDialog.getExistingDirectory(self.explain.frame, _("Keep explanations in"))
         if folder:
             self.store.set_results_folder(folder)
         self._show_results_folder()
@@ -202,7 +248,7 @@ class Panel:
         self._run(
             lambda: self.workbench.explain(
                 self.inputs.ct_node(),
-                self.explain.choices(self.inputs.model_source),
+                self.memory.choices(),
                 self.inputs.regions.currentNode(),
                 labels=card.labels if card else (),
             ),
@@ -212,13 +258,13 @@ class Panel:
     def on_estimate(self) -> None:
         """Start an estimate."""
         if self._packages():
-            choices = self.explain.choices(self.inputs.model_source)
+            choices = self.memory.choices()
             self._run(lambda: self.workbench.estimate(self.inputs.ct_node(), choices), self._on_estimated)
 
     def on_compare(self) -> None:
         """Start a quick comparison of methods on the chosen CT."""
         if self._packages() and self._packages(FOR_FIGURES):
-            choices = self.explain.choices(self.inputs.model_source)
+            choices = self.memory.choices()
             self._run(lambda: self.workbench.compare(self.inputs.ct_node(), choices), self._on_compared)
 
     def on_environment(self) -> None:
@@ -268,19 +314,21 @@ class Panel:
         self.explain.say(f"{text}{'' if text.endswith('.') else '.'}{words}")
         self.log.add([text])
 
-    def _on_estimated(self, outcome: Outcome, _: Task) -> None:
+    def _on_estimated(self, outcome: Outcome, task: Task) -> None:
         if outcome.answer:
             self.explain.say_cost(describe_cost(outcome.answer))
 
-    def _on_compared(self, _: Outcome, task: Task) -> None:
+    def _on_compared(self, outcome: Outcome, task: Task) -> None:
         if task.out is not None:
             self.log.add(export.quality_lines(task.out))
-            self.explain.say(f"The comparison of methods is in {task.out}; its table is in the log too.")
+            self.explain.say(
+                _("The comparison of methods is in {folder}; its table is in the log too.").format(folder=task.out)
+            )
             self.presenter.picture = views.show_picture(
-                self.explain.frame, task.out / "quality.png", "Quality of methods"
+                self.explain.frame, task.out / "quality.png", _("Quality of methods")
             )
 
-    def _on_environment(self, outcome: Outcome, _: Task) -> None:
+    def _on_environment(self, outcome: Outcome, task: Task) -> None:
         if outcome.answer:
             self.explain.show_devices(list(outcome.answer.get("devices", [])))
             lines = export.environment_lines(outcome.answer)
@@ -288,39 +336,37 @@ class Panel:
             self.log.frame.collapsed = False
             self.explain.say(export.environment_summary(outcome.answer))
 
-    def _on_explained(self, _: Outcome, task: Task) -> None:
+    def _on_explained(self, outcome: Outcome, task: Task) -> None:
         if task.out is not None:
             self.presenter.show_folder(task.out, self.inputs.ct_node())
 
     # The scene
 
-    def restore(self) -> None:
-        """Show what the scene's parameter node says: after the start, a loaded scene or a closed one."""
-        self._restoring = True
-        try:
-            self.inputs.hide_overlays()
-            kept = self.memory.recall()
-            self.inputs.refill_models(kept.choices.model)
-            self._model = self.inputs.model_source
-            self.explain.show_model(self.inputs.card())
-            self.explain.show_choices(kept.choices)
-            if kept.volume is not None:
-                self.inputs.volume.setCurrentNode(kept.volume)
-            self.inputs.regions.setCurrentNode(kept.regions)
-            self.results.show_overlay(kept.overlay)
-            self._show_results_folder()
-            self.presenter.show_key(kept.explanation, kept.structure)
-            self.referee.restore(kept.profile)
-        finally:
-            self._restoring = False
-        self.refresh()
+    def attach(self, node: Any) -> None:
+        """Show what a scene's parameter node says, and follow it; ``None`` while a scene is closed or loaded."""
+        self.memory.node = None
+        if node is not None:
+            self._restored(lambda: self._attach(node))
+            self.refresh()
 
-    def _on_scene_importing(self) -> None:
-        # Until the scene is complete, lists that fill themselves are not the user's choice and must not be remembered.
-        self._restoring = True
+    def _attach(self, node: Any) -> None:
+        self.memory.node = node
+        choices = self.memory.choices()
+        self.inputs.hide_overlays()
+        self.inputs.refill_models(choices.model)
+        self.explain.show_model(self.inputs.card())
+        self.explain.show_choices(choices)
+        self.results.show_mode(self.memory.overlay().mode)
+        # A model that is gone, or structures that it does not have, cannot be shown.
+        self.memory.keep(model=self.inputs.model_source)
+        self.memory.keep_structures(self.explain.structures.ticked())
+        self._show_results_folder()
+        self.presenter.show_key(node.explanation, node.structure)
+        self.referee.restore(node.profile)
+        self._seen = self._look()
 
-    def _on_scene_closing(self) -> None:
-        self._restoring = True
+    def on_scene_closing(self) -> None:
+        """Stop what runs and let go of what is shown."""
         self.workbench.stop_all()
         self.presenter.forget()
 
@@ -329,7 +375,7 @@ class Panel:
             self.inputs.hide_overlays()
 
     def _on_node_removed(self) -> None:
-        if slicer.mrmlScene.IsClosing() or slicer.mrmlScene.IsImporting() or self._restoring:
+        if slicer.mrmlScene.IsClosing() or slicer.mrmlScene.IsImporting() or self.memory.node is None:
             return
         there = {one.key for one in shown_in(slicer.mrmlScene)}
         if self.shown is not None and self.shown.key not in there:

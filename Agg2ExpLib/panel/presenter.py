@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.errors import Agg2ExpError
 from Agg2ExpLib.panel import export, forms, views
+from Agg2ExpLib.panel.choices import Overlay
 from Agg2ExpLib.panel.inputs_section import InputsSection
 from Agg2ExpLib.panel.job import Outcome
 from Agg2ExpLib.panel.nodes import Watch, segment_volume
-from Agg2ExpLib.panel.results_section import Overlay, ResultsSection
+from Agg2ExpLib.panel.results_section import ResultsSection
 from Agg2ExpLib.panel.shown import Shown, shown_in, title_of
 from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.task import Task
 from Agg2ExpLib.panel.workbench import Workbench
+
+if TYPE_CHECKING:
+    from Agg2ExpLib.explanation import Explanation
 
 #: Milliseconds from an edit of a segment to the new numbers; edits within them are taken together.
 LIVE_DELAY_MS = 80
@@ -40,8 +45,8 @@ class Presenter:
         Starts a task and calls a function when it is done.
     refresh, remember : callable
         Give the buttons their looks; keep with the scene what is shown.
-    device : callable
-        Returns the chosen device.
+    overlay, device : callable
+        Return how the attribution is to be shown, and the chosen device.
     can_draw : callable
         Returns whether the packages for figures are there, after asking.
 
@@ -59,6 +64,7 @@ class Presenter:
         run: Run,
         refresh: Callable[[], None],
         remember: Callable[[], None],
+        overlay: Callable[[], Overlay],
         device: Callable[[], str],
         can_draw: Callable[[], bool],
     ) -> None:
@@ -66,15 +72,14 @@ class Presenter:
         self.shown: Shown | None = None
         self.picture: Any = None
         self._results, self._inputs, self._workbench = results, inputs, workbench
-        self._run, self._refresh, self._remember, self._device = run, refresh, remember, device
-        self._can_draw = can_draw
+        self._run, self._refresh, self._remember = run, refresh, remember
+        self._overlay, self._device, self._can_draw = overlay, device, can_draw
         self._segment_watch = Watch()
         self._live_timer = qt.QTimer()
         self._live_timer.setSingleShot(True)
         self._live_timer.setInterval(LIVE_DELAY_MS)
         self._live_timer.timeout.connect(lambda *_: self.refresh_live())
         results.structure_changed.connect(self.show_structure)
-        results.overlay_changed.connect(self._on_overlay)
         results.explanation_changed.connect(self.show_key)
         results.pressed.connect(self._on_pressed)
         results.table.region_chosen.connect(self._on_region)
@@ -97,22 +102,22 @@ class Presenter:
         InputError
             It is no complete Explanation folder.
         """
-        from Agg2ExpLib.explanation import Explanation
+        from Agg2ExpLib.explanation import Explanation as Folder
         from Agg2ExpLib.scene import show_explanation
 
-        title = f"Explanation of {ct_node.GetName()}" if ct_node is not None else None
+        title = _("Explanation of {scan}").format(scan=ct_node.GetName()) if ct_node is not None else None
         with forms.busy():
-            put = show_explanation(Explanation.load(folder), slicer.mrmlScene, name=title, ct_node=ct_node)
-        self.show_key(put.key)
+            put = show_explanation(Folder.load(folder), slicer.mrmlScene, name=title, ct_node=ct_node)
+        self.show_key(put.key, explanation=put.explanation)
 
-    def show_key(self, key: str, structure: str = "") -> None:
-        """Show an explanation of the scene, the first one when there is none of that key."""
+    def show_key(self, key: str, structure: str = "", explanation: Explanation | None = None) -> None:
+        """Show an explanation of the scene, the first one when there is none of that key; its folder may be read already."""
         there = {one.key: one for one in shown_in(slicer.mrmlScene)}
         self.shown = None
         chosen = there.get(key) or next(iter(there.values()), None)
         if chosen is not None:
             try:
-                self.shown = Shown(chosen)
+                self.shown = Shown(chosen, explanation if chosen.key == key else None)
             except Agg2ExpError as error:
                 self._results.say(str(error))
         titles = [(one.key, title_of(one)) for one in there.values()]
@@ -131,7 +136,7 @@ class Presenter:
         with forms.busy():
             if self.shown is not None and name:
                 self.shown.select(name)
-                self._show_overlay(self._results.overlay())
+                self.show_overlay()
             self.refresh_live()
         self.tell_about_shown()
         self._remember()
@@ -167,12 +172,9 @@ class Presenter:
         if self.shown is not None and not self._live_timer.isActive():
             self._live_timer.start()
 
-    def _on_overlay(self, overlay: Overlay) -> None:
-        self._show_overlay(overlay)
-        self._remember()
-
-    def _show_overlay(self, overlay: Overlay) -> None:
-        shown = self.shown
+    def show_overlay(self) -> None:
+        """Draw the shown structure's attribution as the panel says."""
+        shown, overlay = self.shown, self._overlay()
         if shown is None or not shown.structure or shown.in_scene is None:
             return
         name = shown.structure
@@ -195,13 +197,19 @@ class Presenter:
         parts = []
         volume, card = self._inputs.ct_node(), self._inputs.card()
         if shown.problem:
-            parts.append(f"Shown from the scene alone: {shown.problem}.")
+            parts.append(_("Shown from the scene alone: {problem}.").format(problem=shown.problem))
         if volume is not None and shown.ct_node is not None and volume.GetID() != shown.ct_node.GetID():
-            parts.append(f"Made with another scan: {shown.ct_node.GetName()}, not {volume.GetName()}.")
+            parts.append(
+                _("Made with another scan: {one}, not {other}.").format(
+                    one=shown.ct_node.GetName(), other=volume.GetName()
+                )
+            )
         if card is not None and shown.model_name and card.name != shown.model_name:
-            parts.append(f"Made with another model: {shown.model_name}, not {card.name}.")
+            parts.append(
+                _("Made with another model: {one}, not {other}.").format(one=shown.model_name, other=card.name)
+            )
         if not shown.explained:
-            parts.append("None of the structures asked for is in the segmentation.")
+            parts.append(_("None of the structures asked for is in the segmentation."))
         self._results.say(" ".join(parts))
 
     def _on_region(self, region: str) -> None:
@@ -221,7 +229,7 @@ class Presenter:
     def _press(self, name: str) -> None:
         shown = self.shown
         if name == "open":
-            folder = qt.QFileDialog.getExistingDirectory(self._results.frame, "Open an Explanation folder")
+            folder = qt.QFileDialog.getExistingDirectory(self._results.frame, _("Open an Explanation folder"))
             if folder:
                 self.show_folder(Path(folder))
         elif name == "whatif":
@@ -246,17 +254,19 @@ class Presenter:
         options = {"background": "dark" if views.is_dark(self._results.frame) else "light"}
         self._run(
             lambda: self._workbench.figures(shown.folder, out, options),
-            lambda *_: then() if then else self._results.say(f"The figures are in {out}."),
+            lambda *ignored: (
+                then() if then else self._results.say(_("The figures are in {folder}.").format(folder=out))
+            ),
         )
 
     def _draw(self, name: str, shown: Shown) -> None:
         out = export.figures_folder(shown)
-        prefix = "heat_map" if name == "heat map" else "graph"
+        prefix, title = ("heat_map", _("Heat map")) if name == "heat map" else ("graph", _("Graph"))
 
         def show() -> None:
             pictures = sorted(out.glob(f"{prefix}_mass.png")) or sorted(out.glob(f"{prefix}_*.png"))
             if pictures:
-                self.picture = views.show_picture(self._results.frame, pictures[0], name.capitalize())
+                self.picture = views.show_picture(self._results.frame, pictures[0], title)
 
         self.draw_figures(shown, out, show)
 
@@ -282,7 +292,7 @@ class Presenter:
         segment = node.GetSegmentation().GetSegment(identifier)
         return segment.GetName(), segment_volume(node, identifier)
 
-    def _on_whatif(self, _: Outcome, task: Task, shown: Shown, name: str, fill: str) -> None:
+    def _on_whatif(self, outcome: Outcome, task: Task, shown: Shown, name: str, fill: str) -> None:
         if task.out is not None:
             answer = export.read_whatif(task.out)
             export.show_whatif_segmentation(task.out, shown, name)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import qt
+from slicer.i18n import tr as _
 
 from Agg2ExpLib.errors import Agg2ExpError
 from Agg2ExpLib.panel.anomaly_section import NEEDS, AnomalySection
@@ -71,8 +72,8 @@ class Referee:
         if found is None:
             self._section.say("" if self.profile else NEEDS)
             return
-        other = f"Compared with {Path(found.profile).name}. " if found.profile != self.profile else ""
-        self._section.say(f"{other}{found.summary()}")
+        other = _("Compared with {profile}.").format(profile=Path(found.profile).name)
+        self._section.say(" ".join([*([other] if found.profile != self.profile else []), found.summary()]))
 
     def open(self, profile: str) -> None:
         """Choose a profile, remember it, and compare what is shown."""
@@ -97,7 +98,7 @@ class Referee:
 
         self._section.show_verdicts(None)
         self._section.say("")
-        self._run(make, lambda outcome, _: self._on_scored(outcome, shown, profile))
+        self._run(make, lambda outcome, task: self._on_scored(outcome, shown, profile))
 
     def _on_scored(self, outcome: Outcome, shown: Shown, profile: str) -> None:
         try:
@@ -115,9 +116,8 @@ class Referee:
         if name == "compare":
             self.compare()
             return
-        found = qt.QFileDialog.getOpenFileName(
-            self._section.frame, "Open a reference profile", self.profile, "Reference profiles (*.npz)"
-        )
+        kinds = _("Reference profiles ({patterns})").format(patterns="*.npz")
+        found = qt.QFileDialog.getOpenFileName(self._section.frame, _("Open a reference profile"), self.profile, kinds)
         path = found[0] if isinstance(found, tuple) else found
         if path:
             self.open(str(path))

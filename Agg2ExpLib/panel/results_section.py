@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import qt
+from slicer.i18n import tr as _
 
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.panel import forms
@@ -15,29 +15,8 @@ from Agg2ExpLib.panel.importance_table import ImportanceTable
 from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.state import PanelState
 
-HONESTY = (
-    "Attributions show what the model relied on, not whether it is right. Research software, not a medical device."
-)
-#: Milliseconds that a slider must rest before the overlay follows it.
+#: Milliseconds that a slider must rest before the overlay follows it: that of a large scan takes longer than the next value.
 SLIDER_DELAY_MS = 120
-Mode = Literal["magnitude", "signed", "off"]
-OVERLAYS: tuple[tuple[Mode, str, str], ...] = (
-    ("magnitude", "strength", "How much each voxel mattered (magnitude of the attribution, |E|)."),
-    ("signed", "for / against", "Whether a voxel spoke for the structure or against it (signed attribution, E)."),
-    ("off", "off", "No overlay."),
-)
-
-
-@dataclass(frozen=True)
-class Overlay:
-    """How the attribution is shown over the CT."""
-
-    mode: Mode = "magnitude"
-    percentile: float = 95.0
-    opacity: float = 0.6
-    masked: bool = False
-    volume_rendering: bool = False
-    coloured: bool = False
 
 
 class ResultsSection:
@@ -47,146 +26,65 @@ class ResultsSection:
     ----------
     structure_changed : Signal
         With the identifier.
-    overlay_changed : Signal
-        With the :class:`Overlay`.
+    mode_changed : Signal
+        With magnitude, signed or off.
     pressed : Signal
         With the name of a button: bars, heat map, graph, graph3d, strongest, export, open, whatif.
     explanation_changed : Signal
         With the key of another explanation.
     """
 
-    def __init__(self, layout: Any) -> None:
-        self.structure_changed, self.overlay_changed, self.pressed = Signal(), Signal(), Signal()
+    def __init__(self, ui: Any) -> None:
+        self.structure_changed, self.mode_changed, self.pressed = Signal(), Signal(), Signal()
         self.explanation_changed = Signal()
-        self.frame, inner = forms.section("What did the model look at?", layout)
-        self.buttons: dict[str, Any] = {}
-        self.notice = forms.note()
-        self.notice.setObjectName("notice")
-        inner.addWidget(self.notice)
-        self.explanation = forms.choice("Explanations in this scene.", "explanation")
-        forms.row(inner, self.explanation, self._button("open", small=True), stretch=0)
-        self.structure = forms.choice("Structure whose segmentation is explained.", "structure")
-        forms.row(
-            inner,
-            qt.QLabel("Structure"),
-            self.structure,
-            self._button("previous", small=True),
-            self._button("next", small=True),
-            stretch=1,
-        )
-        self._add_overlay(inner)
-        self.table = ImportanceTable(inner)
-        self.meaning = forms.note()
-        self.meaning.setObjectName("meaning")
-        self.meaning.setVisible(False)
-        inner.addWidget(self.meaning)
-        forms.row(inner, *(self._button(name) for name in ("bars", "heat map", "graph")))
-        forms.row(inner, self._button("graph3d"), self._button("strongest"), stretch=1)
-        forms.row(inner, self._button("export"), stretch=0)
-        self._add_whatif(inner)
-        honesty = forms.note(HONESTY)
-        small = forms.read(honesty, "font")
-        small.setItalic(True)
-        honesty.setFont(small)
-        inner.addWidget(honesty)
+        self.frame, self.table = ui.resultsCollapsibleButton, ImportanceTable(ui.importanceTable)
+        self.notice, self.meaning, self.whatif = ui.noticeLabel, ui.meaningLabel, ui.whatIfLabel
+        self.explanation, self.structure = ui.explanationComboBox, ui.structureComboBox
+        self.region, self.fill = ui.whatIfRegionComboBox, ui.whatIfFillComboBox
+        self.percentile, self.opacity = ui.hideWeakestSlider, ui.opacitySlider
+        self.masked, self.coloured = ui.insideSegmentsCheckBox, ui.colourSegmentsCheckBox
+        self.rendering = ui.volumeRenderingCheckBox
+        self.modes = {
+            "magnitude": ui.overlayStrengthRadioButton,
+            "signed": ui.overlaySignedRadioButton,
+            "off": ui.overlayOffRadioButton,
+        }
+        self.buttons = {
+            "open": ui.openExplanationButton,
+            "previous": ui.previousStructureButton,
+            "next": ui.nextStructureButton,
+            "bars": ui.barsButton,
+            "heat map": ui.heatMapButton,
+            "graph": ui.graphButton,
+            "graph3d": ui.graph3DButton,
+            "strongest": ui.strongestButton,
+            "export": ui.exportButton,
+            "whatif": ui.whatIfButton,
+        }
+        shown_over = (self.percentile, self.opacity, self.masked, self.coloured, self.rendering)
+        # What they do, to be told again after the tooltip has said why they cannot be used.
+        self._tips = [(one, str(forms.read(one, "toolTip"))) for one in (*self.modes.values(), *shown_over)]
+        for label in (self.meaning, self.whatif):
+            label.setVisible(False)
+        for index, (identifier, (name, tip)) in enumerate(FILL_TEXTS.items()):
+            self.fill.addItem(name, identifier)
+            self.fill.setItemData(index, tip, qt.Qt.ToolTipRole)
+        self._connect()
+
+    def _connect(self) -> None:
+        for name, button in self.buttons.items():
+            button.clicked.connect(lambda *_, name=name: self._on_button(name))
+        for mode, radio in self.modes.items():
+            radio.toggled.connect(lambda on, mode=mode: self.mode_changed.emit(mode) if on else None)
         self.structure.currentIndexChanged.connect(self._on_structure)
         self.explanation.currentIndexChanged.connect(
             lambda *_: self.explanation_changed.emit(forms.chosen(self.explanation))
         )
 
-    def _button(self, name: str, *, small: bool = False) -> Any:
-        made = forms.button("", lambda: self._on_button(name), name=name, small=small)
-        self.buttons[name] = made
-        return made
-
-    def _add_overlay(self, inner: Any) -> None:
-        self.modes: dict[Mode, Any] = {}
-        self._tips: list[tuple[Any, str]] = []
-        self._group = qt.QButtonGroup(self.frame)
-        line = [qt.QLabel("Overlay")]
-        for mode, text, tip in OVERLAYS:
-            radio = qt.QRadioButton(text)
-            radio.setToolTip(tip)
-            radio.setObjectName(f"overlay {mode}")
-            radio.setChecked(mode == "magnitude")
-            radio.toggled.connect(self._on_overlay)
-            self._group.addButton(radio)
-            self._tips.append((radio, tip))
-            self.modes[mode] = radio
-            line.append(radio)
-        forms.row(inner, *line, stretch=len(line) - 1)
-        self.masked = self._check("only inside segments", "Shows the overlay only where the model found structures.")
-        self.rendering = self._check("3D", "Glow of the strongest attributions in the 3D view (volume rendering).")
-        self.coloured = self._check("colour segments", "Colours each segment by its share instead of its own colour.")
-        forms.row(inner, self.masked, self.coloured, self.rendering, stretch=2)
-        fields = forms.form(inner)
-        hide = "Attributions weaker than this share of all voxels are hidden (percentile of |E|)."
-        self.percentile = forms.slider(0, 99.5, 95, 0.5, hide, "threshold", " %")
-        fields.addRow("Hide weakest", self.percentile)
-        cover = "How much the overlay covers the CT."
-        self.opacity = forms.slider(0, 1, 0.6, 0.05, cover, "opacity")
-        fields.addRow("Opacity", self.opacity)
-        self._tips += [(self.percentile, hide), (self.opacity, cover)]
-        # A slider that is dragged tells many values; the overlay of a large scan takes longer than the next one.
-        self._slider_timer = qt.QTimer()
-        self._slider_timer.setSingleShot(True)
-        self._slider_timer.setInterval(SLIDER_DELAY_MS)
-        self._slider_timer.timeout.connect(self._on_overlay)
-        for widget in (self.percentile, self.opacity):
-            widget.valueChanged.connect(lambda *_: self._slider_timer.start())
-
-    def _check(self, text: str, tip: str) -> Any:
-        made = qt.QCheckBox(text)
-        made.setToolTip(tip)
-        made.setObjectName(text)
-        made.toggled.connect(self._on_overlay)
-        self._tips.append((made, tip))
-        return made
-
-    def _add_whatif(self, inner: Any) -> None:
-        title = qt.QLabel("What if …")
-        font = forms.read(title, "font")
-        font.setBold(True)
-        title.setFont(font)
-        inner.addWidget(title)
-        self.region = forms.choice("Region that is replaced in the scan.", "what-if region")
-        self.fill = forms.choice("What takes its place.", "what-if fill")
-        for identifier, (name, tip) in FILL_TEXTS.items():
-            self.fill.addItem(name, identifier)
-            self.fill.setItemData(int(forms.read(self.fill, "count")) - 1, tip, qt.Qt.ToolTipRole)
-        forms.row(inner, self.region, qt.QLabel("were"), self.fill, qt.QLabel("?"), stretch=0)
-        inner.addWidget(self._button("whatif"))
-        self.whatif = forms.note()
-        self.whatif.setObjectName("what-if answer")
-        self.whatif.setVisible(False)
-        inner.addWidget(self.whatif)
-
-    def overlay(self) -> Overlay:
-        """Return how the overlay is to be shown."""
-        mode: Mode = next((name for name, radio in self.modes.items() if forms.read(radio, "checked")), "off")
-        return Overlay(
-            mode,
-            float(self.percentile.value),
-            float(self.opacity.value),
-            bool(forms.read(self.masked, "checked")),
-            bool(forms.read(self.rendering, "checked")),
-            bool(forms.read(self.coloured, "checked")),
-        )
-
-    def show_overlay(self, overlay: Overlay) -> None:
-        """Set the fields without telling anybody."""
-        widgets = [*self.modes.values(), self.masked, self.rendering, self.coloured, self.percentile, self.opacity]
-        for widget in widgets:
-            widget.blockSignals(True)
-        self.modes.get(overlay.mode, self.modes["off"]).setChecked(True)
-        self.masked.setChecked(overlay.masked)
-        self.rendering.setChecked(overlay.volume_rendering)
-        self.coloured.setChecked(overlay.coloured)
-        self.percentile.value = overlay.percentile
-        self.opacity.value = overlay.opacity
-        self.table.show_signed(overlay.mode == "signed")
-        for widget in widgets:
-            widget.blockSignals(False)
+    def show_mode(self, mode: str) -> None:
+        """Show how the overlay is drawn."""
+        self.modes[mode].setChecked(True)
+        self.table.show_signed(mode == "signed")
 
     def chosen_structure(self) -> str:
         """Return the identifier of the shown structure; empty when there is none."""
@@ -200,10 +98,12 @@ class ResultsSection:
             found = structure(name)
             self.structure.addItem(forms.icon(forms.patch(found.colour)), found.name, name)
         for name in absent:
-            self.structure.addItem(f"{structure(name).name} (absent from the segmentation)", "")
+            self.structure.addItem(
+                _("{structure} (absent from the segmentation)").format(structure=structure(name).name), ""
+            )
             item = self.structure.model().item(int(forms.read(self.structure, "count")) - 1)
             item.setEnabled(False)
-            item.setToolTip("The model found no voxel of it in this scan, so there is nothing to explain.")
+            item.setToolTip(_("The model found no voxel of it in this scan, so there is nothing to explain."))
         forms.choose(self.structure, selected or (explained[0] if explained else ""))
         self.structure.blockSignals(False)
 
@@ -215,7 +115,7 @@ class ResultsSection:
             self.explanation.addItem(title, key)
         forms.choose(self.explanation, selected)
         if not titles:
-            self.explanation.addItem("no explanation yet", "")
+            self.explanation.addItem(_("no explanation yet"), "")
         self.explanation.setEnabled(len(titles) > 1)
         self.explanation.blockSignals(False)
 
@@ -258,7 +158,7 @@ class ResultsSection:
         """Show the next or the previous explained structure, round and round."""
         count = int(forms.read(self.structure, "count"))
         index = int(forms.read(self.structure, "currentIndex"))
-        for _ in range(count):
+        for _step in range(count):
             index = (index + by) % count
             if self.structure.itemData(index):
                 self.structure.setCurrentIndex(index)
@@ -274,8 +174,3 @@ class ResultsSection:
         name = self.chosen_structure()
         if name:
             self.structure_changed.emit(name)
-
-    def _on_overlay(self, *_: Any) -> None:
-        overlay = self.overlay()
-        self.table.show_signed(overlay.mode == "signed")
-        self.overlay_changed.emit(overlay)

@@ -6,24 +6,32 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from slicer.i18n import tr as _
+
 from Agg2ExpLib.anatomy import RGB, structure
 from Agg2ExpLib.importance import ImportanceTable
 
 #: Column -> (title on the surface, what it means, the field's term).
 COLUMNS = {
-    "region": ("region", "Where in the scan: a structure of the model, or a region of yours."),
+    "region": (_("region"), _("Where in the scan: a structure of the model, or a region of yours.")),
     "share": (
-        "share",
-        "Share of all attribution that lies in the region: how much of what the model relied on is here "
-        "(mass accuracy, I(E, R)). Large regions hold much because they are large.",
+        _("share"),
+        _(
+            "Share of all attribution that lies in the region: how much of what the model relied on is here "
+            "(mass accuracy, I(E, R)). Large regions hold much because they are large."
+        ),
     ),
     "size": (
-        "for its size",
-        "Share of the attribution over share of the volume: 1 is as much as any region of that size holds (enrichment).",
+        _("for its size"),
+        _(
+            "Share of the attribution over share of the volume: 1 is as much as any region of that size holds (enrichment)."
+        ),
     ),
     "for": (
-        "for / against",
-        "Share of the positive attribution (it spoke for the structure) and of the negative one (against) in the region.",
+        _("for / against"),
+        _(
+            "Share of the positive attribution (it spoke for the structure) and of the negative one (against) in the region."
+        ),
     ),
 }
 
@@ -65,24 +73,38 @@ class Row:
     def sentence(self, explained: str) -> str:
         """Say in one sentence what the numbers mean."""
         if not self.voxels:
-            return f"{self.name} has no voxel in this scan, so nothing can be said about it."
+            return _("{region} has no voxel in this scan, so nothing can be said about it.").format(region=self.name)
         if not math.isfinite(self.share):
-            return f"{explained} is absent from the segmentation, so nothing was attributed."
-        much = (
-            "as much as"
-            if 0.95 <= self.enrichment <= 1.05
-            else f"{self.enrichment:.1f} times what"
-            if self.enrichment >= 0.1
-            else "almost nothing of what"
-        )
-        sides = ""
+            return _("{structure} is absent from the segmentation, so nothing was attributed.").format(
+                structure=explained
+            )
+        # Whole sentences, because other languages have another order of words.
+        if 0.95 <= self.enrichment <= 1.05:
+            main = _(
+                "{share} of what the model relied on for {structure} lies in {region}: "
+                "as much as a region of that size would hold by chance."
+            )
+        elif self.enrichment >= 0.1:
+            main = _(
+                "{share} of what the model relied on for {structure} lies in {region}: "
+                "{times} times what a region of that size would hold by chance."
+            )
+        else:
+            main = _(
+                "{share} of what the model relied on for {structure} lies in {region}: "
+                "almost nothing of what a region of that size would hold by chance."
+            )
+        sentences = [
+            main.format(
+                share=percent(self.share), structure=explained, region=self.name, times=f"{self.enrichment:.1f}"
+            )
+        ]
         if math.isfinite(self.positive) and math.isfinite(self.negative):
-            sides = f" It holds {percent(self.positive)} of what spoke for it and {percent(self.negative)} of what spoke against."
-        painted = " It changes while you paint." if self.live else ""
-        return (
-            f"{percent(self.share)} of what the model relied on for {explained} lies in {self.name}: "
-            f"{much} a region of that size would hold by chance.{sides}{painted}"
-        )
+            sides = _("It holds {positive} of what spoke for it and {negative} of what spoke against.")
+            sentences.append(sides.format(positive=percent(self.positive), negative=percent(self.negative)))
+        if self.live:
+            sentences.append(_("It changes while you paint."))
+        return " ".join(sentences)
 
 
 def percent(value: float) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from slicer.i18n import tr as _
 
 from Agg2ExpLib.errors import Agg2ExpError, InputError
 from Agg2ExpLib.panel.live import LiveImportance
@@ -16,6 +17,7 @@ from Agg2ExpLib.panel.workbench import region_names
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from Agg2ExpLib.explanation import Explanation
     from Agg2ExpLib.importance import ImportanceTable
     from Agg2ExpLib.scene import SavedExplanation, SceneExplanation
     from Agg2ExpLib.volume import Volume
@@ -28,17 +30,19 @@ class Shown:
     ----------
     saved : SavedExplanation
         Its nodes.
+    explanation : Explanation, optional
+        What lies in its folder, where that was read already.
     """
 
-    def __init__(self, saved: SavedExplanation) -> None:
+    def __init__(self, saved: SavedExplanation, explanation: Explanation | None = None) -> None:
         from Agg2ExpLib import scene
-        from Agg2ExpLib.explanation import Explanation
+        from Agg2ExpLib.explanation import Explanation as Folder
 
         self.saved = saved
         self.in_scene: SceneExplanation | None = None
         self.problem = ""
         try:
-            self.in_scene = scene.find(saved.anchor.GetScene(), Explanation.load(saved.folder))
+            self.in_scene = scene.find(saved.anchor.GetScene(), explanation or Folder.load(saved.folder))
         except Agg2ExpError as error:
             # A scene from another computer, or a tidied disk: what the scene itself holds is shown.
             self.problem = str(error)
@@ -146,7 +150,10 @@ class Shown:
         sizes = self.table.matrix("voxels")[0] if len(self.table.classes) else []
         there = [roi for roi, size in zip(self.table.rois, sizes, strict=True) if size > 0 and roi != "background"]
         found = [(roi, structure(roi).name, structure(roi).colour) for roi in there]
-        own = [(one.key, f"{one.name} (yours)", one.colour) for one in segments_of(segmentation_node)]
+        own = [
+            (one.key, _("{region} (yours)").format(region=one.name), one.colour)
+            for one in segments_of(segmentation_node)
+        ]
         return [*own, *found]
 
     def _labels(self) -> Sequence[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from slicer.i18n import tr as _
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -80,18 +82,18 @@ class PanelState:
 
 
 _JOBS = {
-    "preparing": "The scan is being handed over",
-    "explain": "An explanation is being computed",
-    "estimate": "The cost is being estimated",
-    "whatif": "A what-if is being computed",
-    "environment": "The environment is being checked",
-    "figures": "The figures are being drawn",
-    "compare": "Methods are being compared",
-    "score": "The explanation is being compared with the reference",
+    "preparing": _("The scan is being handed over"),
+    "explain": _("An explanation is being computed"),
+    "estimate": _("The cost is being estimated"),
+    "whatif": _("A what-if is being computed"),
+    "environment": _("The environment is being checked"),
+    "figures": _("The figures are being drawn"),
+    "compare": _("Methods are being compared"),
+    "score": _("The explanation is being compared with the reference"),
 }
-_NOTHING_SHOWN = "There is no explanation yet: choose a CT and press Apply, or open one."
+_NOTHING_SHOWN = _("There is no explanation yet: choose a CT and press Apply, or open one.")
 
-_GONE = "The Explanation folder is no longer where it was; press Apply to compute it again."
+_GONE = _("The Explanation folder is no longer where it was; press Apply to compute it again.")
 
 
 def panel_state(facts: Facts) -> PanelState:
@@ -111,61 +113,72 @@ def panel_state(facts: Facts) -> PanelState:
     looks = {
         "apply": _apply(facts),
         "estimate": Look(
-            "Estimate time and memory",
-            "Times one pass of the network on this device and counts how many are needed.",
+            _("Estimate time and memory"),
+            _("Times one pass of the network on this device and counts how many are needed."),
             busy or _inputs(facts),
         ),
         "compare methods": Look(
-            "Compare methods on this CT",
-            "Measures faithfulness, sensitivity and complexity of three methods with few samples, on the ticked structures.",
+            _("Compare methods on this CT"),
+            _(
+                "Measures faithfulness, sensitivity and complexity of three methods with few samples, on the ticked structures."
+            ),
             busy or _inputs(facts),
         ),
         "environment": Look(
-            "Check environment", "Lists packages and devices of the computing Python, for a report of a problem.", busy
+            _("Check environment"),
+            _("Lists packages and devices of the computing Python, for a report of a problem."),
+            busy,
         ),
-        "open": Look("Open explanation", "Shows an Explanation folder that was computed before.", busy),
+        "open": Look(_("Open explanation"), _("Shows an Explanation folder that was computed before."), busy),
         "whatif": _whatif(facts, busy),
         "open profile": Look(
-            "Open", "Opens a reference profile (.npz) and compares the shown explanation with it.", busy
+            _("Open"), _("Opens a reference profile (.npz) and compares the shown explanation with it."), busy
         ),
         "compare": _compare(facts, busy),
-        "export": Look("Export", "Saves the table, the figures or a whole report.", shown),
+        "export": Look(_("Export"), _("Saves the table, the figures or a whole report."), shown),
         "strongest": _of_structure(
-            facts, "Go to strongest voxel", "Moves the slices to where the attribution is strongest."
+            facts, _("Go to strongest voxel"), _("Moves the slices to where the attribution is strongest.")
         ),
-        "bars": _of_structure(facts, "Bars", "Bar chart of the regions that this structure relied on most."),
+        "bars": _of_structure(facts, _("Bars"), _("Bar chart of the regions that this structure relied on most.")),
         "graph3d": _of_structure(
-            facts, "Graph in 3D", "Arrows in the 3D view from the regions relied on to the structure."
+            facts, _("Graph in 3D"), _("Arrows in the 3D view from the regions relied on to the structure.")
         ),
-        "heat map": _figure(facts, "Heat map", "All structures against all regions in one picture."),
-        "graph": _figure(facts, "Graph", "The three strongest sources of every structure as a graph."),
-        "overlay": _of_structure(facts, "Overlay", "Shows the attribution over the CT."),
+        "heat map": _figure(facts, _("Heat map"), _("All structures against all regions in one picture.")),
+        "graph": _figure(facts, _("Graph"), _("The three strongest sources of every structure as a graph.")),
+        "overlay": _of_structure(facts, _("Overlay"), _("Shows the attribution over the CT.")),
     }
     for name, text, tip in (
-        ("previous", "‹", "Shows the structure before this one."),
-        ("next", "›", "Shows the structure after this one."),
+        ("previous", _("‹"), _("Shows the structure before this one.")),
+        ("next", _("›"), _("Shows the structure after this one.")),
     ):
-        one = "" if facts.structures > 1 else "Only one structure was explained."
+        one = "" if facts.structures > 1 else _("Only one structure was explained.")
         looks[name] = Look(text, tip, shown or one)
     return PanelState(looks)
 
 
 def _busy(facts: Facts) -> str:
-    return f"{_JOBS.get(facts.job, facts.job)}; wait for it or cancel it." if facts.job else ""
+    return _("{job}; wait for it or cancel it.").format(job=_JOBS.get(facts.job, facts.job)) if facts.job else ""
 
 
 def _inputs(facts: Facts) -> str:
-    return facts.problem if facts.volume else "Load a CT and choose it under Inputs first."
+    return facts.problem if facts.volume else _("Load a CT and choose it under Inputs first.")
 
 
 def _apply(facts: Facts) -> Look:
     if facts.cancelling:
-        return Look("Cancelling …", "", "The work is being stopped and cleaned up; this takes a few seconds at most.")
+        return Look(
+            _("Cancelling …"), "", _("The work is being stopped and cleaned up; this takes a few seconds at most.")
+        )
     if facts.job:
-        return Look("Cancel", f"{_JOBS.get(facts.job, facts.job)}. Stops it; nothing incomplete is left behind.")
+        return Look(
+            _("Cancel"),
+            _("{job}. Stops it; nothing incomplete is left behind.").format(job=_JOBS.get(facts.job, facts.job)),
+        )
     return Look(
-        "Apply",
-        f"Segments {facts.volume} with the model and explains each chosen structure, in a process of its own.",
+        _("Apply"),
+        _("Segments {scan} with the model and explains each chosen structure, in a process of its own.").format(
+            scan=facts.volume
+        ),
         _inputs(facts),
     )
 
@@ -177,10 +190,12 @@ def _whatif(facts: Facts, busy: str) -> Look:
     elif not facts.computed_here:
         reason = _GONE
     elif not facts.region and not reason:
-        reason = "Choose a region that is to be replaced."
+        reason = _("Choose a region that is to be replaced.")
     return Look(
-        "Predict again",
-        f"Replaces {facts.region} in the scan and segments it again: what depended on it changes.",
+        _("Predict again"),
+        _("Replaces {region} in the scan and segments it again: what depended on it changes.").format(
+            region=facts.region
+        ),
         reason,
     )
 
@@ -192,9 +207,11 @@ def _compare(facts: Facts, busy: str) -> Look:
     elif not facts.computed_here:
         reason = _GONE
     elif not facts.profile:
-        reason = "Open a reference profile first."
+        reason = _("Open a reference profile first.")
     return Look(
-        "Compare with the reference", "Says of each structure whether its explanation is usual, and why not.", reason
+        _("Compare with the reference"),
+        _("Says of each structure whether its explanation is usual, and why not."),
+        reason,
     )
 
 
@@ -203,7 +220,7 @@ def _of_structure(facts: Facts, text: str, tip: str) -> Look:
     if not facts.shown:
         reason = _NOTHING_SHOWN
     elif not facts.structure:
-        reason = "No structure was explained: none of those asked for is in the segmentation."
+        reason = _("No structure was explained: none of those asked for is in the segmentation.")
     elif not facts.computed_here:
         reason = _GONE
     return Look(text, tip, reason)
@@ -212,5 +229,5 @@ def _of_structure(facts: Facts, text: str, tip: str) -> Look:
 def _figure(facts: Facts, text: str, tip: str) -> Look:
     look = _of_structure(facts, text, tip)
     if look.enabled and not facts.figures:
-        return Look(text, tip, "Figures need matplotlib: press Check environment to see what is missing.")
+        return Look(text, tip, _("Figures need matplotlib: press Check environment to see what is missing."))
     return look

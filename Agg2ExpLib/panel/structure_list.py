@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import qt
+from slicer.i18n import tr as _
 
 from Agg2ExpLib.anatomy import RGB, structure
 from Agg2ExpLib.panel import forms
@@ -17,8 +18,8 @@ class StructureList:
 
     Parameters
     ----------
-    layout : QLayout
-        Where it goes.
+    ui : object
+        The widgets of the .ui by their names.
     visible_names : callable
         Answers the readable names of the segments that are shown in the views.
 
@@ -28,28 +29,14 @@ class StructureList:
         Without values: other structures are ticked.
     """
 
-    def __init__(self, layout: Any, visible_names: Callable[[], Iterable[str]]) -> None:
+    def __init__(self, ui: Any, visible_names: Callable[[], Iterable[str]]) -> None:
         self.changed = Signal()
         self._visible_names = visible_names
-        self.search = qt.QLineEdit()
-        self.search.setPlaceholderText("Search structures")
-        self.search.setClearButtonEnabled(True)
-        self.search.setAccessibleName("Search structures")
-        self.all = forms.button("All", lambda: self.tick(None), "Ticks every structure.", small=True)
-        self.none = forms.button("None", lambda: self.tick(()), "Unticks every structure.", small=True)
-        self.visible = forms.button(
-            "Visible", self.tick_visible, "Ticks the structures whose segments are shown in the views.", small=True
-        )
-        forms.row(layout, self.search, self.all, self.none, self.visible, stretch=0)
-        self.list = qt.QListWidget()
-        self.list.setAccessibleName("Structures to explain")
-        self.list.setObjectName("structures")
-        self.list.setMinimumHeight(96)
-        self.list.setMaximumHeight(150)
-        self.list.setToolTip("Structures that are explained: each ticked one takes its own share of the time.")
-        layout.addWidget(self.list)
-        self.count = forms.note()
-        layout.addWidget(self.count)
+        self.search, self.list, self.count = ui.structureSearchBox, ui.structuresList, ui.structuresCountLabel
+        self.all, self.none, self.visible = ui.allStructuresButton, ui.noStructuresButton, ui.visibleStructuresButton
+        self.all.clicked.connect(lambda *_: self.tick(None))
+        self.none.clicked.connect(lambda *_: self.tick(()))
+        self.visible.clicked.connect(lambda *_: self.tick_visible())
         self.search.textChanged.connect(self._filter)
         self.list.itemChanged.connect(self._on_item)
 
@@ -112,5 +99,7 @@ class StructureList:
         items, ticked = self._items(), self.ticked()
         count = len(items) if ticked is None else len(ticked)
         self.count.setText(
-            f"{count} of {len(items)} structures" if items else "The model's structures are told when it runs."
+            _("{count} of {all} structures").format(count=count, all=len(items))
+            if items
+            else _("The model's structures are told when it runs.")
         )

@@ -5,6 +5,7 @@ panel uses; Slicer's Python files that are no part of slicer-core have doubles w
 """
 
 import importlib.abc
+import importlib.machinery
 import importlib.util
 import os
 import sys
@@ -24,10 +25,33 @@ DOUBLES = {
 SOURCE = "SLICER_PYTHON_SOURCE"
 
 
+#: Slicer's file that reads and writes widgets; PythonQt has properties as attributes.
+CONNECTORS = "slicer.parameterNodeWrapper.guiConnectors"
+
+
+class PropertiesAsAttributes(importlib.machinery.SourceFileLoader):
+    """Loads a file for which Qt's properties are attributes, as PythonQt has them."""
+
+    def source_to_code(self, data, path, **options):
+        return super().source_to_code(b"from __feature__ import true_property;" + bytes(data), path, **options)
+
+    # What was compiled without the first line must not be taken, nor ours by others.
+    def get_data(self, path):
+        if path.endswith(".pyc"):
+            raise OSError(path)
+        return super().get_data(path)
+
+    def _cache_bytecode(self, *_):
+        """Keep nothing."""
+
+
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Gives Slicer's own file where a checkout is named, else a double, for a module that is nowhere else."""
 
     def find_spec(self, name, path=None, target=None):
+        if name == CONNECTORS and os.environ.get(SOURCE):
+            place = Path(os.environ[SOURCE], *name.split(".")).with_suffix(".py")
+            return importlib.util.spec_from_file_location(name, place, loader=PropertiesAsAttributes(name, str(place)))
         if name not in DOUBLES:
             return None
         return _own_file(name) or importlib.util.spec_from_loader(name, self)

@@ -1,7 +1,7 @@
 """The ctk widgets that the panel uses."""
 
 from PySide6.QtCore import Property, Qt, Signal
-from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QPushButton, QSizePolicy, QSlider, QWidget
+from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLineEdit, QPushButton, QSizePolicy, QSlider, QWidget
 
 
 class ctkCollapsibleButton(QWidget):
@@ -41,6 +41,14 @@ class ctkCollapsibleButton(QWidget):
 
     text = Property(str, lambda self: self._text, setText)
     collapsed = Property(bool, lambda self: self._collapsed, setCollapsed)
+
+
+class ctkSearchBox(QLineEdit):
+    """A line with a button that empties it."""
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self.setClearButtonEnabled(True)
 
 
 class ctkSliderWidget(QWidget):

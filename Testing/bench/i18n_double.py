@@ -1,9 +1,9 @@
 """``slicer.i18n`` without a translation loaded."""
 
 
-def tr(text, context=None):
+def tr(text):
     return text
 
 
-def translate(context, text, disambiguation=None, n=-1):
+def translate(context, text):
     return text

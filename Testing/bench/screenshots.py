@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTH = 380
@@ -129,6 +130,7 @@ def main():
         spec = importlib.util.spec_from_file_location("Agg2Exp", ROOT / "Agg2Exp" / "Agg2Exp.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
+        slicer.modules = SimpleNamespace(agg2exp=SimpleNamespace(path=module.__file__))
         for theme in ("light", "dark"):
             use_theme(theme == "dark")
             studio = Studio(module, given.out, theme)

@@ -1,5 +1,6 @@
 """``slicer.ScriptedLoadableModule``: the base classes, with what the module relies on."""
 
+import os
 import unittest
 
 import slicer
@@ -14,12 +15,16 @@ class ScriptedLoadableModule:
 
 class ScriptedLoadableModuleWidget:
     def __init__(self, parent=None):
+        super().__init__()
         self.moduleName = type(self).__name__.removesuffix("Widget")
         self.parent = parent
         self.layout = parent.layout()
 
     def setup(self):
         pass
+
+    def resourcePath(self, filename):
+        return os.path.join(os.path.dirname(slicer.util.modulePath(self.moduleName)), "Resources", filename)
 
     def cleanup(self):
         pass

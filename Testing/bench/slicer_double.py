@@ -9,6 +9,15 @@ from PySide6.QtWidgets import QApplication, QComboBox, QWidget
 from shiboken6 import isValid
 
 
+class qMRMLWidget(QWidget):
+    """Tells the widgets within it of the scene, as the .ui connects them."""
+
+    mrmlSceneChanged = Signal(object)
+
+    def setMRMLScene(self, scene):
+        self.mrmlSceneChanged.emit(scene)
+
+
 class qMRMLNodeComboBox(QComboBox):
     """Lists the nodes of some classes of a scene."""
 
@@ -18,8 +27,7 @@ class qMRMLNodeComboBox(QComboBox):
         super().__init__(parent)
         self._scene, self._types, self._none = None, [], False
         self._filter = SortFilterProxyModel(self)
-        self.addEnabled = self.removeEnabled = self.renameEnabled = True
-        self.showChildNodeTypes = True
+        self._children = True
         self.setSizeAdjustPolicy(QComboBox.AdjustToMinimumContentsLengthWithIcon)
         self.currentIndexChanged.connect(lambda index: self.currentNodeChanged.emit())
 
@@ -49,7 +57,7 @@ class qMRMLNodeComboBox(QComboBox):
             node
             for kind in self._types
             for node in slicer.util.getNodesByClass(kind)
-            if self.showChildNodeTypes or node.GetClassName() == kind
+            if self._children or node.GetClassName() == kind
         ]
         nodes = [
             node for node in nodes if not node.GetHideFromEditors() and node.GetID() not in self._filter.hiddenNodeIDs
@@ -68,14 +76,25 @@ class qMRMLNodeComboBox(QComboBox):
 
     def _set_types(self, types):
         self._types = list(types)
+        if self._scene:
+            self._refill()
 
     def _set_none(self, none):
         self._none = bool(none)
         if self._scene:
             self._refill()
 
-    nodeTypes = Property(list, lambda self: self._types, _set_types)
+    nodeTypes = Property("QStringList", lambda self: self._types, _set_types)
+
+    def _set_children(self, shown):
+        self._children = bool(shown)
+
+    def _leave(self, _):
+        """Menus to add, remove and rename nodes are not part of the bench."""
+
     noneEnabled = Property(bool, lambda self: self._none, _set_none)
+    showChildNodeTypes = Property(bool, lambda self: self._children, _set_children)
+    addEnabled = removeEnabled = renameEnabled = Property(bool, lambda self: False, _leave)
 
 
 class SortFilterProxyModel:
@@ -150,7 +169,7 @@ def install(folder):
 
     slicer.app = Application(folder)
     slicer.__getattr__ = _bare_widget
-    slicer.qMRMLNodeComboBox = qMRMLNodeComboBox
+    slicer.qMRMLNodeComboBox, slicer.qMRMLWidget = qMRMLNodeComboBox, qMRMLWidget
     slicer.mrmlScene = new_scene()
     slicer.util.startupEnvironment = lambda: dict(os.environ)
     return slicer.mrmlScene
