@@ -21,9 +21,9 @@ _DPI = 110
 _LARGEST = 60
 _CURVES_ACROSS = 4
 _INK = "#1f4e79"
-# Okabe and Ito's colours, told apart by the colour-blind too, and a mark of its own for each.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8b6d00")
-_MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
+#: Okabe and Ito's colours, told apart by the colour-blind too, and a mark of its own for each.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8b6d00")
+MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
 def heat_map(
@@ -36,19 +36,19 @@ def heat_map(
     extra: Sequence[str] = (),
 ) -> bytes:
     """Draw a classes x regions matrix: ``mass`` (shares) or ``enrichment`` (ratios)."""
-    return _png(figures.heat_map(matrix, rows, columns, measure, half_widths=half_widths, extra=extra, title=title))
+    return png(figures.heat_map(matrix, rows, columns, measure, half_widths=half_widths, extra=extra, title=title))
 
 
 def box_plots(values: np.ndarray, cases: Sequence[str], names: Sequence[str], title: str, axis: str) -> bytes:
     """Draw the distribution over cases of one share per name."""
-    return _png(figures.box_plots(values, cases, names, "mass", title=title, axis=axis))
+    return png(figures.box_plots(values, cases, names, "mass", title=title, axis=axis))
 
 
 def graph(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str], extra: Sequence[str] = ()) -> bytes | None:
     """Draw each class's three strongest sources as a graph; ``None`` where there are too many names for a picture."""
     if len(columns) > _LARGEST:
         return None
-    return _png(figures.draw_graph(matrix, rows, columns, "enrichment", extra=extra))
+    return png(figures.draw_graph(matrix, rows, columns, "enrichment", extra=extra))
 
 
 def group_means(means: Mapping[str, MeanMatrix], names: Sequence[str], title: str) -> bytes:
@@ -65,14 +65,14 @@ def group_means(means: Mapping[str, MeanMatrix], names: Sequence[str], title: st
     """
     with drawing("light") as theme:
         step = 0.8 / len(means)
-        figure, axes = _sheet(7.5, 1.3 + len(names) * (0.16 + 0.11 * len(means)))
+        figure, axes = sheet(7.5, 1.3 + len(names) * (0.16 + 0.11 * len(means)))
         for row in range(1, len(names), 2):
             axes.axhspan(row - 0.5, row + 0.5, color=theme.absent, alpha=0.25, linewidth=0)
         for number, (group, found) in enumerate(means.items()):
             rows = np.arange(len(names)) + (number - (len(means) - 1) / 2) * step
             reach = np.vstack([found.mean[:, 0] - found.low[:, 0], found.high[:, 0] - found.mean[:, 0]])
-            axes.errorbar(100 * found.mean[:, 0], rows, xerr=100 * np.nan_to_num(reach), fmt=_MARKS[number % len(_MARKS)],
-                          color=_COLOURS[number % len(_COLOURS)], markersize=4, linewidth=1.0, label=group)  # fmt: skip
+            axes.errorbar(100 * found.mean[:, 0], rows, xerr=100 * np.nan_to_num(reach), fmt=MARKS[number % len(MARKS)],
+                          color=COLOURS[number % len(COLOURS)], markersize=4, linewidth=1.0, label=group)  # fmt: skip
         axes.set_yticks(range(len(names)), [readable(name) for name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlabel("context, % (mean, 95 % confidence)")
@@ -80,18 +80,18 @@ def group_means(means: Mapping[str, MeanMatrix], names: Sequence[str], title: st
         figure.legend(
             loc="outside lower left", ncols=3, fontsize=8, title="group (cases)", title_fontsize=8, alignment="left"
         )
-        return _png(figure)
+        return png(figure)
 
 
 def scatter(scores: np.ndarray, dice: np.ndarray, title: str) -> bytes:
     """Draw anomaly score against Dice."""
     with drawing("light"):
-        figure, axes = _sheet(5.6, 3.6)
+        figure, axes = sheet(5.6, 3.6)
         axes.scatter(scores, dice, s=12, alpha=0.6, color=_INK)
         axes.set_xlabel("mean anomaly score (higher is odder)")
         axes.set_ylabel("mean Dice")
         axes.set_title(title, fontsize=10, loc="left")
-        return _png(figure)
+        return png(figure)
 
 
 def calibration(curves: Sequence[tuple[str, Sequence[Bin]]]) -> bytes:
@@ -105,7 +105,7 @@ def calibration(curves: Sequence[tuple[str, Sequence[Bin]]]) -> bytes:
     with drawing("light") as theme:
         across = min(len(curves), _CURVES_ACROSS)
         down = -(-len(curves) // across)
-        figure, grid = _sheet(2.45 * across, 2.35 * down, across, down)
+        figure, grid = sheet(2.45 * across, 2.35 * down, across, down)
         for axes in grid.flat[len(curves) :]:
             axes.set_axis_off()
         for axes, (title, curve) in zip(grid.flat, curves, strict=False):
@@ -113,7 +113,7 @@ def calibration(curves: Sequence[tuple[str, Sequence[Bin]]]) -> bytes:
             axes.set_title(textwrap.fill(title, 26), fontsize=9, loc="left")
         figure.supxlabel("Dice predicted from the score (held out)", fontsize=9)
         figure.supylabel("Dice observed (mean and 95 % confidence; number of cases beside)", fontsize=9)
-        return _png(figure)
+        return png(figure)
 
 
 def _curve(axes: Any, curve: Sequence[Bin], theme: Theme) -> None:
@@ -146,7 +146,7 @@ def _ticks() -> Any:
 def histogram(values: np.ndarray, marks: Sequence[tuple[str, float]], title: str, axis: str) -> bytes:
     """Draw a distribution with named values marked in it."""
     with drawing("light"):
-        figure, axes = _sheet(7.0, 2.6)
+        figure, axes = sheet(7.0, 2.6)
         axes.hist(values[np.isfinite(values)], bins=30, color="#b8c7d6", edgecolor="white")
         for number, (name, value) in enumerate(marks):
             axes.axvline(value, color="#a02020", linewidth=1.0)
@@ -158,10 +158,11 @@ def histogram(values: np.ndarray, marks: Sequence[tuple[str, float]], title: str
         axes.set_xlabel(axis)
         axes.set_ylabel("cases")
         axes.set_title(title, fontsize=10, loc="left")
-        return _png(figure)
+        return png(figure)
 
 
-def _sheet(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Any, Any]:
+def sheet(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Any, Any]:
+    """Return an empty figure of at most that size in inches, with its axes."""
     from matplotlib.figure import Figure
 
     # Without pyplot there is no window and no state between figures.
@@ -169,7 +170,8 @@ def _sheet(width: float, height: float, columns: int = 1, rows: int = 1) -> tupl
     return figure, figure.subplots(rows, columns, squeeze=rows * columns == 1)
 
 
-def _png(figure: Any) -> bytes:
+def png(figure: Any) -> bytes:
+    """Return a figure as PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": "Agg2Exp"})
     return buffer.getvalue()
