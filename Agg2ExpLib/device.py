@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from Agg2ExpLib.errors import InputError
@@ -89,6 +90,28 @@ def _answers(name: str) -> str | None:
     except (RuntimeError, AssertionError) as error:
         return str(error).splitlines()[0]
     return "a test computation came out wrong"
+
+
+def count_cores() -> int:
+    """Return how many cores this process may use, which a job scheduler may have made fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0)) or 1
+    return os.cpu_count() or 1
+
+
+def use_threads(count: int) -> None:
+    """Let the network and the resampling of scans use that many threads of this process.
+
+    Parameters
+    ----------
+    count : int
+        At least 1. Several processes on one machine share its cores best when each takes its part and no more.
+    """
+    import SimpleITK
+    import torch
+
+    torch.set_num_threads(count)
+    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(count)
 
 
 def dtype_of(precision: str, device: torch.device) -> torch.dtype:

@@ -13,6 +13,11 @@ import numpy as np
 from Agg2ExpLib.volume_headers import check_shape, refuse
 from Agg2ExpLib.volume_itk import affine_of, refuse_itk
 
+# What is said of a patient and a scanner, by tag.
+_TOLD = {"sex": ("0010|0040",), "age": ("0010|1010",), "scanner": ("0008|0070", "0008|1090")}
+_AGE = re.compile(r"(\d{3})([DWMY])")
+_PER_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}
+_LONGEST_TEXT = 80
 # Transfer syntaxes whose pixels lie as they are: implicit and explicit little endian, explicit big endian.
 _NATIVE = (b"1.2.840.10008.1.2", b"1.2.840.10008.1.2.1", b"1.2.840.10008.1.2.2")
 
@@ -153,6 +158,41 @@ def _pixel_lengths(content: bytes) -> list[int]:
                 if head + length <= len(content):
                     found.append(length)
             at = content.find(tag, at + 1)
+    return found
+
+
+def describe_series(folder: Path) -> dict[str, str]:
+    """Return sex, age in years and scanner as the first readable file of a DICOM folder tells them; nothing else of a patient.
+
+    Parameters
+    ----------
+    folder : path
+        Of one series.
+
+    Returns
+    -------
+    dict of str to str
+        ``sex``, ``age``, ``scanner`` (maker and model); without what the header does not tell.
+    """
+    import SimpleITK
+
+    first = next((path for path in sorted(folder.iterdir()) if path.is_file() and is_dicom(path)), None)
+    reader = SimpleITK.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(str(first))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        # The scan itself will be refused with a reason when its turn comes.
+        return {}
+    found = {}
+    for name, tags in _TOLD.items():
+        texts = [reader.GetMetaData(tag) for tag in tags if reader.HasMetaDataKey(tag)]
+        text = " ".join(" ".join(texts).split())[:_LONGEST_TEXT]
+        if name == "age" and (age := _AGE.fullmatch(text)):
+            text = f"{round(int(age[1]) / _PER_YEAR[age[2]], 2):g}"
+        if text:
+            found[name] = text
     return found
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from Agg2ExpLib.cohort.cases import CohortCase, find_cohort
@@ -82,6 +83,20 @@ def test_dicom_studies_are_cases_and_the_largest_series_is_taken(tmp_path):
             (folder / f"{number}").write_bytes(b"\0" * 128 + b"DICM")
     (tmp_path / "notes").mkdir()
     assert find_cohort(tmp_path) == [CohortCase("study1", tmp_path / "study1" / "chest")]
+
+
+def test_dicom_headers_tell_sex_age_and_scanner(tmp_path):
+    import SimpleITK
+
+    image = SimpleITK.GetImageFromArray(np.zeros((1, 4, 4), dtype=np.int16))
+    told = {"0010|0040": "F", "0010|1010": "006M", "0008|0070": "Maker", "0008|1090": "Model 1", "0010|0010": "Name^A",
+            "0008|0060": "CT"}  # fmt: skip
+    for tag, text in told.items():
+        image.SetMetaData(tag, text)
+    (tmp_path / "study1").mkdir()
+    SimpleITK.WriteImage(image, str(tmp_path / "study1" / "1.dcm"))
+    (case,) = find_cohort(tmp_path)
+    assert case.metadata == {"sex": "F", "age": "0.5", "scanner": "Maker Model 1"}, "and not the patient's name"
 
 
 def test_loose_scans_are_cases(tmp_path):

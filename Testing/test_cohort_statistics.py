@@ -13,17 +13,15 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from Agg2ExpLib.cli import main
+from Agg2ExpLib.cohort.calibration import calibration_curve, error_of_the_mean, mean_error, predicted_dice
+from Agg2ExpLib.cohort.groups import Grouping, group_tests
 from Agg2ExpLib.cohort.published import import_published
 from Agg2ExpLib.cohort.statistics import (
     auroc,
-    calibration_curve,
     corrected,
-    group_tests,
-    groups_of,
     mean_matrix,
     metadata_tests,
     outliers,
-    predicted_dice,
     score_against_dice,
 )
 from Agg2ExpLib.cohort.table import CohortTable
@@ -101,9 +99,13 @@ def test_the_area_under_the_curve_is_scikit_learns_and_one_side_alone_has_none()
     assert np.isnan(auroc(scores, np.zeros(30, bool)))
 
 
+def grouped(table, text):
+    return {name: len(index) for name, index in Grouping.parse(text, table).split(table).items()}
+
+
 def test_groups_are_compared_as_scipy_does_and_corrected_together(table):
-    tests = group_tests(table, "sex")
-    assert len(tests) == 2 * (1 + 4)
+    tests = group_tests(table, Grouping("sex"))
+    assert len(tests) == 2 * (1 + 3), "context, and every other region: the own share is the context turned round"
     one = next(test for test in tests if (test.name, test.roi) == ("heart", "trachea"))
     values = table.values["mass"][:, 0, 2]
     direct = stats.mannwhitneyu(values[::2], values[1::2])
@@ -112,16 +114,52 @@ def test_groups_are_compared_as_scipy_does_and_corrected_together(table):
     np.testing.assert_allclose([test.q for test in tests], by_p)
 
 
+def test_bands_of_ones_own_are_compared_as_scipy_does_and_corrected_together(table):
+    tests = group_tests(table, Grouping.parse("age:35,39,100", table))
+    assert list(tests[0].medians) == ["under 35", "35 to under 39", "39 to under 100"]
+    one = next(test for test in tests if (test.name, test.roi) == ("heart", ""))
+    context = 1 - table.values["mass"][:, 0, 1]
+    direct = stats.kruskal(context[:5], context[5:9], context[9:])
+    assert (one.statistic, one.p) == (direct.statistic, direct.pvalue)
+    assert [test.q for test in tests] == stats.false_discovery_control([test.p for test in tests]).tolist()
+
+
+def test_a_band_begins_at_its_edge_and_empty_bands_are_not_listed(table):
+    assert grouped(table, "age:10,35,39") == {"10 to under 35": 5, "35 to under 39": 4, "39 and over": 5}
+
+
+def test_cases_without_a_value_are_in_no_group_and_counted(table):
+    some = replace(table, metadata={"age": ("", "nan", *map(str, range(40, 52)))})
+    assert grouped(some, "age:46") == {"under 46": 6, "46 and over": 6}
+    assert Grouping("age", (46.0,)).missing(some) == 2
+
+
+def test_numbers_of_few_values_are_groups_in_the_order_of_numbers(table):
+    assert list(grouped(replace(table, metadata={"dose": ("10", "9") * 7}), "dose")) == ["9", "10"]
+
+
 def test_numbers_of_many_values_are_split_at_their_median(table):
-    assert {name: len(index) for name, index in groups_of(table, "age").items()} == {
-        "age up to 36.5": 7,
-        "age over 36.5": 7,
-    }
+    assert grouped(table, "age") == {"up to 36.5": 7, "over 36.5": 7}
 
 
-def test_an_unknown_column_is_refused_with_the_nearest(table):
-    with pytest.raises(InputError, match=r"no column 'sx': did you mean sex\?"):
-        groups_of(table, "sx")
+def test_a_column_with_a_colon_in_its_name_is_meant_as_it_stands(table):
+    assert grouped(replace(table, metadata={"scan:1": ("a", "b") * 7}), "scan:1") == {"a": 7, "b": 7}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("sx", r"no column 'sx': did you mean sex\?"),
+        ("ag:50,65", r"no column 'ag': did you mean age\?"),
+        ("age:50,old", r"'50,old' are no numbers; write COLUMN:50,65,80"),
+        ("age:65,50", "each larger than the one before"),
+        ("age:nan", "each larger than the one before"),
+        ("sex:50", r"column 'sex' holds 'F'; bands need numbers"),
+    ],
+)
+def test_groups_that_cannot_be_are_refused(table, text, told):
+    with pytest.raises(InputError, match=told):
+        Grouping.parse(text, table)
 
 
 def test_metadata_of_outliers_is_tested_as_in_the_paper(table):
@@ -145,7 +183,26 @@ def test_predicted_dice_is_held_out_and_its_curve_has_equal_bins():
     predicted = predicted_dice(scores, dice)
     assert np.abs(predicted - dice).max() < 0.05
     assert np.abs(predicted - dice).max() > 0
-    assert [count for *_, count in calibration_curve(predicted, dice)] == [8] * 5
+    assert [one.count for one in calibration_curve(predicted, dice)] == [8] * 5
+    assert mean_error(predicted, dice) == np.abs(predicted - dice).mean() < error_of_the_mean(predicted, dice)
+
+
+def test_a_calibration_curve_has_scipys_intervals_and_keeps_equal_predictions_together():
+    rng = np.random.default_rng(4)
+    predicted = np.array([0.6] * 7 + [0.7] * 8 + [0.9] * 9 + [np.nan])
+    observed = np.append(rng.uniform(0.4, 0.8, 24), 0.1)
+    curve = calibration_curve(predicted, observed)
+    assert [(one.predicted, one.count) for one in curve] == [(pytest.approx(0.6), 7), (pytest.approx(0.7), 8),
+                                                             (pytest.approx(0.9), 9)]  # fmt: skip
+    interval = stats.t.interval(0.95, 7, loc=observed[7:15].mean(), scale=stats.sem(observed[7:15]))
+    assert (curve[1].low, curve[1].high) == pytest.approx(interval, rel=1e-12)
+
+
+def test_few_cases_make_few_groups_and_none_no_curve():
+    predicted = np.linspace(0.5, 0.9, 12)
+    assert [one.count for one in calibration_curve(predicted, predicted)] == [6, 6]
+    assert np.isnan(calibration_curve(predicted[:1], predicted[:1])[0].low)
+    assert calibration_curve(np.full(3, np.nan), np.ones(3)) == []
 
 
 PUBLISHED = """patient,age,{columns},heart_explanation_var,heart_explanation_mean,heart_iou,heart_dice,lung_explanation_mean
@@ -241,7 +298,7 @@ def test_the_report_is_one_file_that_needs_nothing_else_and_names_what_it_shows(
         "--group",
         "sex",
         "--group",
-        "age",
+        "age:35,40",
         "--bad-dice",
         "0.5",
     ]
@@ -254,6 +311,9 @@ def test_the_report_is_one_file_that_needs_nothing_else_and_names_what_it_shows(
         "By age",
         "Anomalies",
         "Does an odd explanation",
+        "Calibration of predicted Dice, over all and per class",
+        "35 to under 40: 5 cases",
+        "for all 8 of them",
     ):
         assert heading in text
     assert text.count('<img alt="') >= 6

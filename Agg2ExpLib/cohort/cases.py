@@ -12,6 +12,7 @@ from typing import Any
 from Agg2ExpLib.errors import InputError, nearest_names
 from Agg2ExpLib.training.cases import find_cases
 from Agg2ExpLib.volume import READABLE
+from Agg2ExpLib.volume_dicom import describe_series, is_dicom
 
 #: Prefix of the columns of a case table that hold masks: ``roi:pleural_effusion``.
 ROI_PREFIX = "roi:"
@@ -231,21 +232,14 @@ def _phantom_metadata(path: Path) -> dict[str, str]:
 
 
 def _dicom_studies(folder: Path) -> Iterator[CohortCase]:
-    """Yield one case per subfolder; of several series in a study, the one of most files."""
+    """Yield one case per subfolder: of several series the one of most files; sex, age and scanner from its headers."""
     for study in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
         series = [here for here in [study, *sorted(study.rglob("*"))] if here.is_dir() and _holds_dicom(here)]
         if series:
-            yield CohortCase(study.name, max(series, key=lambda here: sum(1 for _ in here.iterdir())))
+            largest = max(series, key=lambda here: sum(1 for _ in here.iterdir()))
+            yield CohortCase(study.name, largest, metadata=describe_series(largest))
 
 
 def _holds_dicom(folder: Path) -> bool:
-    """Tell by the first few files; DICOM files have 'DICM' at byte 128."""
-    for path in sorted(folder.iterdir())[:20]:
-        if path.is_file():
-            try:
-                with path.open("rb") as stream:
-                    if stream.read(132)[128:] == b"DICM":
-                        return True
-            except OSError:
-                continue
-    return False
+    """Tell by the first few files."""
+    return any(path.is_file() and is_dicom(path) for path in sorted(folder.iterdir())[:20])

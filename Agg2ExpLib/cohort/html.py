@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,29 +9,21 @@ import numpy as np
 
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.cohort import pictures
+from Agg2ExpLib.cohort.groups import Grouping
+from Agg2ExpLib.cohort.html_groups import write_groups
+from Agg2ExpLib.cohort.html_scores import write_anomalies, write_warning
 from Agg2ExpLib.cohort.page import Page
-from Agg2ExpLib.cohort.profile import FEWEST, Profile, fit_profile
-from Agg2ExpLib.cohort.scoring import FALSE_ALARMS, ClassScore, percent, percent_range, score_table
-from Agg2ExpLib.cohort.statistics import (
-    auroc,
-    calibration_curve,
-    group_tests,
-    groups_of,
-    mean_matrix,
-    metadata_tests,
-    outliers,
-    predicted_dice,
-    score_against_dice,
-)
+from Agg2ExpLib.cohort.profile import Profile
+from Agg2ExpLib.cohort.scoring import percent, percent_range
+from Agg2ExpLib.cohort.statistics import mean_matrix, outliers
 from Agg2ExpLib.cohort.table import CohortTable
-from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.files import write_whole
 from Agg2ExpLib.progress import Progress
 
 #: Dice below which a segmentation counts as bad.
 BAD_DICE = 0.8
 # Of each list, as many as one still reads.
-_MOST_NAMED, _MOST_ODD, _MOST_FIGURES = 6, 25, 40
+_MOST_NAMED, _MOST_FIGURES = 6, 40
 
 
 def write_report(
@@ -55,7 +46,7 @@ def write_report(
     profile : Profile, optional
         Reference to score the cases against; without one they are held out against each other.
     groups : sequence of str
-        Columns of metadata to compare groups by.
+        Columns of metadata to compare groups by, such as ``sex``, or bands of one: ``age:50,65,80``.
     bad_dice : float
         Dice below which a segmentation counts as bad.
     progress : Progress
@@ -69,13 +60,12 @@ def write_report(
     Raises
     ------
     InputError
-        A column that is not there, or a profile of another model.
+        A column or bands that cannot be, or a profile of another model.
     OutputError
         The file cannot be written.
     """
     progress = progress or Progress()
-    for column in groups:
-        table.column(column)
+    groupings = [Grouping.parse(text, table) for text in groups]
     page = Page(f"Agg2Exp cohort report: {len(table.cases)} cases")
     _head(page, table)
     progress.stage("report", 5)
@@ -83,13 +73,13 @@ def write_report(
     progress.advance(detail="global importance")
     _distributions(page, table)
     progress.advance(detail="distributions")
-    for column in groups:
-        _groups(page, table, column)
+    for grouping in groupings:
+        write_groups(page, table, grouping)
     progress.advance(detail="groups")
-    scores = _anomalies(page, table, profile)
+    scores = write_anomalies(page, table, profile)
     progress.advance(detail="anomalies")
     if scores is not None:
-        _warning(page, table, scores, bad_dice)
+        write_warning(page, table, scores, bad_dice)
     _failures(page, table)
     path = Path(path)
     write_whole(path, page.render().encode())
@@ -179,150 +169,7 @@ def _named(values: np.ndarray, cases: Sequence[str]) -> str:
     return told + (f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else "")
 
 
-def _groups(page: Page, table: CohortTable, column: str) -> None:
-    page.section(f"By {column}")
-    groups = groups_of(table, column)
-    page.text("; ".join(f"{name}: {len(index)} cases" for name, index in groups.items()) or "No case has a value.")
-    tests = group_tests(table, column)
-    if not tests:
-        page.text("There are not two groups of three cases or more to compare.", "note")
-        return
-    kind = "Mann-Whitney" if len(tests[0].medians) == 2 else "Kruskal-Wallis"
-    real = sum(test.q < 0.05 for test in tests)
-    page.text(
-        f"{len(tests)} tests ({kind}): context of each class and mass of each region. {real} stay below q = 0.05 after "
-        "correction for all of them (Benjamini-Hochberg); the ten smallest:"
-    )
-    header = ["class", "region", *(f"median, {name}" for name in tests[0].medians), "p", "q"]
-    rows = [
-        [
-            structure(test.name).name,
-            structure(test.roi).name if test.roi else "context",
-            *map(percent, test.medians.values()),
-            _p(test.p),
-            _p(test.q),
-        ]
-        for test in tests[:10]
-    ]
-    page.table(header, rows)
-
-
-def _anomalies(page: Page, table: CohortTable, profile: Profile | None) -> np.ndarray | None:
-    """Write the section; return scores (cases, classes), or nothing when there are too few cases."""
-    page.section("Anomalies")
-    own = profile is None
-    if profile is None:
-        try:
-            profile = fit_profile(table)
-        except InputError:
-            page.text(f"There are fewer than {FEWEST} cases: nothing can be said about what is usual.", "warning")
-            return None
-        page.text(
-            "No profile was given: each case is scored against the others, by forests that have not seen it (isolation forest, "
-            "100 trees per class, on the mass of every region)."
-        )
-    else:
-        page.text(f"Scored against a profile of {len(profile.cases)} reference cases.")
-    for note in profile.warnings():
-        page.text(note, "warning")
-    found = score_table(profile, table, reasons_for=_MOST_ODD, with_baselines=not own)
-    scores = profile.held_out if own else _matrix(table, [one.score for one in found])
-    reasons = {(one.case, one.name): one for one in found}
-    odd = sorted(
-        ((float(scores[i, j]), case, name) for i, case in enumerate(table.cases) for j, name in enumerate(table.classes)
-         if np.isfinite(scores[i, j])), reverse=True
-    )[:_MOST_ODD]  # fmt: skip
-    page.text(f"The {len(odd)} oddest explanations, and what is unusual about them:")
-    rows = [[case, structure(name).name, f"{score:.3f}", _why(reasons[case, name])] for score, case, name in odd]
-    page.table(["case", "class", "score", "reasons (reference range: central 95 %)"], rows)
-    mean = _row_mean(scores)
-    marks = [(table.cases[i], float(mean[i])) for i in np.argsort(-np.nan_to_num(mean, nan=-1.0))[:3].tolist()]
-    page.picture(
-        pictures.histogram(mean, marks, "Mean score over classes; the three oddest cases marked", "mean anomaly score"),
-        "Distribution of mean anomaly scores",
-    )
-    odd_case = mean > np.nanquantile(mean, 1.0 - FALSE_ALARMS)
-    tests = metadata_tests(table, odd_case)
-    if tests:
-        page.text(
-            f"Metadata of the oddest {100 * FALSE_ALARMS:.0f} % of cases ({int(odd_case.sum())}) against the others:"
-        )
-        header = ["column", "test", "statistic", "p", "q", ""]
-        page.table(header, [[t.column, t.test, f"{t.statistic:.4g}", _p(t.p), _p(t.q), t.note] for t in tests])
-    return scores
-
-
-def _why(score: ClassScore) -> str:
-    told = "; ".join(reason.sentence(score.name) for reason in score.reasons)
-    return told or "no single region is outside of its reference range"
-
-
-def _matrix(table: CohortTable, values: Sequence[float]) -> np.ndarray:
-    return np.array(values).reshape(len(table.classes), len(table.cases)).T
-
-
-def _row_mean(values: np.ndarray) -> np.ndarray:
-    counts = np.isfinite(values).sum(axis=1)
-    return np.where(np.isfinite(values), values, 0.0).sum(axis=1) / np.where(counts > 0, counts, np.nan)
-
-
-def _warning(page: Page, table: CohortTable, scores: np.ndarray, bad_dice: float) -> None:
-    page.section("Does an odd explanation warn of a bad segmentation?")
-    if not np.isfinite(table.dice).any():
-        page.text("No case has ground truth, so this cannot be said.", "note")
-        return
-    rows = []
-    for one in score_against_dice(scores, table.dice, table.classes):
-        column = table.classes.index(one.name) if one.name else None
-        score = scores[:, column] if column is not None else _row_mean(scores)
-        dice = table.dice[:, column] if column is not None else _row_mean(table.dice)
-        surface = table.surface_dice[:, column] if column is not None else _row_mean(table.surface_dice)
-        known = np.isfinite(dice)
-        area = auroc(score[known], dice[known] < bad_dice)
-        rows.append(
-            [
-                structure(one.name).name if one.name else "means over classes",
-                str(one.cases),
-                _number(float(dice[known].mean()) if known.any() else math.nan),
-                _number(float(surface[np.isfinite(surface)].mean()) if np.isfinite(surface).any() else math.nan),
-                _number(one.rho),
-                _p(one.p),
-                _p(one.q),
-                str(int((dice[known] < bad_dice).sum())),
-                _number(area),
-            ]
-        )
-    header = ["class", "cases", "Dice", "surface Dice", "Spearman rho (score, Dice)", "p", "q",
-              f"Dice under {bad_dice:g}", "AUROC for that"]  # fmt: skip
-    page.table(header, rows)
-    page.text("A negative rho means that odder explanations go with worse segmentations.", "note")
-    mean_score, mean_dice = _row_mean(scores), _row_mean(table.dice)
-    known = np.isfinite(mean_score) & np.isfinite(mean_dice)
-    if known.sum() >= 4:
-        curve = calibration_curve(predicted_dice(mean_score, mean_dice), mean_dice)
-        picture = pictures.scatter(mean_score[known], mean_dice[known], "Each dot is a case", curve)
-        page.picture(picture, "Score against Dice, and calibration of predicted Dice")
-        order = np.flatnonzero(known)[np.argsort(mean_dice[known])]
-        sides = (("worst", order[:5]), ("best", order[::-1][:5]))
-        rows = [
-            [side, table.cases[i], f"{mean_dice[i]:.3f}", f"{mean_score[i]:.3f}"]
-            for side, some in sides
-            for i in some.tolist()
-        ]
-        page.table(["segmentation", "case", "mean Dice", "mean score"], rows)
-
-
 def _failures(page: Page, table: CohortTable) -> None:
     if table.failures:
         page.section("Failed cases")
         page.table(["case", "reason"], [[case, reason] for case, reason in table.failures.items()])
-
-
-def _p(value: float) -> str:
-    if not math.isfinite(value):
-        return "–"
-    return f"{value:.3f}" if value >= 0.001 else f"{value:.1e}"
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}" if math.isfinite(value) else "–"

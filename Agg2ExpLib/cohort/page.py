@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import math
 from collections.abc import Sequence
 
 _STYLE = """
@@ -85,3 +86,21 @@ class Page:
 def _cell(text: str) -> str:
     kind = ' class="number"' if text[:1].isdigit() or text[:2] == "-0" else ""
     return f"<td{kind}>{html.escape(text)}</td>"
+
+
+def p_value(value: float) -> str:
+    """Return a p or q as people write it.
+
+    Examples
+    --------
+    >>> p_value(0.0312), p_value(0.00001), p_value(float("nan"))
+    ('0.031', '1.0e-05', '–')
+    """
+    if not math.isfinite(value):
+        return "–"
+    return f"{value:.3f}" if value >= 0.001 else f"{value:.1e}"
+
+
+def number(value: float) -> str:
+    """Return a number with three decimals; a dash when there is none."""
+    return f"{value:.3f}" if math.isfinite(value) else "–"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from Agg2ExpLib.cohort.cases import CohortCase
 from Agg2ExpLib.cohort.spread import count_gpus, spread
 from Agg2ExpLib.cohort.store import CohortFolder, arrow
 from Agg2ExpLib.cohort.work import CaseWorker, Job, planned_identity
+from Agg2ExpLib.device import count_cores
 from Agg2ExpLib.progress import Progress
 
 
@@ -43,7 +43,7 @@ class Summary:
 def default_workers(device: str = "auto") -> int:
     """Return how many workers this machine can keep busy: its GPUs, else its cores."""
     gpus = count_gpus() if device == "auto" else 0
-    return gpus or (1 if device.startswith("cuda") else os.cpu_count() or 1)
+    return gpus or (1 if device.startswith("cuda") else count_cores())
 
 
 def run_cohort(

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -34,6 +33,7 @@ from typing import Any
 from Agg2ExpLib.cohort.cases import CohortCase
 from Agg2ExpLib.cohort.store import CohortFolder
 from Agg2ExpLib.cohort.work import CaseWorker, Job, Outcome
+from Agg2ExpLib.device import count_cores
 from Agg2ExpLib.errors import Agg2ExpError, InputError, OutputError
 
 _PLUGIN = "agg2exp-case-worker"
@@ -101,7 +101,7 @@ def spread(todo: Sequence[CohortCase], job: Job, workers: int, scheduler: str | 
 def _sized(job: Job, workers: int, scheduler: str | None) -> Job:
     if scheduler or job.threads:
         return job
-    return replace(job, threads=max(1, (os.cpu_count() or 1) // workers))
+    return replace(job, threads=max(1, count_cores() // workers))
 
 
 @contextlib.contextmanager

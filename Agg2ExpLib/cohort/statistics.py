@@ -1,4 +1,4 @@
-"""What a cohort says as a whole: global importance, context, groups, and whether odd explanations warn of bad segmentations.
+"""What a cohort says as a whole: global importance, outliers, and whether odd explanations warn of bad segmentations.
 
 All tests are scipy's; families of tests are corrected after Benjamini and Hochberg (``scipy.stats.false_discovery_control``).
 """
@@ -13,10 +13,6 @@ from typing import Any
 import numpy as np
 
 from Agg2ExpLib.cohort.table import CohortTable
-
-#: A column of numbers with more different values than this is split at its median to make groups.
-_MOST_GROUPS = 6
-_FEWEST_IN_GROUP = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,78 +90,8 @@ def corrected(p_values: np.ndarray) -> np.ndarray:
     return result
 
 
-def groups_of(table: CohortTable, column: str) -> dict[str, np.ndarray]:
-    """Split the cases by a column of metadata; numbers of many values are split at their median.
-
-    Returns
-    -------
-    dict of str to ndarray of int
-        Group -> indices of its cases; cases without a value are in none.
-    """
-    texts = table.column(column)
-    numbers = table.numbers(column)
-    if numbers is not None and len(np.unique(numbers[np.isfinite(numbers)])) > _MOST_GROUPS:
-        middle = float(np.nanmedian(numbers))
-        groups = {
-            f"{column} up to {middle:g}": np.flatnonzero(numbers <= middle),
-            f"{column} over {middle:g}": np.flatnonzero(numbers > middle),
-        }
-    else:
-        groups = {
-            text: np.flatnonzero([other.strip() == text for other in texts])
-            for text in sorted({text.strip() for text in texts} - {""})
-        }
-    return {name: index for name, index in groups.items() if len(index)}
-
-
-@dataclass(frozen=True)
-class GroupTest:
-    """Difference between groups in one number: a class's context, or the mass of one region for one class.
-
-    Attributes
-    ----------
-    name, roi : str
-        Class, and region (empty: the context of the class).
-    medians : dict of str to float
-        Median per group.
-    statistic, p, q : float
-        Mann-Whitney U for two groups, Kruskal-Wallis H for more; q is corrected over all tests of the column.
-    """
-
-    name: str
-    roi: str
-    medians: dict[str, float]
-    statistic: float
-    p: float
-    q: float
-
-
-def group_tests(table: CohortTable, column: str) -> list[GroupTest]:
-    """Test every class's context and every region's mass for differences between the groups of a column.
-
-    Returns
-    -------
-    list of GroupTest
-        The smallest p first; groups of fewer than three cases are left out.
-    """
-    groups = {name: index for name, index in groups_of(table, column).items() if len(index) >= _FEWEST_IN_GROUP}
-    if len(groups) < 2:
-        return []
-    context, mass = table.context(), table.values["mass"]
-    found = []
-    for i, name in enumerate(table.classes):
-        for roi, values in [("", context[:, i]), *((roi, mass[:, i, j]) for j, roi in enumerate(table.rois))]:
-            parts = {group: values[index][np.isfinite(values[index])] for group, index in groups.items()}
-            if min(map(len, parts.values())) < _FEWEST_IN_GROUP or np.ptp(np.concatenate(list(parts.values()))) == 0:
-                continue
-            statistic, p = _rank_test(list(parts.values()))
-            found.append((name, roi, {group: float(np.median(part)) for group, part in parts.items()}, statistic, p))
-    q_values = corrected(np.array([one[4] for one in found]))
-    tests = [GroupTest(*one, float(q)) for one, q in zip(found, q_values, strict=True)]
-    return sorted(tests, key=lambda test: test.p)
-
-
-def _rank_test(parts: list[np.ndarray]) -> tuple[float, float]:
+def rank_test(parts: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Return statistic and p of Mann-Whitney's test of two samples, or of Kruskal and Wallis's of more."""
     from scipy import stats
 
     result = stats.mannwhitneyu(*parts) if len(parts) == 2 else stats.kruskal(*parts)
@@ -238,43 +164,6 @@ def auroc(scores: np.ndarray, positive: np.ndarray) -> float:
     return float(roc_auc_score(truth, scores[known]))
 
 
-def predicted_dice(scores: np.ndarray, dice: np.ndarray, folds: int = 5) -> np.ndarray:
-    """Predict each case's Dice from its score by a falling (isotonic) curve fitted to the other folds.
-
-    Parameters
-    ----------
-    scores, dice : ndarray, shape (cases,)
-        NaN is left out.
-    folds : int
-        Cases are dealt to folds in turn.
-
-    Returns
-    -------
-    ndarray, shape (cases,)
-        NaN where it cannot be predicted.
-    """
-    from sklearn.isotonic import IsotonicRegression
-
-    known = np.flatnonzero(np.isfinite(scores) & np.isfinite(dice))
-    result = np.full(len(scores), np.nan)
-    if len(known) < 2 * folds:
-        return result
-    fold = np.arange(len(known)) % folds
-    for index in range(folds):
-        held, rest = known[fold == index], known[fold != index]
-        curve = IsotonicRegression(increasing=False, out_of_bounds="clip").fit(scores[rest], dice[rest])
-        result[held] = curve.predict(scores[held])
-    return result
-
-
-def calibration_curve(predicted: np.ndarray, observed: np.ndarray, bins: int = 5) -> list[tuple[float, float, int]]:
-    """Mean predicted and mean observed Dice in bins of equal count, lowest prediction first, with the counts."""
-    known = np.flatnonzero(np.isfinite(predicted) & np.isfinite(observed))
-    order = known[np.argsort(predicted[known], kind="stable")]
-    parts = [part for part in np.array_split(order, min(bins, max(len(order), 1))) if len(part)]
-    return [(float(predicted[part].mean()), float(observed[part].mean()), len(part)) for part in parts]
-
-
 @dataclass(frozen=True)
 class MetadataTest:
     """Whether a column of metadata differs between inliers and outliers: Mann-Whitney for numbers, chi-square for words."""
@@ -321,7 +210,7 @@ def _compare_numbers(numbers: np.ndarray, outlying: np.ndarray) -> tuple[str, fl
     parts = [numbers[known & outlying], numbers[known & ~outlying]]
     if min(map(len, parts)) < 1 or np.ptp(numbers[known]) == 0:
         return None
-    return ("Mann-Whitney", *_rank_test(parts), "")
+    return ("Mann-Whitney", *rank_test(parts), "")
 
 
 def _compare_words(texts: Sequence[str], outlying: np.ndarray) -> tuple[str, float, float, str] | None:

@@ -17,6 +17,7 @@ import numpy as np
 from Agg2ExpLib.agreement import dice_of_labels
 from Agg2ExpLib.cohort.cases import CohortCase
 from Agg2ExpLib.cohort.store import CohortFolder, difference, file_stem, identity_of
+from Agg2ExpLib.device import use_threads
 from Agg2ExpLib.errors import Agg2ExpError, Cancelled, InputError, OutputError
 from Agg2ExpLib.explanation import Explanation, Settings
 from Agg2ExpLib.training.cases import Case
@@ -46,7 +47,7 @@ class Job:
     surface_tolerance : float
         mm, for surface Dice.
     threads : int
-        CPU threads of the network per worker; 0 leaves them as they are.
+        CPU threads per worker; 0 leaves them as they are, and gives workers of this machine equal parts of its cores.
     explain : callable, optional
         Stands in for :func:`Agg2ExpLib.explanation.explain`.
     """
@@ -88,6 +89,7 @@ class CaseWorker:
     def __init__(self, job: Job, model: Any = None) -> None:
         self.job, self.store = job, CohortFolder(job.folder)
         self._model = model
+        self._sized = False
         self._wanted: Mapping[str, Any] = {}
         # A worker of an existing cluster may have several threads; the network is used by one at a time.
         self._one_at_a_time = threading.Lock()
@@ -110,7 +112,7 @@ class CaseWorker:
             try:
                 if case.problem:
                     raise InputError(case.problem)
-                self._explain(case, progress, begin)
+                self._explain(case, progress)
                 return Outcome(case.id, seconds=time.perf_counter() - begin)
             except (OutputError, Cancelled):
                 raise
@@ -123,8 +125,10 @@ class CaseWorker:
             self.store.write_failure(case.id, reason)
             return Outcome(case.id, reason, time.perf_counter() - begin)
 
-    def _explain(self, case: CohortCase, progress: Progress | None, begin: float) -> None:
+    def _explain(self, case: CohortCase, progress: Progress | None) -> None:
         model = self._loaded()
+        # Loading the model is the worker's cost, not the case's.
+        begin = time.perf_counter()
         truth = _read_truth(case, model.card.labels)
         with self._place(case.id) as folder:
             explanation = self._kept(folder, case) or self._fresh(case, model, folder, progress)
@@ -145,11 +149,10 @@ class CaseWorker:
             self.store.write_part(case.id, explanation.importance, agreement, note)
 
     def _loaded(self) -> Any:
+        if not self._sized and self.job.threads:
+            use_threads(self.job.threads)
+        self._sized = True
         if self._model is None:
-            if self.job.threads:
-                import torch
-
-                torch.set_num_threads(self.job.threads)
             self._model = self.job.load()
         return self._model
 

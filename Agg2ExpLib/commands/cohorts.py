@@ -39,7 +39,11 @@ def _add_cohort(commands: Any) -> None:
     parser.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler of a cluster, instead of --workers")
     parser.add_argument("--profile", metavar="FILE", help="report: reference profile to score against")
     parser.add_argument(
-        "--group", action="append", default=[], metavar="COLUMN", help="report: compare groups; repeatable"
+        "--group",
+        action="append",
+        default=[],
+        metavar="COLUMN[:EDGES]",
+        help="report: compare groups by a column such as sex, or bands of one such as age:50,65,80; repeatable",
     )
     parser.add_argument(
         "--bad-dice", type=float, default=0.8, help="report: Dice under which a segmentation is bad (0.8)"
