@@ -58,7 +58,7 @@ def registerSampleData():
     samples.register(RESOURCES, openSampleInPanel)
 
 
-def openSampleInPanel():
+def openSampleInPanel(source=None):
     """Show the explained sample in the panel, or only in the scene where there is no window."""
     with slicer.util.tryWithErrorDisplay(_("The sample could not be opened.")):
         if slicer.util.mainWindow():

@@ -9,7 +9,7 @@ import pytest
 
 from Agg2ExpLib.panel import packages
 from Agg2ExpLib.panel.failures import explain_failure, pip_words
-from Testing.bench.fixtures import add_ct
+from Testing.bench.fixtures import add_ct, turn
 
 
 @pytest.mark.parametrize(
@@ -149,6 +149,16 @@ def test_pips_last_lines_go_into_the_panels_log(panel, settings, pip, monkeypatc
     assert "the disk is full" in panel.explain.status.text()
     assert "Collecting monai" in panel.log.content()
     assert panel.task is None
+
+
+def test_the_copied_report_of_the_environment_begins_with_the_slicer_that_it_is_about(panel, monkeypatch):
+    import slicer
+
+    if not hasattr(slicer.app, "applicationVersion"):
+        monkeypatch.setattr(slicer.app, "applicationVersion", "5.12.3", raising=False)
+    panel.explain.environment.click()
+    assert turn(lambda: not panel.task.running)
+    assert panel.log.content().startswith("3D Slicer 5.")
 
 
 # torch

@@ -26,7 +26,9 @@ def offered(module, monkeypatch):
     monkeypatch.setattr(SampleData, "sources", {})
     module.registerSampleData()
     module.registerSampleData()
-    return {one.sampleName: one for one in SampleData.sources[samples.CATEGORY]}
+    found = SampleData.sources[samples.CATEGORY]
+    assert len(found) == 2
+    return {one.sampleName: one for one in found}
 
 
 def test_two_samples_are_offered_once_each_with_a_picture(offered):
@@ -60,7 +62,7 @@ def test_an_extension_without_samples_offers_none(tmp_path, monkeypatch):
     import SampleData
 
     monkeypatch.setattr(SampleData, "sources", {})
-    samples.register(tmp_path, lambda: None)
+    samples.register(tmp_path, print)
     assert SampleData.sources == {}
 
 

@@ -20,7 +20,7 @@ _SCAN = Path("model_grid") / "image.nii.gz"
 _ICONS = {CT_NAME: "Agg2ExpSampleCT.png", EXPLAINED_NAME: "Agg2ExpSampleExplained.png"}
 
 
-def register(resources: Path, show_explained: Callable[[], Any]) -> None:
+def register(resources: Path, show_explained: Callable[[Any], Any]) -> None:
     """Offer the samples that lie under the module's resources; nothing where they are not installed.
 
     Parameters
@@ -28,7 +28,7 @@ def register(resources: Path, show_explained: Callable[[], Any]) -> None:
     resources : Path
         The module's folder ``Resources``.
     show_explained : callable
-        Opens the explained one; called when its picture is pressed.
+        Opens the explained one; called with what was registered when its picture is pressed.
     """
     scan = resources / FOLDER / _SCAN
     if not scan.is_file():
@@ -42,7 +42,7 @@ def register(resources: Path, show_explained: Callable[[], Any]) -> None:
     # Slicer keeps a copy under the file's name; the checksum tells it when an update of the extension brings another.
     digest = hashlib.sha256(scan.read_bytes()).hexdigest()
     files = {"uris": scan.as_uri(), "fileNames": "Agg2ExpThoraxPhantomCT.nii.gz", "checksums": f"SHA256:{digest}"}
-    for name, loader in ((CT_NAME, None), (EXPLAINED_NAME, lambda *_: show_explained())):
+    for name, loader in ((CT_NAME, None), (EXPLAINED_NAME, show_explained)):
         logic.registerCustomSampleDataSource(
             category=CATEGORY,
             sampleName=name,

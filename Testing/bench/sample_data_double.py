@@ -23,5 +23,6 @@ class SampleDataLogic:
                                 customDownloader=customDownloader, thumbnailFileName=thumbnailFileName,
                                 loadFileTypes=loadFileTypes, checksums=checksums)  # fmt: skip
         there = sources.setdefault(category, [])
-        if all(one.sampleName != sampleName for one in there):
+        # Slicer compares them with all that they hold: the same function must be given again.
+        if found not in there:
             there.append(found)
