@@ -27,9 +27,11 @@ except ModuleNotFoundError:
     sys.path.append(str(_CHECKOUT))
     import Agg2ExpLib
 
+from Agg2ExpLib.panel import samples
 from Agg2ExpLib.panel.choices import MODES, OWN_OVERLAP, Choices, Method, Overlay, Precision, Reduction
 from Agg2ExpLib.panel.logic import PanelLogic
 
+RESOURCES = Path(__file__).resolve().parent / "Resources"
 _CHOICES, _OVERLAY = Choices(), Overlay()
 
 
@@ -44,12 +46,33 @@ class Agg2Exp(ScriptedLoadableModule):
         parent.contributors = ["The Agg2Exp contributors"]
         parent.helpText = _(
             "Explains what a 3D segmentation network looked at, voxel by voxel and structure by structure: choose a CT and "
-            "press Apply. Research software, not a medical device. Version {version}."
+            "press Apply. Research software, not a medical device. To try it, open the sample 'Thorax phantom explained' in the "
+            "Sample Data module. Version {version}."
         ).format(version=Agg2ExpLib.__version__)
         parent.acknowledgementText = _(
             "The method is that of Chrabaszcz et al., Aggregated Attributions for Explanatory Analysis of 3D "
             "Segmentation Models, WACV 2025, arXiv 2407.16653."
         )
+        # The Sample Data module may be loaded after this one.
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData():
+    """Offer the samples in Slicer's Sample Data module."""
+    samples.register(RESOURCES, openSampleInPanel)
+
+
+def openSampleInPanel(source=None):
+    """Show the explained sample in the panel, or only in the scene where there is no window."""
+    with slicer.util.tryWithErrorDisplay(_("The sample could not be opened.")):
+        if slicer.util.mainWindow():
+            slicer.util.selectModule("Agg2Exp")
+        widget = getattr(slicer.modules, "Agg2ExpWidget", None)
+        logic = widget.logic if widget else Agg2ExpLogic()
+        if widget and widget.panel:
+            widget.panel.presenter.show_folder(logic.sampleFolder())
+        else:
+            logic.openSample()
 
 
 @parameterNodeWrapper
@@ -175,6 +198,14 @@ class Agg2ExpLogic(ScriptedLoadableModuleLogic, PanelLogic):
     def __init__(self, parent=None):
         ScriptedLoadableModuleLogic.__init__(self, parent)
         PanelLogic.__init__(self)
+
+    def sampleFolder(self):
+        """Return the Explanation folder of the sample, copied to the folder of results."""
+        return samples.own_copy(RESOURCES, self.store.results_folder())
+
+    def openSample(self):
+        """Put the explained sample into the scene; returns what :meth:`explain` returns."""
+        return self.openExplanation(self.sampleFolder())
 
     def getParameterNode(self):
         """Return the scene's parameter node; what cannot be read in it, as in a scene from elsewhere, is as new."""

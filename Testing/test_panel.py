@@ -446,12 +446,9 @@ def test_the_card_of_a_model_can_be_read(panel):
     assert "Licence: Apache-2.0" in text
 
 
-def test_missing_packages_stop_apply_with_a_sentence(panel, settings, monkeypatch, tmp_path):
-    import slicer.packaging as double
-
+def test_missing_packages_stop_apply_with_a_sentence(panel, settings, pip):
     settings.setValue("Agg2Exp/PythonExecutable", "")
-    monkeypatch.setattr(double, "hidden", {"monai"})
-    monkeypatch.setattr(double, "failure", RuntimeError("User declined package installation"))
+    pip.hidden, pip.answer = {"monai"}, False
     add_ct()
     panel.explain.apply.click()
     assert "you chose not to install" in panel.explain.status.text()

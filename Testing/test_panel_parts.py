@@ -1,4 +1,4 @@
-"""The plain parts of the panel: words of the child, commands, choices, states, lines of the table, packages."""
+"""The plain parts of the panel: words of the child, commands, choices, states, lines of the table."""
 
 import itertools
 import json
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from Agg2ExpLib.attribution import METHODS, REDUCTIONS
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.importance import MEASURES, build_table
-from Agg2ExpLib.panel import commands, packages
+from Agg2ExpLib.panel import commands
 from Agg2ExpLib.panel.choices import FILL_TEXTS, METHOD_TEXTS, REDUCTION_TEXTS, Choices
 from Agg2ExpLib.panel.lines import LONGEST_LINE, LineReader, parse_line
 from Agg2ExpLib.panel.rows import Row, rows_of, sort_rows, with_live
@@ -185,66 +185,6 @@ def test_models_are_remembered_once_and_a_damaged_setting_is_no_disaster():
     assert store.models() == ["/a"]
     assert Store(Settings({"Agg2Exp/Models": "{["})).models() == []
     assert Store(Settings({"Agg2Exp/Models": json.dumps([1, "/a"])})).models() == ["/a"]
-
-
-@pytest.mark.parametrize(
-    ("words", "cause"),
-    [
-        ("OSError: [Errno 28] No space left on device", "disk is full"),
-        ("SSLError CERTIFICATE_VERIFY_FAILED", "certificate"),
-        ("ProxyError 407", "HTTPS_PROXY"),
-        ("ERROR: No matching distribution found for monai", "update Slicer"),
-        ("PermissionError: [WinError 5] Access is denied", "your own folder"),
-        ("something nobody thought of", "Check environment"),
-    ],
-)
-def test_a_failed_installation_says_step_cause_and_next_action(words, cause):
-    told = packages.explain_failure("installing monai", RuntimeError(f"first line\n{words}"))
-    assert told.startswith("installing monai did not succeed")
-    assert cause in told
-    assert words in told
-
-
-@pytest.mark.parametrize(("version", "fits"), [((5, 8), False), ((5, 10), True), ((5, 12), True), ((6, 0), True)])
-def test_a_slicer_that_is_too_old_is_told_so(version, fits):
-    class Application:
-        majorVersion, minorVersion = version
-
-    told = packages.version_problem(Application)
-    assert (told == "") == fits
-    assert fits or "5.8" in told
-
-
-@pytest.fixture
-def pip(monkeypatch):
-    import slicer.packaging as double
-
-    monkeypatch.setattr(double, "hidden", {"monai", "einops"})
-    monkeypatch.setattr(double, "installed_requests", [])
-    monkeypatch.setattr(double, "failure", None)
-    return double
-
-
-def test_missing_packages_are_asked_for_by_name_and_slicers_own_are_kept(pip):
-    assert packages.missing_packages() == ("monai>=1.5,<2", "einops>=0.8")
-    assert packages.ensure_packages().ready
-    asked, requester, kept = pip.installed_requests[0]
-    assert (asked, requester) == (["monai>=1.5,<2", "einops>=0.8"], "Agg2Exp")
-    assert set(kept) == {"numpy", "scipy", "SimpleITK", "torch"}
-
-
-def test_a_declined_installation_leaves_a_clear_sentence(pip):
-    pip.failure = RuntimeError("User declined package installation")
-    report = packages.ensure_packages()
-    assert not report.ready
-    assert "you chose not to install" in report.sentence
-
-
-def test_missing_torch_points_to_the_pytorch_extension(pip):
-    pip.hidden = {"torch"}
-    report = packages.ensure_packages()
-    assert "PyTorch in the Extensions Manager" in report.sentence
-    assert pip.installed_requests == []
 
 
 def test_a_share_that_is_no_number_is_a_dash_not_nan():

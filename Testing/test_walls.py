@@ -151,8 +151,8 @@ def test_the_panel_names_only_slicers_qt_side_and_what_slicer_brings():
                 elif isinstance(node, ast.ImportFrom):
                     named.add(node.module.partition(".")[0])
     others = named - set(sys.stdlib_module_names) - {"Agg2ExpLib", "qt", "ctk", "slicer", "numpy"}
-    # torch is installed by an extension, requirements are read by pip, and a data frame is made when it is asked for.
-    assert others == {"PyTorchUtils", "pandas", "pip"}
+    # torch comes by an extension, samples go to a module of Slicer, pip reads requirements, a data frame is made when asked for.
+    assert others == {"PyTorchUtils", "SampleData", "pandas", "pip"}
 
 
 def test_help_and_mistakes_on_the_command_line_need_not_wait_for_torch():

@@ -124,7 +124,15 @@ def environment_lines(found: dict[str, Any]) -> list[str]:
     """Return the report of the environment as lines that can be copied."""
     from Agg2ExpLib.environment import describe_environment
 
-    return describe_environment(found).splitlines()
+    return [_slicer(), *describe_environment(found).splitlines()]
+
+
+def _slicer() -> str:
+    """Return which Slicer this is: a report of a problem begins with it."""
+    import slicer
+
+    told = [str(getattr(slicer.app, name, "") or "") for name in ("applicationVersion", "revision", "platform")]
+    return "3D Slicer " + (", ".join(part for part in told if part) or "of unknown version")
 
 
 def environment_summary(found: dict[str, Any]) -> str:

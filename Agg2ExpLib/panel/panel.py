@@ -279,6 +279,7 @@ class Panel:
         if report.ready:
             self._packages_ready.add(wanted)
         if not report.ready:
+            self.log.add(list(report.lines))
             self._complain(report.sentence)
         return report.ready
 

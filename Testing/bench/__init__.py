@@ -14,12 +14,16 @@ from pathlib import Path
 DOUBLES = {
     "qt": "Testing.bench.qt_double",
     "ctk": "Testing.bench.ctk_double",
+    "SampleData": "Testing.bench.sample_data_double",
     "slicer.i18n": "Testing.bench.i18n_double",
     "slicer.packaging": "Testing.bench.packaging_double",
     "slicer.parameterNodeWrapper": "Testing.bench.parameter_node_double",
     "slicer.ScriptedLoadableModule": "Testing.bench.scripted_module_double",
 }
 
+
+#: Whether the tests run inside a desktop Slicer: Testing/run_in_slicer.py says so. Then nothing is offered, and nothing replaced.
+in_slicer = False
 
 #: Names a folder like Base/Python of a Slicer checkout: its files take the place of the doubles, and the same tests must pass.
 SOURCE = "SLICER_PYTHON_SOURCE"
@@ -77,7 +81,9 @@ def _own_file(name):
 
 def offer():
     """Offer the doubles to every import from now on; costs nothing until one is asked for."""
+    if in_slicer:
+        return
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-    # First, because a folder that happens to have the name of one is taken for a package; in a real Slicer nothing is offered.
+    # First, because a folder that happens to have the name of one is taken for a package.
     if not any(isinstance(finder, Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, Finder())

@@ -1,8 +1,10 @@
-"""A desktop Slicer on the bench: scene, application, module, and a child process that needs no network."""
+"""A desktop Slicer, on the bench or a real one: scene, application, module, and a child process that needs no network."""
 
+import importlib
 import importlib.util
 import json
 import os
+import re
 import stat
 import sys
 import time
@@ -12,20 +14,42 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from Testing import bench
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
 def bench_scene(tmp_path, monkeypatch):
     """An empty scene in a Slicer of its own, whose settings and temporary folders are this test's."""
-    from Testing.bench import slicer_double
-
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
+    if bench.in_slicer:
+        yield from slicers_own_scene()
+        return
+    from Testing.bench import slicer_double
+
     scene = slicer_double.install(tmp_path)
     yield scene
     scene.Clear(1)
+
+
+def slicers_own_scene():
+    """Yield a desktop Slicer's scene, emptied; its user's settings of this module are as before afterwards."""
+    import slicer
+
+    settings = slicer.app.userSettings()
+    before = {key: settings.value(key) for key in settings.allKeys() if key.startswith("Agg2Exp/")}
+    for key in before:
+        settings.remove(key)
+    slicer.mrmlScene.Clear(0)
+    yield slicer.mrmlScene
+    slicer.mrmlScene.Clear(0)
+    for key in [key for key in settings.allKeys() if key.startswith("Agg2Exp/")]:
+        settings.remove(key)
+    for key, value in before.items():
+        settings.setValue(key, value)
 
 
 class Child:
@@ -65,7 +89,9 @@ def child(tmp_path):
 
 @pytest.fixture
 def module(bench_scene):
-    """The module file, loaded as Slicer loads it."""
+    """The module file, loaded as Slicer loads it; in a desktop Slicer the one that it has loaded."""
+    if bench.in_slicer:
+        return importlib.import_module("Agg2Exp")
     spec = importlib.util.spec_from_file_location("Agg2Exp", ROOT / "Agg2Exp" / "Agg2Exp.py")
     loaded = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loaded)
@@ -88,32 +114,82 @@ def widget(module, settings):
     import qt
     import slicer
 
-    host = qt.QWidget()
+    class Host(qt.QWidget):
+        """Slicer's own widget of a scripted module can be told to make its Python side anew."""
+
+        def reload(self):
+            slicer.modules.Agg2ExpWidget = sys.modules.get("Agg2Exp", module).Agg2ExpWidget(self)
+            slicer.modules.Agg2ExpWidget.setup()
+
+    host = Host()
     qt.QVBoxLayout(host)
-    slicer.modules = SimpleNamespace(agg2exp=SimpleNamespace(path=module.__file__, widgetRepresentation=lambda: host))
-
-    def reload():
-        slicer.modules.Agg2ExpWidget = sys.modules.get("Agg2Exp", module).Agg2ExpWidget(host)
-        slicer.modules.Agg2ExpWidget.setup()
-
-    host.reload = reload
+    if not bench.in_slicer:
+        slicer.modules = SimpleNamespace()
+    known = {name: getattr(slicer.modules, name, None) for name in ("agg2exp", "Agg2ExpWidget")}
+    slicer.modules.agg2exp = SimpleNamespace(path=module.__file__, widgetRepresentation=lambda: host)
     before = dict(sys.modules)
-    reload()
+    host.reload()
     host.resize(380, 1600)
     host.show()
     yield slicer.modules.Agg2ExpWidget
     slicer.modules.Agg2ExpWidget.cleanup()
     host.close()
     host.deleteLater()
+    for name, found in known.items():
+        setattr(slicer.modules, name, found)
     # A reload takes the library out; tests that were collected before hold the one that was there.
     for name in [name for name in sys.modules if name.partition(".")[0] in ("Agg2ExpLib", "Agg2Exp")]:
         del sys.modules[name]
-    sys.modules.update({name: found for name, found in before.items() if name.partition(".")[0] == "Agg2ExpLib"})
+    sys.modules.update(
+        {name: found for name, found in before.items() if name.partition(".")[0] in ("Agg2ExpLib", "Agg2Exp")}
+    )
 
 
 @pytest.fixture
 def panel(widget):
     return widget.panel
+
+
+class Pip:
+    """Slicer's installer: the check is real but for what is hidden, and installing is written down instead of done."""
+
+    def __init__(self, check):
+        self._check = check
+        self.hidden, self.failure, self.answer = set(), None, True
+        self.asked, self.installed_requests, self.torch_requests = [], [], []
+
+    def pip_check(self, requirement):
+        names = [requirement] if isinstance(requirement, str) else requirement
+        return all(re.match(r"[\w.-]+", name)[0].lower() not in self.hidden and self._check(name) for name in names)
+
+    def pip_ensure(self, requirements, **others):
+        self.installed_requests.append((list(requirements), others))
+        self.constraints = Path(others["constraints"]).read_text(encoding="utf-8").splitlines()
+        if self.failure:
+            raise self.failure
+        self.hidden -= {re.match(r"[\w.-]+", name)[0].lower() for name in requirements}
+
+    def confirm(self, text, title=None, **others):
+        self.asked.append(text)
+        return self.answer
+
+
+@pytest.fixture
+def pip(monkeypatch):
+    """Slicer's installer, out of the tests' way; nothing is ever installed by a test."""
+    import slicer.packaging
+    import slicer.util
+
+    from Agg2ExpLib.panel import packages
+
+    found = Pip(slicer.packaging.pip_check)
+    real = packages.installed_version
+    monkeypatch.setattr(slicer.packaging, "pip_check", found.pip_check)
+    monkeypatch.setattr(slicer.packaging, "pip_ensure", found.pip_ensure)
+    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", found.confirm)
+    monkeypatch.setattr(packages, "in_testing", lambda: False)
+    monkeypatch.setattr(packages, "installed_version", lambda name: None if name in found.hidden else real(name))
+    return found
 
 
 def add_ct(name="chest"):

@@ -1,30 +1,24 @@
-"""``slicer.packaging``: the check is real, installing is written down instead of done."""
+"""``slicer.packaging``: the check is real; nothing is installed."""
 
 import importlib.metadata
 import re
-
-installed_requests = []
-failure = None
-hidden = set()
 
 
 def pip_check(req):
     return all(_present(one) for one in ([req] if isinstance(req, str) else req))
 
 
-def pip_ensure(requirements, requester=None, skip_packages=None, skip_in_testing=True, **others):
-    installed_requests.append((list(requirements), requester, list(skip_packages or ())))
-    if failure:
-        raise failure
-    hidden.clear()
+def pip_ensure(requirements, constraints=None, skip_packages=None, prompt_install=True, prompt_restart=True,
+               requester=None, skip_in_testing=True, show_progress=True):  # fmt: skip
+    raise AssertionError("a test would have changed this Python")
 
 
 def _present(requirement):
-    name = re.match(r"[\w.-]+", requirement)[0]
-    if name.lower() in hidden:
-        return False
+    name, _, marker = requirement.partition(";")
+    if marker:
+        return True
     try:
-        importlib.metadata.version(name)
+        importlib.metadata.version(re.match(r"[\w.-]+", name)[0])
     except importlib.metadata.PackageNotFoundError:
         return False
     return True

@@ -157,6 +157,12 @@ class Application:
     def moduleManager(self):
         return ModuleManager()
 
+    def connect(self, signature, slot):
+        """The bench has started long ago: nothing of the application's own is signalled."""
+
+    def topLevelWidgets(self):
+        return []
+
     def processEvents(self):
         QApplication.processEvents()
 

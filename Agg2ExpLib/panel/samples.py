@@ -1,0 +1,84 @@
+"""What Slicer's Sample Data module offers of this extension: a CT to explain, and the same CT explained already."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from Agg2ExpLib.errors import OutputError
+from Agg2ExpLib.explanation.folder import DOCUMENT, Explanation, partial_folder
+
+CATEGORY = "Agg2Exp"
+#: Names in the Sample Data module; scripts use them too.
+CT_NAME, EXPLAINED_NAME = "Thorax phantom CT", "Thorax phantom explained"
+#: Under the module's resources. Made by Resources/SampleData/make_sample.py of the source.
+FOLDER = Path("SampleData") / "thorax-phantom-explained"
+_SCAN = Path("model_grid") / "image.nii.gz"
+_ICONS = {CT_NAME: "Agg2ExpSampleCT.png", EXPLAINED_NAME: "Agg2ExpSampleExplained.png"}
+
+
+def register(resources: Path, show_explained: Callable[[Any], Any]) -> None:
+    """Offer the samples that lie under the module's resources; nothing where they are not installed.
+
+    Parameters
+    ----------
+    resources : Path
+        The module's folder ``Resources``.
+    show_explained : callable
+        Opens the explained one; called with what was registered when its picture is pressed.
+    """
+    scan = resources / FOLDER / _SCAN
+    if not scan.is_file():
+        return
+    import SampleData
+
+    logic = SampleData.SampleDataLogic
+    # Before Slicer 5.12 a category had no title of its own.
+    if hasattr(logic, "registerCustomSampleDataCategory"):
+        logic.registerCustomSampleDataCategory(CATEGORY, title=CATEGORY)
+    # Slicer keeps a copy under the file's name; the checksum tells it when an update of the extension brings another.
+    digest = hashlib.sha256(scan.read_bytes()).hexdigest()
+    files = {"uris": scan.as_uri(), "fileNames": "Agg2ExpThoraxPhantomCT.nii.gz", "checksums": f"SHA256:{digest}"}
+    for name, loader in ((CT_NAME, None), (EXPLAINED_NAME, show_explained)):
+        logic.registerCustomSampleDataSource(
+            category=CATEGORY,
+            sampleName=name,
+            nodeNames=CT_NAME,
+            loadFileTypes="VolumeFile",
+            thumbnailFileName=str(resources / "Icons" / _ICONS[name]),
+            customDownloader=loader,
+            **files,
+        )
+
+
+def own_copy(resources: Path, results_folder: Path) -> Path:
+    """Return a copy of the explained sample among the user's results: figures are drawn into it, and scenes refer to it.
+
+    Raises
+    ------
+    InputError
+        The sample is not installed, or is incomplete.
+    OutputError
+        There is no room for it, or the folder of results cannot be written.
+    """
+    source = Explanation.load(resources / FOLDER).folder
+    sign = hashlib.sha256((source / DOCUMENT).read_bytes()).hexdigest()[:8]
+    target = results_folder / f"{source.name}-{sign}"
+    if (target / DOCUMENT).is_file():
+        return target
+    partial = partial_folder(target)
+    try:
+        results_folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(source, partial)
+        partial.rename(target)
+    except (OSError, shutil.Error) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise OutputError(
+            f"the sample cannot be copied to {results_folder} ({error}); free space, or choose another folder for results "
+            "under Advanced"
+        ) from error
+    return target
