@@ -16,7 +16,7 @@ _PANELS = {
     "sensitivity": ("Sensitivity", "change under noise; lower is better"),
     "complexity": ("Complexity", "share of strong voxels; lower is better"),
     "efficiency": ("Time", "seconds per class; lower is better"),
-    RANDOMISATION: ("Random weights", "likeness; far from 1 is better"),
+    RANDOMISATION: ("Random weights", "rank correlation with trained;\n1 is no difference"),
 }
 # Values that differ more than so many times are shown on a logarithmic scale.
 _LOG_FROM = 30.0
