@@ -115,6 +115,20 @@ def test_the_picture_is_there(compared):
     assert (compared.folder / "quality.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_correlation_is_never_drawn_on_a_logarithmic_scale():
+    from matplotlib.figure import Figure
+
+    from Agg2ExpLib.comparison.figure import _panel
+
+    for measure, scale in (("faithfulness", "linear"), ("randomisation", "linear"), ("efficiency", "log")):
+        rows = [Row("a", "gradient", label, measure, value, np.nan, np.nan)
+                for label, value in (("heart", 0.001), ("aorta", 0.9))]  # fmt: skip
+        table = QualityTable(rows)
+        axis = Figure().subplots()
+        _panel(axis, table, table.summary(["gradient"]), measure, ["gradient"], ["heart", "aorta"])
+        assert axis.get_xscale() == scale
+
+
 def test_random_weights_give_other_attributions_and_the_number_says_so(cases, small_model, tmp_path):
     plan = Plan(methods=("gradient", "smoothgrad=3"), device="cpu", **SMALL)
     found = compare_methods(find_scans([cases]), load_model(small_model), tmp_path / "out", plan)
