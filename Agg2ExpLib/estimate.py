@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
-from Agg2ExpLib.attribution import METHODS, MOST_EXACT
+from Agg2ExpLib.attribution import METHODS, MOST_EXACT, OWN_MAP
 from Agg2ExpLib.attribution.shapley import n_coalitions
+from Agg2ExpLib.attribution.supervoxel_map import count_supervoxels
 from Agg2ExpLib.device import autocast, choose_device, dtype_of
 from Agg2ExpLib.explanation.settings import Settings
 from Agg2ExpLib.models import SegmentationModel
@@ -105,8 +106,11 @@ def estimate(image: str | Path | Volume, model: SegmentationModel, settings: Set
 
 def _removal_passes(settings: Settings, windows: int, labels: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """Forward and backward passes of a game at least and at most; one forward pass serves every class."""
-    regular = settings.supervoxels in ("cubes", "slic", "organ-aware")
-    supervoxels = settings.supervoxel_count if regular else labels
+    if settings.supervoxel_kind == OWN_MAP:
+        supervoxels = count_supervoxels(settings.supervoxels)
+    else:
+        regular = settings.supervoxels in ("cubes", "slic", "organ-aware")
+        supervoxels = settings.supervoxel_count if regular else labels
     if settings.method == "occlusion":
         coalitions = supervoxels + 1
     elif settings.estimator == "exact":

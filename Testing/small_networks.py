@@ -1,7 +1,12 @@
 """Networks small enough for tests, and attributions of them computed in the plainest way there is."""
 
+import numpy as np
 import torch
 from monai.inferers import sliding_window_inference
+
+from Agg2ExpLib.models.bundle import write_model_folder
+from Agg2ExpLib.models.card import ModelCard
+from Agg2ExpLib.volume import Grid, Volume, write_volume
 
 
 class Smooth(torch.nn.Module):
@@ -63,3 +68,21 @@ def aggregated(logits, index, reduction, fixed=None):
         weight = weight * fixed.softmax(0)[index]
         weight = weight / weight.sum()
     return (weight * logits[index]).sum()
+
+
+def write_case(folder):
+    """Write a small scan and a small model; return their paths."""
+    from monai.networks.nets import UNet
+
+    torch.manual_seed(0)
+    arguments = {"spatial_dims": 3, "in_channels": 1, "out_channels": 3, "channels": [4, 8], "strides": [2]}
+    card = ModelCard(name="small", labels=("background", "one", "two"), spacing=(2.0, 2.0, 2.0), window=(16, 16, 16),
+                     architecture={"name": "UNet", "arguments": arguments})  # fmt: skip
+    model = write_model_folder(folder / "small", UNet(**arguments).state_dict(), card)
+    rng = np.random.default_rng(0)
+    hu = rng.normal(-900, 20, (24, 20, 22))
+    hu[6:14, 5:12, 4:15] = rng.normal(0, 20, (8, 7, 11))
+    hu[15:20, 8:14, 6:16] = rng.normal(800, 20, (5, 6, 10))
+    path = folder / "ct.nii.gz"
+    write_volume(Volume(hu.astype(np.int16), Grid(hu.shape, np.diag([2.0, 2.0, 2.0, 1.0]))), path)
+    return path, model

@@ -13,6 +13,7 @@ import torch
 
 from Agg2ExpLib.cli import main
 from Agg2ExpLib.comparison import MethodSpec, Plan, compare_methods
+from Agg2ExpLib.comparison.passes import passes_of_one
 from Agg2ExpLib.comparison.plan import PAPER_CLASSES, PAPER_METHODS, find_scans
 from Agg2ExpLib.comparison.table import QualityTable, Row
 from Agg2ExpLib.errors import Cancelled, InputError, OutputError
@@ -114,6 +115,20 @@ def test_the_picture_is_there(compared):
     assert (compared.folder / "quality.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_correlation_is_never_drawn_on_a_logarithmic_scale():
+    from matplotlib.figure import Figure
+
+    from Agg2ExpLib.comparison.figure import _panel
+
+    for measure, scale in (("faithfulness", "linear"), ("randomisation", "linear"), ("efficiency", "log")):
+        rows = [Row("a", "gradient", label, measure, value, np.nan, np.nan)
+                for label, value in (("heart", 0.001), ("aorta", 0.9))]  # fmt: skip
+        table = QualityTable(rows)
+        axis = Figure().subplots()
+        _panel(axis, table, table.summary(["gradient"]), measure, ["gradient"], ["heart", "aorta"])
+        assert axis.get_xscale() == scale
+
+
 def test_random_weights_give_other_attributions_and_the_number_says_so(cases, small_model, tmp_path):
     plan = Plan(methods=("gradient", "smoothgrad=3"), device="cpu", **SMALL)
     found = compare_methods(find_scans([cases]), load_model(small_model), tmp_path / "out", plan)
@@ -121,7 +136,13 @@ def test_random_weights_give_other_attributions_and_the_number_says_so(cases, sm
     assert len(alike) == 2 * 2 * 3
     assert max(alike) < 0.5
     text = (tmp_path / "out" / "quality_table.md").read_text(encoding="utf-8")
-    assert "with random weights" in text
+    assert "rank correlation of |attribution| with that of the same network with random weights" in text
+    assert "random weights ↓" in text.splitlines()[0]
+    with (tmp_path / "out" / "quality_table.csv").open(newline="", encoding="utf-8") as stream:
+        summary = {row["method"]: float(row["randomisation_mean"]) for row in csv.DictReader(stream)}
+    for method, mean in summary.items():
+        values = [r.value for r in found.table.rows if (r.method, r.measure) == (method, "randomisation")]
+        assert mean == pytest.approx(np.mean(values))
     about = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert about["plan"]["randomised"] is True
 
@@ -360,7 +381,48 @@ def test_cases_are_files_case_folders_and_folders_of_them(cases, tmp_path):
     names = sorted(path.name for path in cases.iterdir())
     assert list(find_scans([cases])) == names
     assert list(find_scans([cases / names[0]])) == names[:1]
-    assert list(find_scans([cases / names[0] / "ct.nii.gz", cases / names[0]])) == [names[0], f"{names[0]}_2"]
+    other = tmp_path / names[0] / "ct.nii.gz"
+    other.parent.mkdir()
+    other.write_bytes(b"another scan of that name")
+    assert list(find_scans([cases / names[0] / "ct.nii.gz", other])) == [names[0], f"{names[0]}_2"]
+    with pytest.raises(InputError, match="is given twice; give each case once"):
+        find_scans([cases, cases / names[0] / "ct.nii.gz"])
+
+
+def test_a_case_named_by_dots_has_its_folders_name(cases, monkeypatch):
+    # Its results lie in a folder of that name, which must not be "" or "..".
+    first = sorted(cases.iterdir())[0]
+    (first / "inner").mkdir(exist_ok=True)
+    for here, place in ((first, "."), (first, "ct.nii.gz"), (first / "inner", "..")):
+        monkeypatch.chdir(here)
+        assert list(find_scans([place])) == [first.name]
+    (first / "inner").rmdir()
+
+
+def test_results_belong_to_everything_that_the_card_says():
+    from dataclasses import replace
+
+    from Agg2ExpLib.comparison.run import _identity
+
+    model = toy_model()
+    turned = replace(model, card=replace(model.card, orientation="LPS"))
+    assert _identity(QUICK, model, [0, 1]) == _identity(QUICK, toy_model(), [0, 1])
+    assert _identity(QUICK, model, [0, 1]) != _identity(QUICK, turned, [0, 1])
+
+
+def test_a_method_at_two_sample_counts_has_two_names_to_read():
+    specs = Plan(methods=("smoothgrad", "smoothgrad=3", "occlusion:cubes", "kernelshap:cubes=60")).specs
+    assert [spec.readable for spec in specs] == [
+        "SmoothGrad", "SmoothGrad, 3 samples", "occlusion, cubes", "KernelSHAP, cubes, 60 samples"
+    ]  # fmt: skip
+
+
+def test_the_passes_compared_with_are_not_counted_larger_than_they_need_be():
+    # A game of three supervoxels is played out by anyone: 8 coalitions, not 202.
+    assert passes_of_one(Plan(), MethodSpec.parse("kernelshap"), 3) == 8
+    assert passes_of_one(Plan(), MethodSpec.parse("kernelshap"), 17) == 202
+    assert passes_of_one(Plan(), MethodSpec.parse("smoothgrad"), 0) == 40
+    assert passes_of_one(Plan(), MethodSpec.parse("occlusion:cubes"), 30) == 31
 
 
 def test_many_cases_are_resampled_as_cases():

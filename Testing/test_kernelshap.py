@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_networks import GreyLevels, Smooth, aggregated
+from small_networks import GreyLevels, Smooth, aggregated, write_case
 
 from Agg2ExpLib.attribution.dispatch import attribute
 from Agg2ExpLib.attribution.gradients import PassCount
@@ -20,8 +20,6 @@ from Agg2ExpLib.attribution.supervoxels import Supervoxels, make_supervoxels
 from Agg2ExpLib.cli import main
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.explanation import Explanation
-from Agg2ExpLib.models.bundle import write_model_folder
-from Agg2ExpLib.models.card import ModelCard
 from Agg2ExpLib.segmentation import segment, stitched_logits
 from Agg2ExpLib.volume import Grid, Volume, write_volume
 from Agg2ExpLib.windows import Windows
@@ -91,24 +89,6 @@ class Case:
             return np.array(values)[:, None]
 
         return play
-
-
-def write_case(folder):
-    """Write a small scan and a small model; return their paths."""
-    from monai.networks.nets import UNet
-
-    torch.manual_seed(0)
-    arguments = {"spatial_dims": 3, "in_channels": 1, "out_channels": 3, "channels": [4, 8], "strides": [2]}
-    card = ModelCard(name="small", labels=("background", "one", "two"), spacing=(2.0, 2.0, 2.0), window=(16, 16, 16),
-                     architecture={"name": "UNet", "arguments": arguments})  # fmt: skip
-    model = write_model_folder(folder / "small", UNet(**arguments).state_dict(), card)
-    rng = np.random.default_rng(0)
-    hu = rng.normal(-900, 20, (24, 20, 22))
-    hu[6:14, 5:12, 4:15] = rng.normal(0, 20, (8, 7, 11))
-    hu[15:20, 8:14, 6:16] = rng.normal(800, 20, (5, 6, 10))
-    path = folder / "ct.nii.gz"
-    write_volume(Volume(hu.astype(np.int16), Grid(hu.shape, np.diag([2.0, 2.0, 2.0, 1.0]))), path)
-    return path, model
 
 
 @pytest.mark.parametrize("network", [Linear(), Additive()], ids=["linear", "additive"])

@@ -104,7 +104,7 @@ def test_the_real_slicer_and_shap_live_together(first):
 
 @needs_shap
 def test_the_child_process_explains_with_shap_where_slicer_is_on_the_path(slicers_folder, tmp_path):
-    from test_kernelshap import write_case
+    from small_networks import write_case
 
     case, model = write_case(tmp_path)
     command = [sys.executable, str(ROOT / "Agg2ExpLib" / "cli.py"), "explain", str(case), "--model", str(model), "--out",

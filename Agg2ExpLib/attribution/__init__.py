@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from Agg2ExpLib.errors import InputError
+
 
 @dataclass(frozen=True)
 class Method:
@@ -96,6 +98,10 @@ SUPERVOXELS: dict[str, tuple[int, str]] = {
     "regions": (200, "the user's regions, and what lies outside of them"),
 }
 
+#: The kind of supervoxels that a label volume of the user's holds; the volume's file stands for it in settings.
+OWN_MAP = "map"
+_OWN_MAP_SAMPLES = 1000
+
 #: How KernelSHAP estimates -> what it does.
 ESTIMATORS: dict[str, str] = {
     "regression": "regression over sampled coalitions, in pairs where they suffice; enumerates small games",
@@ -136,6 +142,28 @@ PATHS: dict[str, str] = {
 }
 
 
+def supervoxel_kind(text: str) -> str:
+    """Return the kind of supervoxels that a setting means: a name, or :data:`OWN_MAP` for the file of a label volume.
+
+    No name has a dot or a slash, and no file that can be read lacks the dot.
+
+    Raises
+    ------
+    InputError
+        Neither.
+
+    Examples
+    --------
+    >>> supervoxel_kind("cubes"), supervoxel_kind("parcels.nii.gz")
+    ('cubes', 'map')
+    """
+    if text in SUPERVOXELS:
+        return text
+    if any(mark in text for mark in "./\\"):
+        return OWN_MAP
+    raise InputError(f"unknown supervoxels {text!r}: use {', '.join(SUPERVOXELS)}, or the file of a label volume")
+
+
 def default_samples(method: str, supervoxels: str = "semantic") -> int:
     """Return the number of samples that a method takes when none is given; 0 where it has none.
 
@@ -144,4 +172,6 @@ def default_samples(method: str, supervoxels: str = "semantic") -> int:
     >>> default_samples("smoothgrad"), default_samples("kernelshap", "cubes")
     (20, 1000)
     """
-    return SUPERVOXELS[supervoxels][0] if method == "kernelshap" else METHODS[method].samples
+    if method != "kernelshap":
+        return METHODS[method].samples
+    return _OWN_MAP_SAMPLES if supervoxels == OWN_MAP else SUPERVOXELS[supervoxels][0]

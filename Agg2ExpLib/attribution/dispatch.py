@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 import torch
@@ -14,28 +15,6 @@ from Agg2ExpLib.attribution.objective import Objective
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.segmentation import Network
 from Agg2ExpLib.windows import Windows
-
-_COMMON = ("batch_size", "device", "precision", "names", "progress", "passes")
-#: Options that only some methods know. What is in no list belongs to the gradients.
-_OWN = {
-    "kernelshap": (
-        "supervoxels",
-        "samples",
-        "seed",
-        "estimator",
-        "scope",
-        "ridge",
-        "value",
-        "truth",
-        "prediction",
-        "n_classes",
-        "voxel_ml",
-        "checkpoint",
-    ),
-    "occlusion": ("supervoxels", "checkpoint"),
-    "gradcam": ("layer",),
-}
-_NOT_OF_GRADIENTS = set().union(*_OWN.values()) - {"samples", "seed"}
 
 
 def attribute(
@@ -68,14 +47,13 @@ def attribute(
     """
     if method not in METHODS:
         raise InputError(f"unknown method {method!r}: use {', '.join(METHODS)}")
-    module = METHODS[method].module
-    if module == "gradients":
-        taken = {"method": method, **{k: v for k, v in options.items() if k not in _NOT_OF_GRADIENTS}}
-    else:
-        known = (*_COMMON, *_OWN[module])
-        taken = {key: value for key, value in options.items() if key in known}
-        if taken.get("samples", 0) is None:
-            taken["samples"] = default_samples(method, kind)
-    function = import_module(f"Agg2ExpLib.attribution.{module}").attribute
+    function = import_module(f"Agg2ExpLib.attribution.{METHODS[method].module}").attribute
+    # A method's own signature says what it knows; there is no second list of it.
+    known = signature(function).parameters
+    taken = {key: value for key, value in options.items() if key in known}
+    if "method" in known:
+        taken["method"] = method
+    elif "samples" in known and taken.get("samples") is None:
+        taken["samples"] = default_samples(method, kind)
     found: Iterator[Attribution] = function(network, x, windows, objectives, **taken)
     return found

@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -99,32 +100,22 @@ def attribute(
     identity = identity_of(present, supervoxels.labels, value)
     store = ValueStore(checkpoint, identity)
     shared = (network, windows, present, x, supervoxels.labels, len(supervoxels.names))
+    run: dict[str, Any] = {
+        "store": store,
+        "device": device,
+        "precision": precision,
+        "batch_size": batch_size,
+        "passes": passes,
+        "progress": progress,
+    }
     if linear:
-        values: MaskedValues = MaskedValues(
-            *shared,
-            store=store,
-            device=device,
-            precision=precision,
-            batch_size=batch_size,
-            passes=passes,
-            progress=progress,
-        )
+        values = MaskedValues(*shared, **run)
     else:
         reference = truth if truth is not None else prediction
         if reference is None:
             raise InputError(f"value function {value!r} needs the first prediction or the truth to compare with")
         values = PredictionValues(
-            *shared,
-            value=value,
-            reference=reference,
-            n_classes=n_classes,
-            voxel_ml=voxel_ml,
-            store=store,
-            device=device,
-            precision=precision,
-            batch_size=batch_size,
-            passes=passes,
-            progress=progress,
+            *shared, value=value, reference=reference, n_classes=n_classes, voxel_ml=voxel_ml, **run
         )
     options = {"estimator": estimator, "ridge": ridge}
     try:

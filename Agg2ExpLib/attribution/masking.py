@@ -108,8 +108,9 @@ class LinearValues:
                 if inside.any():
                     box = bounding_box(inside)
                     found.append(_Share(column, objective.class_index, box, weight[box].double()))
-        self._room -= sum(8 * share.weight.numel() for share in found)
-        if self._room >= 0:
+        size = sum(8 * share.weight.numel() for share in found)
+        if size <= self._room:
+            self._room -= size
             self._kept_shares[index] = found
         return found
 

@@ -90,7 +90,9 @@ def add_supervoxel_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--supervoxels",
         default="semantic",
-        help="of kernelshap and occlusion: semantic (default), cubes, slic, organ-aware or regions (those of --roi)",
+        metavar="KIND|FILE",
+        help="of kernelshap and occlusion: semantic (default), cubes, slic, organ-aware, regions (those of --roi), or your "
+        "own: a label volume on any grid, values from 1 on are supervoxels, 0 is never removed",
     )
     parser.add_argument(
         "--supervoxel-count", type=int, default=512, metavar="N", help="about how many regular ones (default 512)"

@@ -50,6 +50,11 @@ def _add_compare_methods(commands: Any) -> None:
     )
     parser.add_argument("--no-randomisation", action="store_true", help="leave out the check with random weights")
     parser.add_argument("--supervoxel-count", type=int, metavar="N", help="about how many regular ones (default 512)")
+    parser.add_argument(
+        "--supervoxels",
+        metavar="FILE",
+        help="your supervoxels, for kernelshap:map and occlusion:map: a label volume, or the name of one beside each scan",
+    )
     parser.add_argument("--scope", help="of kernelshap: window (default) or scan")
     parser.add_argument("--estimator", help="of kernelshap: regression (default), shap or captum")
     parser.add_argument("--device", help="auto (default), cpu or cuda:N")
@@ -77,6 +82,8 @@ def _compare_methods(options: argparse.Namespace) -> None:
         "seed",
     )
     given: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if options.supervoxels is not None:
+        given["supervoxel_map"] = options.supervoxels
     methods = class_list(options.methods)
     if methods is not None:
         given["methods"] = methods

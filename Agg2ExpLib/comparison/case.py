@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from Agg2ExpLib.attribution import METHODS
+from Agg2ExpLib.attribution import METHODS, OWN_MAP
 from Agg2ExpLib.attribution.dispatch import attribute
 from Agg2ExpLib.attribution.gradients import PassCount
 from Agg2ExpLib.attribution.masking import LinearValues
 from Agg2ExpLib.attribution.objective import Objective, objectives
+from Agg2ExpLib.attribution.supervoxel_map import SupervoxelMap, read_map
 from Agg2ExpLib.attribution.supervoxels import Supervoxels, make_supervoxels
 from Agg2ExpLib.comparison.files import read_json, write_json
-from Agg2ExpLib.comparison.passes import Share, attributions_of_one, naive_passes, passes_of_one
+from Agg2ExpLib.comparison.passes import Share, naive_passes, passes_of_one
 from Agg2ExpLib.comparison.plan import MethodSpec, Plan
 from Agg2ExpLib.device import dtype_of
 from Agg2ExpLib.errors import InputError
@@ -67,6 +68,8 @@ class Case:
         Where.
     folder : Path
         Where its results go.
+    map_file : Path, optional
+        The user's supervoxels; read at once, so that a map that cannot serve costs no time.
     """
 
     name: str
@@ -76,6 +79,7 @@ class Case:
     wanted: Sequence[int]
     device: torch.device
     folder: Path
+    map_file: Path | None = None
 
     def __post_init__(self) -> None:
         card = self.model.card
@@ -85,7 +89,11 @@ class Case:
         dtype = dtype_of(self.plan.precision, self.device)
         self.x = torch.from_numpy(self.prepared.voxels).to(dtype)
         self.windows = Windows(self.prepared.shape, card.window, card.overlap, card.blending)
-        self.passes = PassCount()
+        self.own_map: SupervoxelMap | None = read_map(self.map_file, self.prepared.grid) if self.map_file else None
+
+    def identity_of(self, spec: MethodSpec, identity: str) -> str:
+        """What a method's result depends on: the map too where the method uses it."""
+        return f"{identity} {self.own_map.sha256}" if self.own_map and spec.supervoxels == OWN_MAP else identity
 
     def segment(self, progress: Progress) -> None:
         """Predict the scan; everything else needs it."""
@@ -158,6 +166,8 @@ class Case:
         """Divide the scan as a method asks."""
         if not METHODS[spec.method].supervoxels:
             return None
+        if spec.supervoxels == OWN_MAP and self.own_map:
+            return self.own_map.supervoxels
         return make_supervoxels(
             spec.supervoxels,
             self.prepared.voxels,
@@ -171,7 +181,7 @@ class Case:
         """Explain by one method, measure, and write the result."""
         supervoxels = self.supervoxels(spec)
         players = len(supervoxels.names) if supervoxels else 0
-        weight = passes_of_one(spec, players)
+        weight = passes_of_one(self.plan, spec, players)
         passes = PassCount()
 
         def explained(network: Network, x: torch.Tensor, words: str) -> dict[int, np.ndarray]:
@@ -214,7 +224,7 @@ class Case:
                 name: [one.value, one.low, one.high] for name, one in found.items()
             }
         result = {
-            "identity": identity,
+            "identity": self.identity_of(spec, identity),
             "method": spec.name,
             "classes": classes,
             "notes": notes,
@@ -265,12 +275,6 @@ class Case:
             except InputError as error:
                 notes.append(f"{self.model.card.labels[index]} by {spec.name}: {error}")
         return good, notes
-
-
-def work_of(plan: Plan, players: dict[str, int]) -> int:
-    """Return the units of progress of one case: passes over a window, for one class."""
-    each = [passes_of_one(spec, players.get(spec.supervoxels, plan.supervoxel_count)) for spec in plan.specs]
-    return plan.subsets + sum(each) * attributions_of_one(plan)
 
 
 def is_done(path: Path, identity: str) -> bool:

@@ -16,10 +16,14 @@ _PANELS = {
     "sensitivity": ("Sensitivity", "change under noise; lower is better"),
     "complexity": ("Complexity", "share of strong voxels; lower is better"),
     "efficiency": ("Time", "seconds per class; lower is better"),
-    RANDOMISATION: ("Random weights", "likeness; far from 1 is better"),
+    RANDOMISATION: ("Random weights", "rank correlation with trained;\n1 is no difference"),
 }
 # Values that differ more than so many times are shown on a logarithmic scale.
 _LOG_FROM = 30.0
+# Correlations, whose scale is theirs.
+_LINEAR = ("faithfulness", RANDOMISATION)
+# Structures of one system have colours alike, so that shapes tell them apart too; the mean has the diamond.
+_SHAPES = "os^v<>pPX"
 
 
 def draw(table: QualityTable, summary: Summary, names: Mapping[str, str]) -> bytes:
@@ -51,9 +55,15 @@ def draw(table: QualityTable, summary: Summary, names: Mapping[str, str]) -> byt
 
     marks = [
         Line2D(
-            [], [], marker="o", linestyle="", color=_colour(label), markeredgecolor="0.3", label=structure(label).name
+            [],
+            [],
+            marker=_SHAPES[number % len(_SHAPES)],
+            linestyle="",
+            color=_colour(label),
+            markeredgecolor="0.3",
+            label=structure(label).name,
         )
-        for label in labels
+        for number, label in enumerate(labels)
     ]
     marks.append(Line2D([], [], marker="D", linestyle="-", color="black", label="mean, 95 % interval"))
     columns = max(1, min(len(marks), 2 * len(measures)))
@@ -73,21 +83,21 @@ def _panel(
     values = np.array([row.value for row in rows])
     for row in rows:
         # Classes side by side within a method's line, so that equal values stay visible.
-        offset = 0.0 if len(labels) < 2 else 0.5 * (labels.index(row.label) / (len(labels) - 1) - 0.5)
-        axis.plot(
-            row.value, methods.index(row.method) + offset, "o", ms=4.5, color=_colour(row.label), mec="0.3", mew=0.4
-        )
+        number = labels.index(row.label)
+        offset = 0.0 if len(labels) < 2 else 0.5 * (number / (len(labels) - 1) - 0.5)
+        shape = _SHAPES[number % len(_SHAPES)]
+        height = methods.index(row.method) + offset
+        axis.plot(row.value, height, shape, ms=4.5, color=_colour(row.label), mec="0.3", mew=0.4)
     for line, method in enumerate(methods):
         cell = summary.cells[method].get(measure)
         if cell:
             if np.isfinite([cell.low, cell.high]).all():
                 axis.plot([cell.low, cell.high], [line, line], color="black", lw=1.6, zorder=3)
             axis.plot(cell.mean, line, "D", ms=5.5, color="black", mec="white", mew=0.7, zorder=4)
-    positive = values[values > 0]
-    if len(positive) == len(values) and len(values) and positive.max() > _LOG_FROM * positive.min():
-        axis.set_xscale("log")
-    elif measure in ("faithfulness", RANDOMISATION):
+    if measure in _LINEAR:
         axis.axvline(0, color="0.6", lw=0.8, zorder=0)
+    elif len(values) and values.min() > 0 and values.max() > _LOG_FROM * values.min():
+        axis.set_xscale("log")
     for line in range(len(methods) - 1):
         axis.axhline(line + 0.5, color="0.9", lw=0.8, zorder=0)
     axis.set_title(title, fontsize=10, fontweight="bold")

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from Agg2ExpLib.attribution.shapley import n_coalitions
 from Agg2ExpLib.comparison.plan import MethodSpec, Plan
 from Agg2ExpLib.progress import Progress
 
 
-def passes_of_one(spec: MethodSpec, supervoxels: int) -> int:
+def passes_of_one(plan: Plan, spec: MethodSpec, supervoxels: int) -> int:
     """Return the passes over each window that one class's attribution needs when every window is run for it alone.
 
     A gradient is one pass forward and one backward; a coalition is one forward.
     """
     if spec.method == "kernelshap":
-        # The full and the empty coalition beside the sampled ones.
-        return spec.samples + 2
+        # The full and the empty coalition beside the sampled ones; a small game is played out.
+        return n_coalitions(supervoxels, spec.samples, plan.estimator)
     if spec.method == "occlusion":
         return supervoxels + 1
     return 2 * max(spec.samples, 1)
+
+
+def work_of_method(plan: Plan, spec: MethodSpec, labels: int) -> int:
+    """Return the units of progress of one method on one case, foreseen from the model's number of classes."""
+    supervoxels = labels if spec.supervoxels == "semantic" else plan.supervoxel_count
+    return passes_of_one(plan, spec, supervoxels) * attributions_of_one(plan)
+
+
+def work_of(plan: Plan, labels: int) -> int:
+    """Return the units of progress of one case: passes over a window, for one class."""
+    return plan.subsets + sum(work_of_method(plan, spec, labels) for spec in plan.specs)
 
 
 def attributions_of_one(plan: Plan) -> int:
@@ -29,7 +41,7 @@ def naive_passes(plan: Plan, spec: MethodSpec, windows: int, classes: int, super
 
     Each class by itself runs every window: for its attributions, and for faithfulness the scan and each subset anew.
     """
-    one = passes_of_one(spec, supervoxels) * attributions_of_one(plan) + plan.subsets + 1
+    one = passes_of_one(plan, spec, supervoxels) * attributions_of_one(plan) + plan.subsets + 1
     return classes * windows * one
 
 

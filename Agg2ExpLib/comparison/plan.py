@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from Agg2ExpLib.anatomy import safe_file_name
-from Agg2ExpLib.attribution import METHODS, SUPERVOXELS, default_samples
+from Agg2ExpLib.attribution import METHODS, OWN_MAP, SUPERVOXELS, default_samples
 from Agg2ExpLib.errors import InputError, nearest_names
 from Agg2ExpLib.explanation import Settings
 from Agg2ExpLib.quality import COPIES, NOISE_BOUND, SUBSET_VOXELS, SUBSETS
@@ -64,8 +65,8 @@ class MethodSpec:
         if colon and not METHODS[method].supervoxels:
             raise InputError(f"method {method} removes no supervoxels, so {text!r} has no meaning; leave {kind!r} out")
         kind = kind or "semantic"
-        if kind not in SUPERVOXELS or kind == "regions":
-            allowed = [name for name in SUPERVOXELS if name != "regions"]
+        allowed = [*(name for name in SUPERVOXELS if name != "regions"), OWN_MAP]
+        if kind not in allowed:
             raise InputError(f"unknown supervoxels {kind!r} in {text!r}: use {', '.join(allowed)}")
         default = default_samples(method, kind)
         if not equals:
@@ -85,8 +86,12 @@ class MethodSpec:
     @property
     def readable(self) -> str:
         """The method as figures name it."""
-        name = METHODS[self.method].name
-        return f"{name}, {self.supervoxels}" if METHODS[self.method].supervoxels else name
+        parts = [METHODS[self.method].name]
+        if METHODS[self.method].supervoxels:
+            parts.append("own map" if self.supervoxels == OWN_MAP else self.supervoxels)
+        if self.samples != default_samples(self.method, self.supervoxels):
+            parts.append(f"{self.samples} samples")
+        return ", ".join(parts)
 
     @property
     def file(self) -> str:
@@ -112,6 +117,8 @@ class Plan:
         Explain the network with random weights too.
     supervoxel_count : int
         About how many regular supervoxels.
+    supervoxel_map : str, optional
+        The user's supervoxels, for methods with ``:map``: a label volume, or the name of one beside each scan.
     sigma : float
         SmoothGrad's noise.
     scope, estimator : str
@@ -135,6 +142,7 @@ class Plan:
     noise_bound: float = NOISE_BOUND
     randomised: bool = True
     supervoxel_count: int = 512
+    supervoxel_map: str | None = None
     sigma: float = 0.1
     scope: str = "window"
     estimator: str = "regression"
@@ -150,6 +158,14 @@ class Plan:
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice:
             raise InputError(f"method {twice} is given twice; give each once")
+        mapped = [spec.name for spec in self.specs if spec.supervoxels == OWN_MAP]
+        if mapped and not self.supervoxel_map:
+            raise InputError(f"method {mapped[0]} needs your supervoxel map; give it with --supervoxels FILE")
+        if self.supervoxel_map and not mapped:
+            raise InputError(
+                f"no method removes the supervoxels of {self.supervoxel_map}; "
+                "name kernelshap:map or occlusion:map with --methods"
+            )
         if self.subsets < 2 or self.subset_voxels < 1:
             raise InputError(
                 f"faithfulness over {self.subsets} subsets of {self.subset_voxels} voxels cannot be measured: "
@@ -176,6 +192,33 @@ class Plan:
         """The methods, read."""
         return tuple(MethodSpec.parse(text) for text in self.methods)
 
+    def map_of(self, name: str, scan: Path | None) -> Path | None:
+        """Return the supervoxel map of a case; ``None`` when there is none to use.
+
+        Parameters
+        ----------
+        name : str
+            Of the case.
+        scan : path, optional
+            Its CT, which a map that is a bare name lies beside.
+
+        Raises
+        ------
+        InputError
+            It is not there.
+        """
+        if self.supervoxel_map is None:
+            return None
+        given = Path(self.supervoxel_map)
+        beside = [scan.parent / given.name] if scan and given.name == self.supervoxel_map else []
+        for place in (*beside, given):
+            if place.is_file():
+                return place
+        raise InputError(
+            f"{' and '.join(map(str, (*beside, given)))}: there is no such file for case {name}; "
+            "give a label volume with --supervoxels, or the name of one beside each scan"
+        )
+
     def class_indices(self, labels: tuple[str, ...]) -> list[int]:
         """Return the indices of the classes to explain.
 
@@ -200,16 +243,20 @@ def find_scans(places: list[str | Path]) -> dict[str, Path]:
     Raises
     ------
     InputError
-        A place that is not there, or nothing found.
+        A place that is not there, a scan given twice, or nothing found.
     """
     found: dict[str, Path] = {}
-    for place in map(Path, places):
-        if not place.exists():
-            raise InputError(f"{place}: there is no such file or folder; give CT files or folders of cases")
+    for given in map(Path, places):
+        if not given.exists():
+            raise InputError(f"{given}: there is no such file or folder; give CT files or folders of cases")
+        # In full, so that "." and ".." have a name; links keep theirs.
+        place = Path(os.path.abspath(given))
         inside = sorted(place.glob("*/ct.nii.gz")) if place.is_dir() else []
         if place.is_dir() and (place / "ct.nii.gz").is_file():
             inside = [place / "ct.nii.gz"]
         for scan in inside or [place]:
+            if scan in found.values():
+                raise InputError(f"{scan} is given twice; give each case once")
             name = scan.parent.name if scan.name == "ct.nii.gz" else scan.name.split(".")[0] or scan.name
             base, number = name, 2
             while name in found:

@@ -36,7 +36,8 @@ def describe(found: Comparison, plan: Plan) -> str:
     lines += ["", passes_sentence(found)]
     if RANDOMISATION in summary.measures:
         lines.append(
-            "random weights: likeness to attributions of the same network with random weights; 1 is no difference."
+            "random weights: rank correlation with the attributions of the same network with random weights; "
+            "1 is no difference."
         )
     lines += [f"note: {text}" for text in found.notes]
     lines += [

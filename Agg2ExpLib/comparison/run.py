@@ -20,17 +20,17 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import Agg2ExpLib
-from Agg2ExpLib.comparison.case import SHARED, Case, is_done, work_of
+from Agg2ExpLib.comparison.case import SHARED, Case, is_done
 from Agg2ExpLib.comparison.figure import draw
 from Agg2ExpLib.comparison.files import read_json, write_bytes, write_json
-from Agg2ExpLib.comparison.passes import Share, attributions_of_one, passes_of_one
+from Agg2ExpLib.comparison.passes import Share, work_of, work_of_method
 from Agg2ExpLib.comparison.plan import Plan
 from Agg2ExpLib.comparison.table import QualityTable, Row
 from Agg2ExpLib.device import choose_device, dtype_of
@@ -57,7 +57,9 @@ class Comparison:
     failures : list of dict
         ``case``, ``method`` (empty when the whole case failed) and ``reason``.
     notes : list of str
-        Sentences about classes that could not be measured.
+        Sentences about classes that could not be measured, and about supervoxel maps.
+    maps : dict
+        Case -> file and hash of its supervoxel map.
     """
 
     folder: Path
@@ -66,6 +68,7 @@ class Comparison:
     naive_passes: int = 0
     failures: list[dict[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    maps: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def compare_methods(
@@ -106,8 +109,9 @@ def compare_methods(
     device = choose_device(plan.device)
     loaded = model.to(device, dtype_of(plan.precision, device))
     identity = _identity(plan, model, wanted)
+    maps = {name: plan.map_of(name, source if isinstance(source, Path) else None) for name, source in scans.items()}
     _open(out, identity, plan, overwrite)
-    work = work_of(plan, {"semantic": len(model.card.labels)})
+    work = work_of(plan, len(model.card.labels))
     progress.stage("comparison", work * len(scans))
     result = Comparison(out, QualityTable([]))
     for name, source in scans.items():
@@ -116,7 +120,7 @@ def compare_methods(
         try:
             volume = source if isinstance(source, Volume) else read_volume(source)
             own = f"{identity} {_voxels_sha256(volume)}"
-            case = Case(name, volume, loaded, plan, wanted, device, out / "cases" / name)
+            case = Case(name, volume, loaded, plan, wanted, device, out / "cases" / name, maps[name])
             _run_case(case, own, part, result)
         except Cancelled:
             raise
@@ -133,7 +137,10 @@ def compare_methods(
 def _run_case(case: Case, identity: str, progress: Progress, result: Comparison) -> None:
     """Do what is not done yet, and collect everything."""
     plan, shared = case.plan, case.folder / SHARED
-    todo = [spec for spec in plan.specs if not is_done(case.folder / spec.file, identity)]
+    if case.own_map:
+        result.maps[case.name] = case.own_map.to_dict()
+        result.notes += [f"{case.name}: {note}" for note in case.own_map.notes]
+    todo = [spec for spec in plan.specs if not is_done(case.folder / spec.file, case.identity_of(spec, identity))]
     if todo or not is_done(shared, identity):
         case.segment(Share(progress, 0, f"{case.name}, segmentation"))
         share = Share(progress, plan.subsets, f"{case.name}, perturbed predictions")
@@ -146,7 +153,7 @@ def _run_case(case: Case, identity: str, progress: Progress, result: Comparison)
     result.notes += [f"{name} is absent from the prediction of {case.name}" for name in about["absent"]]
     for spec in plan.specs:
         if spec not in todo:
-            progress.advance(passes_of_one(spec, plan.supervoxel_count) * attributions_of_one(plan))
+            progress.advance(work_of_method(plan, spec, len(case.model.card.labels)))
         else:
             try:
                 case.measure(spec, identity, progress)
@@ -171,10 +178,10 @@ def _run_case(case: Case, identity: str, progress: Progress, result: Comparison)
 
 def _identity(plan: Plan, model: SegmentationModel, wanted: list[int]) -> str:
     """Everything that a result depends on, but the scan; which methods are asked for does not matter."""
-    settings = {key: value for key, value in plan.to_dict().items() if key not in ("methods", "classes", "device")}
-    card = model.card
-    grid = [card.labels, card.spacing, card.window, card.overlap, card.blending, card.intensity_range]
-    text = json.dumps([Agg2ExpLib.__version__, model.sha256, settings, wanted, grid], sort_keys=True)
+    apart = ("methods", "classes", "device", "supervoxel_map")
+    settings = {key: value for key, value in plan.to_dict().items() if key not in apart}
+    parts = [Agg2ExpLib.__version__, model.sha256, settings, wanted, asdict(model.card)]
+    text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -234,6 +241,7 @@ def _finish(
         "cases": {name: str(source) if isinstance(source, Path) else "in memory" for name, source in scans.items()},
         "network_passes": result.passes,
         "network_passes_per_class_and_method": result.naive_passes,
+        "supervoxel_maps": result.maps,
         "failures": result.failures,
         "notes": result.notes,
         "versions": {"agg2exp": Agg2ExpLib.__version__},

@@ -17,10 +17,11 @@ import torch
 
 import Agg2ExpLib
 from Agg2ExpLib.anatomy import safe_file_name
-from Agg2ExpLib.attribution import METHODS
+from Agg2ExpLib.attribution import METHODS, OWN_MAP
 from Agg2ExpLib.attribution.dispatch import attribute
 from Agg2ExpLib.attribution.gradients import Attribution, PassCount, SupervoxelValues
 from Agg2ExpLib.attribution.objective import Objective, objectives
+from Agg2ExpLib.attribution.supervoxel_map import SupervoxelMap, read_map
 from Agg2ExpLib.attribution.supervoxels import Supervoxels, make_supervoxels
 from Agg2ExpLib.device import choose_device, dtype_of
 from Agg2ExpLib.errors import InputError
@@ -74,6 +75,8 @@ class _Work:
     region_notes: list[dict[str, Any]]
     windows: Windows
     truth: np.ndarray | None = None
+    truth_note: dict[str, str] | None = None
+    supervoxel_map: SupervoxelMap | None = None
     messages: list[str] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
 
@@ -105,7 +108,8 @@ def explain(
     regions : mapping of str to path or Volume
         Extra regions by name: masks (non-zero is inside) on any grid; they may overlap.
     truth : path or Volume, optional
-        True classes as a label map on any grid, for value functions that compare with it.
+        True classes as a label map on any grid, for value functions that compare with it. Its file and hash are noted in
+        explanation.json, as those of a supervoxel map are.
     overwrite : bool
         Replace an Explanation folder that is there already.
     resume : bool
@@ -137,7 +141,7 @@ def explain(
     _check_region_names(given, loaded.card.labels)
     work = _prepare(volume, loaded, settings, device, given, progress)
     if truth is not None:
-        work.truth = _truth_on_grid(truth, work)
+        work.truth, work.truth_note = _truth_on_grid(truth, work)
     hashes = {"image": _image_sha256(image, volume), "model": loaded.sha256}
     staging = Staging(Path(out), _fingerprint(work, hashes), overwrite=overwrite, resume=resume)
     with staging.open() as folder:
@@ -176,14 +180,20 @@ def _check_region_names(regions: Mapping[str, object], labels: Sequence[str]) ->
         taken[file] = name
 
 
-def _truth_on_grid(source: str | Path | Volume, work: _Work) -> np.ndarray:
+def _truth_on_grid(source: str | Path | Volume, work: _Work) -> tuple[np.ndarray, dict[str, str]]:
     given = source if isinstance(source, Volume) else read_volume(source, kind="labels")
     highest, count = int(given.voxels.max()), len(work.model.card.labels)
     if highest >= count:
         raise InputError(
             f"the truth {given.source or ''} has label {highest}, but the model has {count} classes; is it its label set?"
         )
-    return to_grid(given, work.prepared.grid, "nearest").voxels
+    return to_grid(given, work.prepared.grid, "nearest").voxels, _whence(given)
+
+
+def _whence(volume: Volume) -> dict[str, str]:
+    """Where a volume beside the scan came from; of one in memory there is nothing to tell."""
+    path = volume.source
+    return {"path": str(path.resolve()), "sha256": file_sha256(path)} if path else {"path": "", "sha256": ""}
 
 
 def _prepare(
@@ -209,6 +219,9 @@ def _prepare(
         volume, prepared, model.to(device, dtype_of(settings.precision, device)), settings, device, {}, [], windows
     )
     work.messages.extend([*volume.notes, *card.assumptions])
+    if settings.supervoxel_kind == OWN_MAP:
+        work.supervoxel_map = read_map(settings.supervoxels, prepared.grid)
+        work.messages.extend(work.supervoxel_map.notes)
     for name, source in regions.items():
         mask = source if isinstance(source, Volume) else read_volume(source, kind="labels")
         inside = to_grid(Volume((mask.voxels > 0).astype(np.uint8), mask.grid), prepared.grid, "nearest").voxels > 0
@@ -312,15 +325,18 @@ def _supervoxels(work: _Work, found: Segmentation, folder: Path) -> Supervoxels 
     """Divide the scan, where the method asks for it, and keep the map."""
     if not METHODS[work.settings.method].supervoxels:
         return None
-    made = make_supervoxels(
-        work.settings.supervoxels,
-        work.prepared.voxels,
-        found.labels,
-        work.model.card.labels,
-        regions=work.regions,
-        count=work.settings.supervoxel_count,
-        spacing=work.prepared.spacing,
-    )
+    if work.supervoxel_map is not None:
+        made = work.supervoxel_map.supervoxels
+    else:
+        made = make_supervoxels(
+            work.settings.supervoxels,
+            work.prepared.voxels,
+            found.labels,
+            work.model.card.labels,
+            regions=work.regions,
+            count=work.settings.supervoxel_count,
+            spacing=work.prepared.spacing,
+        )
     write_volume(Volume(made.labels, work.prepared.grid), folder / SUPERVOXELS_FILE)
     return made
 
@@ -349,7 +365,7 @@ def _attributions(
         device=work.device,
         precision=settings.precision,
         memory_budget=settings.memory_budget,
-        kind=settings.supervoxels,
+        kind=settings.supervoxel_kind,
         supervoxels=supervoxels,
         estimator=settings.estimator,
         scope=settings.scope,
@@ -431,10 +447,11 @@ def _fingerprint(work: _Work, hashes: Mapping[str, str]) -> str:
     """Everything that the finished classes of a stopped run depend on; the choice of classes does not matter."""
     settings = {key: value for key, value in work.settings.to_dict().items() if key not in ("classes", "memory_budget")}
     regions = {name: hashlib.sha256(mask.tobytes()).hexdigest() for name, mask in work.regions.items()}
-    if work.truth is not None:
-        regions[""] = hashlib.sha256(np.ascontiguousarray(work.truth).tobytes()).hexdigest()
+    truth = "" if work.truth is None else hashlib.sha256(np.ascontiguousarray(work.truth).tobytes()).hexdigest()
+    own_map = work.supervoxel_map.sha256 if work.supervoxel_map else ""
     card = work.model.card
-    return json.dumps([Agg2ExpLib.__version__, hashes, settings, regions, asdict(card)], sort_keys=True, default=str)
+    parts = [Agg2ExpLib.__version__, hashes, settings, regions, truth, own_map, asdict(card)]
+    return json.dumps(parts, sort_keys=True, default=str)
 
 
 def _document(
@@ -476,6 +493,8 @@ def _document(
         "windows": len(work.windows),
         "classes": classes,
         "regions": work.region_notes,
+        **({"truth": work.truth_note} if work.truth_note else {}),
+        **({"supervoxel_map": work.supervoxel_map.to_dict()} if work.supervoxel_map else {}),
         "network_passes": {
             "segmentation_forward": found.forward_passes,
             "attribution_forward": passes.forward,

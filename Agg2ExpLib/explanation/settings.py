@@ -9,12 +9,13 @@ from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.attribution import (
     ESTIMATORS,
     METHODS,
+    OWN_MAP,
     PATHS,
     REDUCTIONS,
     SCOPES,
-    SUPERVOXELS,
     VALUE_FUNCTIONS,
     default_samples,
+    supervoxel_kind,
 )
 from Agg2ExpLib.device import PRECISIONS
 from Agg2ExpLib.errors import InputError, nearest_names
@@ -51,7 +52,8 @@ class Settings:
     memory_budget : int
         Bytes that the attributions held at one time may take; more classes are processed in groups.
     supervoxels : str
-        What KernelSHAP and occlusion remove: a key of :data:`Agg2ExpLib.attribution.SUPERVOXELS`.
+        What KernelSHAP and occlusion remove: a key of :data:`Agg2ExpLib.attribution.SUPERVOXELS`, or the file of a label
+        volume whose values from 1 on are the supervoxels; 0 is never removed.
     supervoxel_count : int
         About how many regular supervoxels.
     estimator, scope : str
@@ -96,7 +98,6 @@ class Settings:
             ("path", self.path, tuple(PATHS)),
             ("reduction", self.reduction, tuple(REDUCTIONS)),
             ("precision", self.precision, PRECISIONS),
-            ("supervoxels", self.supervoxels, tuple(SUPERVOXELS)),
             ("estimator", self.estimator, tuple(ESTIMATORS)),
             ("scope", self.scope, tuple(SCOPES)),
             ("value function", self.value, tuple(VALUE_FUNCTIONS)),
@@ -115,15 +116,25 @@ class Settings:
             raise InputError(f"memory budget is {self.memory_budget} bytes: it must be positive")
         if not 2 <= self.supervoxel_count <= 100_000:
             raise InputError(f"supervoxel count is {self.supervoxel_count}: it must be 2 to 100000")
+        if self.supervoxel_kind == OWN_MAP and not METHODS[self.method].supervoxels:
+            raise InputError(
+                f"{self.supervoxels} is a supervoxel map, and {self.method} removes no supervoxels; "
+                "use --method kernelshap or occlusion"
+            )
         if self.value != "logit" and self.method != "kernelshap":
             raise InputError(f"value function {self.value} is of method kernelshap; {self.method} explains the logit")
         if not 0.0 <= self.ridge < float("inf"):
             raise InputError(f"the ridge penalty is {self.ridge:g}: it must be at least 0")
 
     @property
+    def supervoxel_kind(self) -> str:
+        """The kind of supervoxels; ``"map"`` when they are the user's own."""
+        return supervoxel_kind(self.supervoxels)
+
+    @property
     def samples_taken(self) -> int:
         """The number of samples, the method's default filled in; 0 where it has none."""
-        default = default_samples(self.method, self.supervoxels)
+        default = default_samples(self.method, self.supervoxel_kind)
         return self.samples if default and self.samples is not None else default
 
     def to_dict(self) -> dict[str, Any]:
