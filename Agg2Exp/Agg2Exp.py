@@ -57,6 +57,7 @@ class Agg2ExpParameterNode:
     explanation: str = ""
     structure: str = ""
     profile: str = ""
+    anomaly: str = ""
 
 
 class Agg2ExpWidget(ScriptedLoadableModuleWidget):

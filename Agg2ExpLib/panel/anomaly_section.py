@@ -9,6 +9,7 @@ import qt
 
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.panel import forms
+from Agg2ExpLib.panel.reference_widgets import build_false_alarms, build_reference
 from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.state import PanelState
 from Agg2ExpLib.panel.verdicts import UNUSUAL, Verdicts
@@ -44,6 +45,7 @@ class AnomalySection:
             for name, small in (("open profile", True), ("compare", False))
         }
         forms.row(inner, qt.QLabel("Reference"), self.profile, self.buttons["open profile"], stretch=1)
+        self.false_alarms = build_false_alarms(inner)
         inner.addWidget(self.buttons["compare"])
         self.message = forms.note(NEEDS)
         self.message.setObjectName("comparison")
@@ -57,6 +59,7 @@ class AnomalySection:
         self.list.setObjectName("verdicts")
         self.list.currentRowChanged.connect(self._on_line)
         inner.addWidget(self.list)
+        self.reference = build_reference(inner)
         self.show_profile("")
 
     def show_state(self, state: PanelState) -> None:

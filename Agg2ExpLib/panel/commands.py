@@ -108,10 +108,13 @@ def compare_command(python: str, image: str | Path, out: str | Path, options: Ma
     return [*command, *_options(options), "--no-randomisation", "--progress=json"]
 
 
-def score_command(python: str, folder: str | Path, profile: str | Path, out: str | Path) -> list[str]:
+def score_command(
+    python: str, folder: str | Path, profile: str | Path, out: str | Path, false_alarms: float
+) -> list[str]:
     """Return the command that scores an explanation against a reference profile."""
     command = [python, program(), "profile", "score", str(Path(folder).absolute())]
-    return [*command, f"--profile={Path(profile).absolute()}", f"--out={Path(out).absolute()}", "--progress=json"]
+    command += [f"--profile={Path(profile).absolute()}", f"--out={Path(out).absolute()}"]
+    return [*command, f"--false-alarms={false_alarms:g}", "--progress=json"]
 
 
 def environment_command(python: str) -> list[str]:

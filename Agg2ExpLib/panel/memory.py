@@ -68,6 +68,14 @@ class Memory:
             str(node.profile),
         )
 
+    def keep_extra(self, name: str, text: str) -> None:
+        """Write a text attribute of the parameter node that one section alone understands."""
+        setattr(self._parameters(), name, text)
+
+    def extra(self, name: str) -> str:
+        """Read such a text."""
+        return str(getattr(self._parameters(), name))
+
 
 def _made(kind: Any, text: str) -> Any:
     """Return an object of the fields in a JSON text that have the type of the default."""

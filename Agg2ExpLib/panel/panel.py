@@ -172,6 +172,7 @@ class Panel:
             self.shown.structure if self.shown else "",
             self.referee.profile,
         )
+        self.memory.keep_extra("anomaly", self.referee.view.to_text())
 
     def _visible_names(self) -> set[str]:
         nodes = [self.inputs.regions.currentNode(), self.shown.saved.segmentation_node if self.shown else None]
@@ -310,6 +311,7 @@ class Panel:
             self.results.show_overlay(kept.overlay)
             self._show_results_folder()
             self.presenter.show_key(kept.explanation, kept.structure)
+            self.referee.view.restore(self.memory.extra("anomaly"))
             self.referee.restore(kept.profile)
         finally:
             self._restoring = False

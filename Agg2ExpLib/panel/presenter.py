@@ -47,8 +47,8 @@ class Presenter:
 
     Attributes
     ----------
-    changed : Signal
-        Without values: another explanation is shown, or none.
+    changed, overlaid : Signal
+        Without values: another explanation is shown, or none; a structure or its overlay was shown anew.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Presenter:
         device: Callable[[], str],
         can_draw: Callable[[], bool],
     ) -> None:
-        self.changed = Signal()
+        self.changed, self.overlaid = Signal(), Signal()
         self.shown: Shown | None = None
         self.picture: Any = None
         self._results, self._inputs, self._workbench = results, inputs, workbench
@@ -135,6 +135,7 @@ class Presenter:
             self.refresh_live()
         self.tell_about_shown()
         self._remember()
+        self.overlaid.emit()
 
     def show_region(self, name: str, region: str) -> None:
         """Show a structure, and choose a region's line in its table."""
@@ -170,6 +171,15 @@ class Presenter:
     def _on_overlay(self, overlay: Overlay) -> None:
         self._show_overlay(overlay)
         self._remember()
+        self.overlaid.emit()
+
+    def coloured_by_importance(self) -> bool:
+        """Whether the segments have the colours of their importance."""
+        return self._results.overlay().coloured
+
+    def colour_by_importance(self, on: bool) -> None:
+        """Colour the segments by their importance, or no longer."""
+        self._results.coloured.setChecked(on)
 
     def _show_overlay(self, overlay: Overlay) -> None:
         shown = self.shown

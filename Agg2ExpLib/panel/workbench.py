@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import qt
 
 from Agg2ExpLib.anatomy import safe_file_name
+from Agg2ExpLib.cohort.scoring import FALSE_ALARMS
 from Agg2ExpLib.errors import OutputError
 from Agg2ExpLib.explanation.folder import partial_folder
 from Agg2ExpLib.panel import commands
@@ -118,11 +119,11 @@ class Workbench:
         task.finished.connect(lambda outcome: None if outcome.status == "done" else _remove(out))
         return task
 
-    def score(self, folder: Path, profile: str | Path) -> Task:
+    def score(self, folder: Path, profile: str | Path, false_alarms: float = FALSE_ALARMS) -> Task:
         """Return the task that scores an explanation against a reference profile; its answer is the scores' document."""
         python, temporary = self._python(), self._temporary()
         scores = temporary / "scores.json"
-        command = commands.score_command(python, folder, profile, scores)
+        command = commands.score_command(python, folder, profile, scores, false_alarms)
         return self._task("score", "the comparison", command, {}, temporary, answer_file=scores)
 
     def environment(self) -> Task:

@@ -80,7 +80,14 @@ class Studio:
         print(path, self.host.width(), "x", self.host.height())
 
 
-def session(studio, explanation):
+def wait_for(panel, begin):
+    begin()
+    while panel.task.running:
+        turn(0.05)
+    turn()
+
+
+def session(studio, explanation, reference):
     """The story of one patient."""
     from Agg2ExpLib.panel.state import Facts, panel_state
     from Agg2ExpLib.progress import Event
@@ -107,6 +114,11 @@ def session(studio, explanation):
     panel.inputs.show_card()
     panel.log.add(["Agg2Exp 0.1.0, Python 3.12.10", "cpu  CPU, 8 threads"])
     studio.take("5-everything-else")
+    studio.only("anomaly")
+    wait_for(panel, lambda: panel.referee.open(str(reference)))
+    panel.presenter.show_region("lung_lower_lobe_right", "")
+    panel.anomaly.reference.coloured.setChecked(True)
+    studio.take("6-anomaly")
 
 
 def main():
@@ -120,19 +132,25 @@ def main():
 
     bench.offer()
     from Testing.bench import slicer_double
+    from Testing.bench.small_reference import write_reference
 
     with tempfile.TemporaryDirectory() as folder:
         scene = slicer_double.install(folder)
         import slicer
 
         slicer.app.userSettings().setValue("Agg2Exp/PythonExecutable", sys.executable)
+        reference = write_reference(
+            given.explanation,
+            Path(folder) / "60 healthy patients.npz",
+            shifted={"lung_lower_lobe_right": ("heart", 0.3), "trachea": ("thyroid_gland", 0.2)},
+        )
         spec = importlib.util.spec_from_file_location("Agg2Exp", ROOT / "Agg2Exp" / "Agg2Exp.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         for theme in ("light", "dark"):
             use_theme(theme == "dark")
             studio = Studio(module, given.out, theme)
-            session(studio, given.explanation)
+            session(studio, given.explanation, reference)
             studio.widget.cleanup()
             studio.host.close()
             scene.Clear(1)
