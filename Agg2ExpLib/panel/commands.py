@@ -117,6 +117,26 @@ def score_command(
     return [*command, f"--false-alarms={false_alarms:g}", "--progress=json"]
 
 
+def cohort_command(
+    python: str, cases: str | Path, out: str | Path, options: Mapping[str, object], flags: Sequence[str] = ()
+) -> list[str]:
+    """Return the command that explains many cases; ``flags`` are options without a value, such as ``keep``."""
+    command = [python, program(), "cohort", str(Path(cases).absolute()), f"--out={Path(out).absolute()}"]
+    return [*command, *_options(options), *(f"--{flag}" for flag in flags), "--progress=json"]
+
+
+def report_command(python: str, folder: str | Path, out: str | Path) -> list[str]:
+    """Return the command that writes the report of a cohort."""
+    command = [python, program(), "cohort", "report", str(Path(folder).absolute()), f"--out={Path(out).absolute()}"]
+    return [*command, "--progress=json"]
+
+
+def fit_command(python: str, folder: str | Path, out: str | Path) -> list[str]:
+    """Return the command that fits a reference profile to a cohort."""
+    command = [python, program(), "profile", "fit", str(Path(folder).absolute()), f"--out={Path(out).absolute()}"]
+    return [*command, "--progress=json"]
+
+
 def environment_command(python: str) -> list[str]:
     """Return the command that lists packages and devices."""
     return [python, program(), "environment", "--progress=json"]

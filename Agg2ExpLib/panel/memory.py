@@ -77,6 +77,12 @@ class Memory:
         return str(getattr(self._parameters(), name))
 
 
+def choices_of(text: str) -> Choices:
+    """Return the choices in a JSON text; what it says wrongly is left at its default."""
+    made: Choices = _made(Choices, text)
+    return made
+
+
 def _made(kind: Any, text: str) -> Any:
     """Return an object of the fields in a JSON text that have the type of the default."""
     default = kind()

@@ -11,21 +11,32 @@ import slicer
 from Agg2ExpLib.errors import Agg2ExpError
 from Agg2ExpLib.panel import export, forms, views
 from Agg2ExpLib.panel.anomaly_section import AnomalySection
+from Agg2ExpLib.panel.batch_results import BatchResults
+from Agg2ExpLib.panel.batch_runner import BatchRunner
+from Agg2ExpLib.panel.batch_section import BatchSection
 from Agg2ExpLib.panel.explain_section import ExplainSection, describe_cost
 from Agg2ExpLib.panel.inputs_section import InputsSection
 from Agg2ExpLib.panel.job import Outcome
 from Agg2ExpLib.panel.log_section import LogSection
 from Agg2ExpLib.panel.memory import Memory
 from Agg2ExpLib.panel.nodes import Watch, visible_names
-from Agg2ExpLib.panel.packages import FOR_FIGURES, FOR_SCORES, REQUIREMENTS, ensure_packages, version_problem
+from Agg2ExpLib.panel.packages import (
+    FOR_COHORTS,
+    FOR_FIGURES,
+    FOR_SCORES,
+    FOR_WORKERS,
+    REQUIREMENTS,
+    ensure_packages,
+    version_problem,
+)
 from Agg2ExpLib.panel.presenter import Presenter
 from Agg2ExpLib.panel.referee import Referee
 from Agg2ExpLib.panel.results_section import ResultsSection
 from Agg2ExpLib.panel.shown import Shown, shown_in
-from Agg2ExpLib.panel.state import Facts, panel_state
+from Agg2ExpLib.panel.state import Facts, busy_words, panel_state
 from Agg2ExpLib.panel.store import Store
 from Agg2ExpLib.panel.task import Task
-from Agg2ExpLib.panel.workbench import AtExit, Workbench
+from Agg2ExpLib.panel.workbench import COHORT, AtExit, Workbench
 
 
 class Panel:
@@ -51,6 +62,7 @@ class Panel:
         self.explain = ExplainSection(layout, self._visible_names)
         self.results = ResultsSection(layout)
         self.anomaly = AnomalySection(layout)
+        self.batch_section = BatchSection(layout)
         self.log = LogSection(layout)
         layout.addStretch(1)
         self._model = ""
@@ -76,9 +88,21 @@ class Panel:
             lambda: self._packages(FOR_SCORES),
             self._remember,
         )
+        self.batch = BatchRunner(
+            self.batch_section,
+            workbench,
+            store,
+            BatchResults(self.batch_section, workbench, self.inputs, self.presenter, self._run, self.referee.open),
+            lambda: self.explain.choices(self.inputs.model_source),
+            self._packages_for_batch,
+            self._busy,
+            self.log.add,
+            self.refresh,
+        )
         self._connect()
         self._watch_scene()
         self.restore()
+        self.batch.restore()
 
     def _connect(self) -> None:
         self.inputs.changed.connect(self._on_inputs)
@@ -106,6 +130,7 @@ class Panel:
         self._at_exit.cancel()
         self._scene_watch.clear()
         self.presenter.close()
+        self.batch.close()
         self.log.stop()
 
     @property
@@ -136,6 +161,7 @@ class Panel:
             computed_here=shown.computed_here if shown else True,
             figures=export.figures_available(),
             profile=self.referee.profile,
+            batch=self.batch.running,
         )
 
     def refresh(self) -> None:
@@ -144,6 +170,7 @@ class Panel:
         self.explain.show_state(state)
         self.results.show_state(state)
         self.anomaly.show_state(state)
+        self.batch.show_state()
 
     def _on_inputs(self) -> None:
         source = self.inputs.model_source
@@ -237,6 +264,13 @@ class Panel:
             self._complain(report.sentence)
         return report.ready
 
+    def _packages_for_batch(self, workers: int) -> bool:
+        wanted = [REQUIREMENTS, FOR_COHORTS, *([FOR_WORKERS] if workers > 1 else [])]
+        return all(self._packages(one) for one in wanted)
+
+    def _busy(self) -> str:
+        return busy_words(self.facts())
+
     def _run(self, make: Callable[[], Task], done: Callable[[Outcome, Task], None]) -> None:
         try:
             task = make()
@@ -323,7 +357,8 @@ class Panel:
 
     def _on_scene_closing(self) -> None:
         self._restoring = True
-        self.workbench.stop_all()
+        # A batch of many patients belongs to no scene.
+        self.workbench.stop_all(but=COHORT)
         self.presenter.forget()
 
     def _on_node_added(self) -> None:

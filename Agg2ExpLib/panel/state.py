@@ -17,7 +17,7 @@ class Facts:
         Why model, structures or settings cannot be used; empty when they can.
     job : str
         What is running: empty, ``preparing``, ``explain``, ``estimate``, ``whatif``, ``environment``, ``figures``, ``score``,
-        ``compare``.
+        ``compare``, ``report``, ``fit``.
     cancelling : bool
         Whether it was asked to stop.
     shown : bool
@@ -34,6 +34,8 @@ class Facts:
         Whether this version draws heat map and graph.
     profile : str
         Path of the reference profile; empty when there is none.
+    batch : bool
+        Whether a batch runs, which takes all of the machine.
     """
 
     volume: str = ""
@@ -47,6 +49,7 @@ class Facts:
     computed_here: bool = True
     figures: bool = True
     profile: str = ""
+    batch: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,10 @@ _JOBS = {
     "figures": "The figures are being drawn",
     "compare": "Methods are being compared",
     "score": "The explanation is being compared with the reference",
+    "report": "The report of the cohort is being made",
+    "fit": "A reference profile is being fitted",
 }
+_BATCH = "A batch of many patients is running; pause it under Cohort first."
 _NOTHING_SHOWN = "There is no explanation yet: choose a CT and press Apply, or open one."
 
 _GONE = "The Explanation folder is no longer where it was; press Apply to compute it again."
@@ -106,25 +112,26 @@ def panel_state(facts: Facts) -> PanelState:
     >>> panel_state(Facts(volume="ct", job="explain"))["apply"].text
     'Cancel'
     """
-    busy = _busy(facts)
+    busy = busy_words(facts)
+    network = busy or (_BATCH if facts.batch else "")
     shown = "" if facts.shown else _NOTHING_SHOWN
     looks = {
         "apply": _apply(facts),
         "estimate": Look(
             "Estimate time and memory",
             "Times one pass of the network on this device and counts how many are needed.",
-            busy or _inputs(facts),
+            network or _inputs(facts),
         ),
         "compare methods": Look(
             "Compare methods on this CT",
             "Measures faithfulness, sensitivity and complexity of three methods with few samples, on the ticked structures.",
-            busy or _inputs(facts),
+            network or _inputs(facts),
         ),
         "environment": Look(
             "Check environment", "Lists packages and devices of the computing Python, for a report of a problem.", busy
         ),
         "open": Look("Open explanation", "Shows an Explanation folder that was computed before.", busy),
-        "whatif": _whatif(facts, busy),
+        "whatif": _whatif(facts, network),
         "open profile": Look(
             "Open", "Opens a reference profile (.npz) and compares the shown explanation with it.", busy
         ),
@@ -150,7 +157,8 @@ def panel_state(facts: Facts) -> PanelState:
     return PanelState(looks)
 
 
-def _busy(facts: Facts) -> str:
+def busy_words(facts: Facts) -> str:
+    """Return what is at work and what to do about it; empty when nothing is."""
     return f"{_JOBS.get(facts.job, facts.job)}; wait for it or cancel it." if facts.job else ""
 
 
@@ -166,7 +174,7 @@ def _apply(facts: Facts) -> Look:
     return Look(
         "Apply",
         f"Segments {facts.volume} with the model and explains each chosen structure, in a process of its own.",
-        _inputs(facts),
+        (_BATCH if facts.batch else "") or _inputs(facts),
     )
 
 
