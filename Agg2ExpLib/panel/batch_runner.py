@@ -70,7 +70,8 @@ class BatchRunner:
         self._stopping = self._folder_problem = ""
         self._paused = self._new_folder = False
         self._pace, self._event = Pace(), Event("", 0, 0)
-        self._looking: Background | None = None
+        # Kept until they have ended: the last reference to a timer must not be that of its thread.
+        self._looking: dict[Background, str] = {}
         self._timer = qt.QTimer()
         self._timer.setInterval(LOOK_MS)
         self._timer.timeout.connect(lambda *_: self.look_again())
@@ -92,6 +93,9 @@ class BatchRunner:
     def close(self) -> None:
         """Look no more."""
         self._timer.stop()
+        for one in self._looking:
+            one.wait()
+        self._looking.clear()
 
     def show_state(self) -> None:
         """Give the section's buttons their looks."""
@@ -151,12 +155,19 @@ class BatchRunner:
 
     def look_again(self) -> None:
         """Look at what the folder holds, in the background."""
-        if self._looking is not None or not self.request.out:
-            return
         out, before = self.request.out, self.seen
-        self._looking = Background(lambda: look(out, before))
-        self._looking.finished.connect(lambda seen, error: self._on_seen(out, seen, error))
-        self._looking.start()
+        if not out or out in self._looking.values():
+            return
+        one = Background(lambda: look(out, before))
+        self._looking[one] = out
+
+        def told(seen: Seen | None, error: BaseException | None) -> None:
+            # Without it the panel was closed meanwhile.
+            if self._looking.pop(one, None):
+                self._on_seen(out, seen, error)
+
+        one.finished.connect(told)
+        one.start()
 
     def _wanted(self) -> Request:
         """Return the request with the options as they are: a folder that has cases goes on as it was begun."""
@@ -165,7 +176,7 @@ class BatchRunner:
         return replace(self.request, choices=choices, keep=self.section.keep, workers=self.section.workers)
 
     def _take(self, request: Request) -> None:
-        self.request, self.seen, self._folder_problem, self._looking = request, Seen(), "", None
+        self.request, self.seen, self._folder_problem = request, Seen(), ""
         self.section.show_paths(request.source, request.out)
         self.section.show_options(request.keep, request.workers)
         self.section.show_cases(self.seen)
@@ -177,7 +188,6 @@ class BatchRunner:
     def _on_seen(self, out: str, seen: Seen | None, error: BaseException | None) -> None:
         if out != self.request.out:
             return
-        self._looking = None
         self._folder_problem = sentence(str(error)) if error is not None else ""
         found = seen or Seen()
         if found != self.seen:
@@ -223,7 +233,6 @@ class BatchRunner:
         why, self._stopping = self._stopping, ""
         self._timer.stop()
         self.section.end_progress()
-        self._looking = None
         self._see_now()
         if why == "cancel":
             self._forget()
