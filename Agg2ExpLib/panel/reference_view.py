@@ -9,6 +9,7 @@ from typing import Any
 import qt
 import slicer
 
+from Agg2ExpLib.cohort.scoring import FALSE_ALARMS
 from Agg2ExpLib.panel import forms, views
 from Agg2ExpLib.panel.presenter import Presenter
 from Agg2ExpLib.panel.reference_figure import Ink, in_words, paint
@@ -105,12 +106,12 @@ class ReferenceView:
         """Take the choices that a scene names, to be shown next; what it says wrongly is left at its default."""
         try:
             found = json.loads(text or "{}")
-            coloured, share = bool(found.get("coloured", False)), float(found.get("false_alarms", self.false_alarms))
+            coloured, share = bool(found.get("coloured", False)), float(found.get("false_alarms", FALSE_ALARMS))
         except (ValueError, TypeError, AttributeError):
-            coloured, share = False, self.false_alarms
+            coloured, share = False, FALSE_ALARMS
         for widget, put in (
             (self.widgets.coloured, lambda: self.widgets.coloured.setChecked(coloured)),
-            (self._false_alarms, lambda: self._false_alarms.setValue(100 * share if 0 < share < 1 else 5.0)),
+            (self._false_alarms, lambda: self._false_alarms.setValue(100 * (share if 0 < share < 1 else FALSE_ALARMS))),
         ):
             widget.blockSignals(True)
             put()

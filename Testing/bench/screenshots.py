@@ -64,6 +64,7 @@ class Studio:
             "explain": panel.explain.frame,
             "results": panel.results.frame,
             "anomaly": panel.anomaly.frame,
+            "cohort": panel.batch_section.frame,
             "log": panel.log.frame,
         }
         for name, frame in frames.items():
@@ -85,6 +86,23 @@ def wait_for(panel, begin):
     while panel.task.running:
         turn(0.05)
     turn()
+
+
+def show_batch(panel):
+    """A batch in the middle of its work, as the section shows it; nothing runs."""
+    from Agg2ExpLib.panel.batch import CaseState, Seen, describe_progress
+    from Agg2ExpLib.panel.batch_runner import describe_settings
+    from Agg2ExpLib.panel.batch_state import BatchFacts, batch_state
+
+    reason = "/data/cts/s0007.nii.gz cannot be read as an image; export it again"
+    cases = [CaseState(f"s{number:04d}", "done" if number < 24 else "waiting") for number in range(60)]
+    cases[7] = CaseState("s0007", "failed", reason)
+    section = panel.batch_section
+    section.show_paths("/data/cts", "/data/cohort-thorax")
+    section.say_settings(describe_settings(panel.explain.choices(panel.inputs.model_source)))
+    section.show_cases(Seen(tuple(cases)))
+    section.show_progress(24, 60, describe_progress(24, 60, 1, 2530.0))
+    section.show_state(batch_state(BatchFacts(running=True, finished=23, failed=1, waiting=36)))
 
 
 def session(studio, explanation, reference):
@@ -119,6 +137,9 @@ def session(studio, explanation, reference):
     panel.presenter.show_region("lung_lower_lobe_right", "")
     panel.anomaly.reference.coloured.setChecked(True)
     studio.take("6-anomaly")
+    studio.only("cohort")
+    show_batch(panel)
+    studio.take("7-cohort")
 
 
 def main():
