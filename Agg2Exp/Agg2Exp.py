@@ -104,6 +104,8 @@ class Agg2ExpParameterNode:
     explanation: str = ""
     structure: str = ""
     profile: str = ""
+    falseAlarms: Annotated[float, WithinRange(0.1, 50.0)] = 5.0
+    colourByAnomaly: bool = False
 
 
 class Agg2ExpWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

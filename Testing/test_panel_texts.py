@@ -103,7 +103,7 @@ def test_labels_and_names_of_the_design_lead_to_widgets():
 def test_every_widget_bound_in_the_design_is_a_parameter(module):
     root = ElementTree.parse(DESIGN).getroot()
     bound = [one.findtext("string") for one in root.iter("property") if one.get("name") == "SlicerParameterName"]
-    assert len(bound) == len(set(bound)) == 13
+    assert len(bound) == len(set(bound)) == 15
     assert set(bound) <= set(module.Agg2ExpParameterNode.allParameters)
 
 
@@ -113,6 +113,7 @@ def test_the_tab_key_goes_through_the_panel_from_top_to_bottom(widget):
     for frame in (
         widget.ui.advancedCollapsibleButton,
         widget.ui.anomalyCollapsibleButton,
+        widget.ui.cohortCollapsibleButton,
         widget.ui.logCollapsibleButton,
     ):
         frame.setProperty("collapsed", False)

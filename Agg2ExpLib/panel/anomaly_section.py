@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.panel import forms
+from Agg2ExpLib.panel.reference_widgets import ReferenceWidgets
 from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.state import PanelState
 from Agg2ExpLib.panel.verdicts import UNUSUAL, Verdicts
@@ -40,6 +41,14 @@ class AnomalySection:
         self.pressed, self.reason_chosen = Signal(), Signal()
         self.frame = ui.anomalyCollapsibleButton
         self.profile, self.message, self.list = ui.profileLabel, ui.comparisonLabel, ui.verdictsList
+        self.false_alarms = ui.falseAlarmsSpinBox
+        self.reference = ReferenceWidgets(
+            ui.referencePictureLabel,
+            ui.referenceWordsLabel,
+            ui.plotReferenceButton,
+            ui.colourByAnomalyCheckBox,
+            ui.anomalyColoursKeyLabel,
+        )
         self.buttons = {"open profile": ui.openProfileButton, "compare": ui.compareProfileButton}
         for name, button in self.buttons.items():
             button.clicked.connect(lambda *_, name=name: self.pressed.emit(name))

@@ -58,4 +58,6 @@ class Background:
         self._thread.join(0.005)
         if not self._thread.is_alive():
             self._timer.stop()
+            # Python may collect this object in another thread, where a timer must not end.
+            self._timer.deleteLater()
             self.finished.emit(self._result, self._error)

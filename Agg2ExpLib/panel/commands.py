@@ -108,10 +108,33 @@ def compare_command(python: str, image: str | Path, out: str | Path, options: Ma
     return [*command, *_options(options), "--no-randomisation", "--progress=json"]
 
 
-def score_command(python: str, folder: str | Path, profile: str | Path, out: str | Path) -> list[str]:
+def score_command(
+    python: str, folder: str | Path, profile: str | Path, out: str | Path, false_alarms: float
+) -> list[str]:
     """Return the command that scores an explanation against a reference profile."""
     command = [python, program(), "profile", "score", str(Path(folder).absolute())]
-    return [*command, f"--profile={Path(profile).absolute()}", f"--out={Path(out).absolute()}", "--progress=json"]
+    command += [f"--profile={Path(profile).absolute()}", f"--out={Path(out).absolute()}"]
+    return [*command, f"--false-alarms={false_alarms:g}", "--progress=json"]
+
+
+def cohort_command(
+    python: str, cases: str | Path, out: str | Path, options: Mapping[str, object], flags: Sequence[str] = ()
+) -> list[str]:
+    """Return the command that explains many cases; ``flags`` are options without a value, such as ``keep``."""
+    command = [python, program(), "cohort", str(Path(cases).absolute()), f"--out={Path(out).absolute()}"]
+    return [*command, *_options(options), *(f"--{flag}" for flag in flags), "--progress=json"]
+
+
+def report_command(python: str, folder: str | Path, out: str | Path) -> list[str]:
+    """Return the command that writes the report of a cohort."""
+    command = [python, program(), "cohort", "report", str(Path(folder).absolute()), f"--out={Path(out).absolute()}"]
+    return [*command, "--progress=json"]
+
+
+def fit_command(python: str, folder: str | Path, out: str | Path) -> list[str]:
+    """Return the command that fits a reference profile to a cohort."""
+    command = [python, program(), "profile", "fit", str(Path(folder).absolute()), f"--out={Path(out).absolute()}"]
+    return [*command, "--progress=json"]
 
 
 def environment_command(python: str) -> list[str]:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import slicer
 
+from Agg2ExpLib.cohort.scoring import FALSE_ALARMS
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.panel.choices import Choices
+from Agg2ExpLib.panel.cohort_logic import CohortLogic
 from Agg2ExpLib.panel.export import Change, read_whatif, show_whatif_segmentation
 from Agg2ExpLib.panel.job import Outcome
 from Agg2ExpLib.panel.nodes import first_scan, segment_volume, segments_of
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from Agg2ExpLib.scene import SceneExplanation
 
 
-class PanelLogic:
+class PanelLogic(CohortLogic):
     """The public methods of the module's logic; camelCase, as Slicer's are."""
 
     def __init__(self) -> None:
@@ -132,7 +134,7 @@ class PanelLogic:
         task.start()
         if not waitForCompletion:
             return task
-        _finished(task)
+        task.result()
         return put()
 
     def firstVolume(self) -> Any:
@@ -174,7 +176,7 @@ class PanelLogic:
                 mask = segment_volume(rois, one.identifier)
         task = self.workbench.whatif(shown.explanation.folder, region, fill, mask=mask)
         task.start()
-        _finished(task)
+        task.result()
         assert task.out is not None
         saved = next(one for one in shown_in(slicer.mrmlScene) if one.key == shown.key)
         show_whatif_segmentation(task.out, Shown(saved), region)
@@ -186,6 +188,7 @@ class PanelLogic:
         profilePath: str | Path,
         waitForCompletion: bool = True,
         *,
+        falseAlarms: float = FALSE_ALARMS,
         completedCallback: Callable[[Verdicts], None] | None = None,
     ) -> Verdicts | Task:
         """Say of each structure whether its explanation is unusual against a reference, and why.
@@ -198,6 +201,8 @@ class PanelLogic:
             Reference profile (``.npz``) of the same model and settings, made with ``agg2exp profile fit``.
         waitForCompletion : bool
             Return the verdicts, or at once the running task.
+        falseAlarms : float
+            Share of reference cases that may be called unusual, 0 to 1.
         completedCallback : callable, optional
             Called with the verdicts when ``waitForCompletion`` is false.
 
@@ -208,10 +213,10 @@ class PanelLogic:
         """
         saved = next((one for one in shown_in(slicer.mrmlScene) if one.key == getattr(explanation, "key", None)), None)
         folder = Path(explanation) if isinstance(explanation, (str, Path)) else explanation.explanation.folder
-        task = self.workbench.score(folder, profilePath)
+        task = self.workbench.score(folder, profilePath, falseAlarms)
 
         def keep(outcome: Outcome) -> Verdicts:
-            found = verdicts_of(outcome.answer, str(profilePath))
+            found = verdicts_of(outcome.answer, str(profilePath), falseAlarms)
             if saved is not None:
                 keep_verdicts(saved.anchor, found)
             return found
@@ -221,19 +226,19 @@ class PanelLogic:
                 lambda outcome: completedCallback(keep(outcome)) if outcome.status == "done" else None
             )
         task.start()
-        return keep(_finished(task)) if waitForCompletion else task
+        return keep(task.result()) if waitForCompletion else task
 
     def estimateCost(self, inputVolume: Any, **choices: Any) -> dict[str, Any]:
         """Return what an explanation would cost: windows, passes, seconds, bytes, device; choices as for :meth:`explain`."""
         task = self.workbench.estimate(inputVolume, Choices(**choices))
         task.start()
-        return _finished(task).answer or {}
+        return task.result().answer or {}
 
     def checkEnvironment(self) -> dict[str, Any]:
         """Return packages and devices of the computing Python."""
         task = self.workbench.environment()
         task.start()
-        return _finished(task).answer or {}
+        return task.result().answer or {}
 
     def importanceTable(self, shown: SceneExplanation) -> Any:
         """Return the importance table as a pandas data frame, one line per structure and region.
@@ -264,11 +269,3 @@ class PanelLogic:
     def stopAll(self) -> None:
         """End every child process, now."""
         self.workbench.stop_all()
-
-
-def _finished(task: Task) -> Outcome:
-    outcome = task.wait()
-    if outcome is None or outcome.status != "done":
-        words = outcome.sentence if outcome else "the work did not end"
-        raise RuntimeError(words)
-    return outcome

@@ -25,6 +25,9 @@ REQUIREMENTS = (TORCH, "monai>=1.5,<2", "safetensors>=0.4.3", "einops>=0.8", "tq
 #: What drawing needs, and comparing with a reference; neither runs a network.
 FOR_FIGURES = ("matplotlib>=3.10,<4",)
 FOR_SCORES = ("scikit-learn>=1.5",)
+#: What many cases need: their tables, and more than one process at a time.
+FOR_COHORTS = ("pyarrow>=16", *FOR_SCORES, *FOR_FIGURES)
+FOR_WORKERS = ("distributed>=2024.9",)
 REQUESTER = "Agg2Exp"
 
 

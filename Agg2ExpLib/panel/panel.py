@@ -14,6 +14,9 @@ from Agg2ExpLib.errors import Agg2ExpError
 from Agg2ExpLib.panel import export, forms, views
 from Agg2ExpLib.panel.anomaly_section import AnomalySection
 from Agg2ExpLib.panel.background import load_file_library
+from Agg2ExpLib.panel.batch_results import BatchResults
+from Agg2ExpLib.panel.batch_runner import BatchRunner
+from Agg2ExpLib.panel.batch_section import BatchSection
 from Agg2ExpLib.panel.choices import Choices, Overlay
 from Agg2ExpLib.panel.explain_section import ExplainSection, describe_cost
 from Agg2ExpLib.panel.inputs_section import InputsSection
@@ -21,15 +24,23 @@ from Agg2ExpLib.panel.job import Outcome
 from Agg2ExpLib.panel.log_section import LogSection
 from Agg2ExpLib.panel.memory import Memory
 from Agg2ExpLib.panel.nodes import Watch, visible_names
-from Agg2ExpLib.panel.packages import FOR_FIGURES, FOR_SCORES, REQUIREMENTS, ensure_packages, version_problem
+from Agg2ExpLib.panel.packages import (
+    FOR_COHORTS,
+    FOR_FIGURES,
+    FOR_SCORES,
+    FOR_WORKERS,
+    REQUIREMENTS,
+    ensure_packages,
+    version_problem,
+)
 from Agg2ExpLib.panel.presenter import Presenter
 from Agg2ExpLib.panel.referee import Referee
 from Agg2ExpLib.panel.results_section import SLIDER_DELAY_MS, ResultsSection
 from Agg2ExpLib.panel.shown import Shown, shown_in
-from Agg2ExpLib.panel.state import Facts, panel_state
+from Agg2ExpLib.panel.state import Facts, busy_words, panel_state
 from Agg2ExpLib.panel.store import Store
 from Agg2ExpLib.panel.task import Task
-from Agg2ExpLib.panel.workbench import AtExit, Workbench
+from Agg2ExpLib.panel.workbench import COHORT, AtExit, Workbench
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,7 @@ class _Seen:
     regions: str
     choices: Choices
     overlay: Overlay
+    by_anomaly: bool
 
 
 class Panel:
@@ -65,6 +77,7 @@ class Panel:
         self.explain = ExplainSection(ui, self._visible_names)
         self.results = ResultsSection(ui)
         self.anomaly = AnomalySection(ui)
+        self.batch_section = BatchSection(ui)
         self.log = LogSection(ui)
         self._seen: _Seen | None = None
         self._restoring = False
@@ -90,6 +103,17 @@ class Panel:
             lambda: self._packages(FOR_SCORES),
             self._remember,
         )
+        self.batch = BatchRunner(
+            self.batch_section,
+            workbench,
+            store,
+            BatchResults(self.batch_section, workbench, self.inputs, self.presenter, self._run, self.referee.open),
+            self.memory.choices,
+            self._packages_for_batch,
+            self._busy,
+            self.log.add,
+            self.refresh,
+        )
         self._overlay_timer = qt.QTimer()
         self._overlay_timer.setSingleShot(True)
         self._overlay_timer.setInterval(SLIDER_DELAY_MS)
@@ -98,6 +122,7 @@ class Panel:
         scene, kinds = slicer.mrmlScene, slicer.vtkMRMLScene
         self._scene_watch.add(scene, kinds.NodeAddedEvent, lambda *_: self._on_node_added())
         self._scene_watch.add(scene, kinds.NodeRemovedEvent, lambda *_: self._on_node_removed())
+        self.batch.restore()
 
     def _connect(self) -> None:
         # What the .ui binds to the parameter node is heard of from there; the rest is written here.
@@ -119,6 +144,7 @@ class Panel:
         self._scene_watch.clear()
         self._overlay_timer.stop()
         self.presenter.close()
+        self.batch.close()
         self.log.stop()
 
     @property
@@ -149,6 +175,7 @@ class Panel:
             computed_here=shown.computed_here if shown else True,
             figures=export.figures_available(),
             profile=self.referee.profile,
+            batch=self.batch.running,
         )
 
     def refresh(self) -> None:
@@ -157,6 +184,7 @@ class Panel:
         self.explain.show_state(state)
         self.results.show_state(state)
         self.anomaly.show_state(state)
+        self.batch.show_state()
 
     def on_parameters(self) -> None:
         """Follow the parameter node: a widget, a script or the panel itself has changed something in it."""
@@ -175,12 +203,14 @@ class Panel:
             self.presenter.refresh_live()
         if was is not None and was.overlay != now.overlay:
             self._on_overlay(was.overlay, now.overlay)
+        if was is not None and was.by_anomaly != now.by_anomaly:
+            self.referee.view.on_coloured()
         self.refresh()
 
     def _look(self) -> _Seen:
         nodes = (self.memory.node.inputVolume, self.memory.node.extraRegions)
         volume, regions = (node.GetID() if node is not None else "" for node in nodes)
-        return _Seen(volume, regions, self.memory.choices(), self.memory.overlay())
+        return _Seen(volume, regions, self.memory.choices(), self.memory.overlay(), self.memory.node.colourByAnomaly)
 
     def _on_model(self) -> None:
         self.explain.say_cost("")
@@ -283,6 +313,13 @@ class Panel:
             self._complain(report.sentence)
         return report.ready
 
+    def _packages_for_batch(self, workers: int) -> bool:
+        wanted = [REQUIREMENTS, FOR_COHORTS, *([FOR_WORKERS] if workers > 1 else [])]
+        return all(self._packages(one) for one in wanted)
+
+    def _busy(self) -> str:
+        return busy_words(self.facts())
+
     def _run(self, make: Callable[[], Task], done: Callable[[Outcome, Task], None]) -> None:
         try:
             task = make()
@@ -367,8 +404,8 @@ class Panel:
         self._seen = self._look()
 
     def on_scene_closing(self) -> None:
-        """Stop what runs and let go of what is shown."""
-        self.workbench.stop_all()
+        """Stop what runs and let go of what is shown; a batch of many patients belongs to no scene."""
+        self.workbench.stop_all(but=COHORT)
         self.presenter.forget()
 
     def _on_node_added(self) -> None:

@@ -52,8 +52,8 @@ class Presenter:
 
     Attributes
     ----------
-    changed : Signal
-        Without values: another explanation is shown, or none.
+    changed, overlaid : Signal
+        Without values: another explanation is shown, or none; a structure or its overlay was shown anew.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Presenter:
         device: Callable[[], str],
         can_draw: Callable[[], bool],
     ) -> None:
-        self.changed = Signal()
+        self.changed, self.overlaid = Signal(), Signal()
         self.shown: Shown | None = None
         self.picture: Any = None
         self._results, self._inputs, self._workbench = results, inputs, workbench
@@ -136,10 +136,11 @@ class Presenter:
         with forms.busy():
             if self.shown is not None and name:
                 self.shown.select(name)
-                self.show_overlay()
+                self._draw_overlay()
             self.refresh_live()
         self.tell_about_shown()
         self._remember()
+        self.overlaid.emit()
 
     def show_region(self, name: str, region: str) -> None:
         """Show a structure, and choose a region's line in its table."""
@@ -172,8 +173,20 @@ class Presenter:
         if self.shown is not None and not self._live_timer.isActive():
             self._live_timer.start()
 
+    def coloured_by_importance(self) -> bool:
+        """Whether the segments have the colours of their importance."""
+        return self._overlay().coloured
+
+    def colour_by_importance(self, on: bool) -> None:
+        """Colour the segments by their importance, or no longer."""
+        self._results.coloured.setChecked(on)
+
     def show_overlay(self) -> None:
         """Draw the shown structure's attribution as the panel says."""
+        self._draw_overlay()
+        self.overlaid.emit()
+
+    def _draw_overlay(self) -> None:
         shown, overlay = self.shown, self._overlay()
         if shown is None or not shown.structure or shown.in_scene is None:
             return

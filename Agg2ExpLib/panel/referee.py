@@ -13,6 +13,7 @@ from Agg2ExpLib.errors import Agg2ExpError
 from Agg2ExpLib.panel.anomaly_section import NEEDS, AnomalySection
 from Agg2ExpLib.panel.job import Outcome
 from Agg2ExpLib.panel.presenter import Presenter, Run
+from Agg2ExpLib.panel.reference_view import ReferenceView
 from Agg2ExpLib.panel.shown import Shown
 from Agg2ExpLib.panel.store import Store
 from Agg2ExpLib.panel.task import Task
@@ -53,6 +54,7 @@ class Referee:
         remember: Callable[[], None],
     ) -> None:
         self.profile = ""
+        self.view = ReferenceView(section.reference, section.false_alarms, presenter, verdicts_in)
         self._section, self._presenter, self._workbench, self._store = section, presenter, workbench, store
         self._run, self._ready, self._remember = run, ready, remember
         section.pressed.connect(self._on_pressed)
@@ -69,6 +71,7 @@ class Referee:
         shown = self._presenter.shown
         found = verdicts_in(shown.saved.anchor) if shown else None
         self._section.show_verdicts(found)
+        self.view.show()
         if found is None:
             self._section.say("" if self.profile else NEEDS)
             return
@@ -89,20 +92,20 @@ class Referee:
         if shown is None or not shown.computed_here or not self.profile or not self._ready():
             self.show()
             return
-        profile = self.profile
+        profile, false_alarms = self.profile, self.view.false_alarms
 
         def make() -> Task:
-            task = self._workbench.score(shown.folder, profile)
+            task = self._workbench.score(shown.folder, profile, false_alarms)
             task.finished.connect(self._on_refused)
             return task
 
         self._section.show_verdicts(None)
         self._section.say("")
-        self._run(make, lambda outcome, task: self._on_scored(outcome, shown, profile))
+        self._run(make, lambda outcome, task: self._on_scored(outcome, shown, profile, false_alarms))
 
-    def _on_scored(self, outcome: Outcome, shown: Shown, profile: str) -> None:
+    def _on_scored(self, outcome: Outcome, shown: Shown, profile: str, false_alarms: float) -> None:
         try:
-            keep_verdicts(shown.saved.anchor, verdicts_of(outcome.answer, profile))
+            keep_verdicts(shown.saved.anchor, verdicts_of(outcome.answer, profile, false_alarms))
         except Agg2ExpError as error:
             self._section.say(str(error))
             return

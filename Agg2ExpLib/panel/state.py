@@ -19,7 +19,7 @@ class Facts:
         Why model, structures or settings cannot be used; empty when they can.
     job : str
         What is running: empty, ``preparing``, ``explain``, ``estimate``, ``whatif``, ``environment``, ``figures``, ``score``,
-        ``compare``.
+        ``compare``, ``report``, ``fit``.
     cancelling : bool
         Whether it was asked to stop.
     shown : bool
@@ -36,6 +36,8 @@ class Facts:
         Whether this version draws heat map and graph.
     profile : str
         Path of the reference profile; empty when there is none.
+    batch : bool
+        Whether a batch runs, which takes all of the machine.
     """
 
     volume: str = ""
@@ -49,6 +51,7 @@ class Facts:
     computed_here: bool = True
     figures: bool = True
     profile: str = ""
+    batch: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,10 @@ _JOBS = {
     "figures": _("The figures are being drawn"),
     "compare": _("Methods are being compared"),
     "score": _("The explanation is being compared with the reference"),
+    "report": _("The report of the cohort is being made"),
+    "fit": _("A reference profile is being fitted"),
 }
+_BATCH = _("A batch of many patients is running; pause it under Cohort first.")
 _NOTHING_SHOWN = _("There is no explanation yet: choose a CT and press Apply, or open one.")
 
 _GONE = _("The Explanation folder is no longer where it was; press Apply to compute it again.")
@@ -108,21 +114,22 @@ def panel_state(facts: Facts) -> PanelState:
     >>> panel_state(Facts(volume="ct", job="explain"))["apply"].text
     'Cancel'
     """
-    busy = _busy(facts)
+    busy = busy_words(facts)
+    network = busy or (_BATCH if facts.batch else "")
     shown = "" if facts.shown else _NOTHING_SHOWN
     looks = {
         "apply": _apply(facts),
         "estimate": Look(
             _("Estimate time and memory"),
             _("Times one pass of the network on this device and counts how many are needed."),
-            busy or _inputs(facts),
+            network or _inputs(facts),
         ),
         "compare methods": Look(
             _("Compare methods on this CT"),
             _(
                 "Measures faithfulness, sensitivity and complexity of three methods with few samples, on the ticked structures."
             ),
-            busy or _inputs(facts),
+            network or _inputs(facts),
         ),
         "environment": Look(
             _("Check environment"),
@@ -130,7 +137,7 @@ def panel_state(facts: Facts) -> PanelState:
             busy,
         ),
         "open": Look(_("Open explanation"), _("Shows an Explanation folder that was computed before."), busy),
-        "whatif": _whatif(facts, busy),
+        "whatif": _whatif(facts, network),
         "open profile": Look(
             _("Open"), _("Opens a reference profile (.npz) and compares the shown explanation with it."), busy
         ),
@@ -156,7 +163,8 @@ def panel_state(facts: Facts) -> PanelState:
     return PanelState(looks)
 
 
-def _busy(facts: Facts) -> str:
+def busy_words(facts: Facts) -> str:
+    """Return what is at work and what to do about it; empty when nothing is."""
     return _("{job}; wait for it or cancel it.").format(job=_JOBS.get(facts.job, facts.job)) if facts.job else ""
 
 
@@ -179,7 +187,7 @@ def _apply(facts: Facts) -> Look:
         _("Segments {scan} with the model and explains each chosen structure, in a process of its own.").format(
             scan=facts.volume
         ),
-        _inputs(facts),
+        (_BATCH if facts.batch else "") or _inputs(facts),
     )
 
 

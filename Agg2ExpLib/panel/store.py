@@ -11,6 +11,7 @@ from Agg2ExpLib.panel.commands import INTERPRETER_SETTING
 MODELS_SETTING = "Agg2Exp/Models"
 RESULTS_SETTING = "Agg2Exp/ResultsFolder"
 PROFILE_SETTING = "Agg2Exp/ReferenceProfile"
+BATCH_SETTING = "Agg2Exp/Batch"
 _MOST_MODELS = 50
 
 
@@ -60,6 +61,14 @@ class Store:
     def set_profile(self, path: str | Path) -> None:
         """Remember a reference profile."""
         self._settings.setValue(PROFILE_SETTING, str(path))
+
+    def batch(self) -> str:
+        """Return the batch that is not finished, as text; empty when there is none."""
+        return str(self._settings.value(BATCH_SETTING) or "")
+
+    def set_batch(self, text: str) -> None:
+        """Remember a batch; an empty text forgets it."""
+        self._settings.setValue(BATCH_SETTING, text)
 
     def set_results_folder(self, folder: str | Path) -> None:
         """Keep explanations there from now on."""

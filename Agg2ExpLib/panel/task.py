@@ -19,7 +19,8 @@ class Task:
     Parameters
     ----------
     kind : str
-        ``explain``, ``estimate``, ``whatif``, ``environment``, ``figures``, ``score`` or ``compare``.
+        ``explain``, ``estimate``, ``whatif``, ``environment``, ``figures``, ``score``, ``compare``, ``cohort``, ``report`` or
+        ``fit``.
     name : str
         For messages: "the explanation".
     command : sequence of str
@@ -111,6 +112,19 @@ class Task:
             qt.QCoreApplication.processEvents()
             time.sleep(0.002)
         return self.outcome
+
+    def result(self) -> Outcome:
+        """Wait for the end and return the outcome.
+
+        Raises
+        ------
+        RuntimeError
+            It did not end well, in one sentence.
+        """
+        outcome = self.wait()
+        if outcome is None or outcome.status != "done":
+            raise RuntimeError(outcome.sentence if outcome else "the work did not end")
+        return outcome
 
     def _prepared(self, _: Any, error: BaseException | None) -> None:
         if not self.running:

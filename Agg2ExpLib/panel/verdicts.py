@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from Agg2ExpLib.anatomy import structure
+from Agg2ExpLib.cohort.scoring import FALSE_ALARMS
 from Agg2ExpLib.errors import InputError
 
 UNUSUAL, USUAL, FEW, UNKNOWN, ABSENT = "unusual", "usual", "few", "unknown", "absent"
@@ -18,14 +20,27 @@ WITHOUT_SCORE = {
     ABSENT: "absent from this scan",
 }
 _ORDER = (UNUSUAL, USUAL, FEW, UNKNOWN, ABSENT)
+#: Reference scores kept per structure: more make a scene larger and no picture clearer.
+MOST_SCORES = 200
 
 
 @dataclass(frozen=True)
 class Reason:
-    """A region that makes a structure unusual, and the sentence that says so."""
+    """A region that makes a structure unusual, and the sentence that says so.
+
+    Attributes
+    ----------
+    region, sentence : str
+        Identifier of the region; the reason in words.
+    value, low, high : float, optional
+        Share of the attribution in the region, and the range of that share in the reference, 0 to 1.
+    """
 
     region: str
     sentence: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -42,12 +57,43 @@ class Verdict:
         Share of the reference that is no more unusual, 0 to 100; 0 without a score.
     reasons : tuple of Reason
         Which regions make it so, the strongest first.
+    score, threshold : float, optional
+        Anomaly score, 0 to 1, and the score above which it is called unusual.
+    reference : tuple of float
+        Held-out scores of the reference cases, rising; of a large reference :data:`MOST_SCORES` evenly spaced ones.
+    counted : int
+        How many reference cases have a score for this structure.
     """
 
     structure: str
     verdict: str
     percentile: float = 0.0
     reasons: tuple[Reason, ...] = ()
+    score: float | None = None
+    threshold: float | None = None
+    reference: tuple[float, ...] = ()
+    counted: int = 0
+
+    @property
+    def plotted(self) -> bool:
+        """Whether score, threshold and reference are known, so that they can be drawn."""
+        return self.score is not None and self.threshold is not None and bool(self.reference)
+
+    def distance(self) -> float | None:
+        """Return how far from usual it is: 0 is the reference's median, 1 the threshold; ``None`` without a score.
+
+        Examples
+        --------
+        >>> Verdict("heart", "unusual", 100.0, score=0.75, threshold=0.5, reference=(0.25, 0.25, 0.5)).distance()
+        2.0
+        """
+        if self.score is None or self.threshold is None or not self.reference:
+            return None
+        middle = statistics.median(self.reference)
+        if self.threshold <= middle:
+            # All reference cases alike: what is above them is as far as can be told.
+            return 2.0 if self.score > self.threshold else 0.0
+        return (self.score - middle) / (self.threshold - middle)
 
     def words(self) -> str:
         """Return verdict and percentile in one line.
@@ -81,12 +127,23 @@ class Verdicts:
         The most unusual first.
     notes : tuple of str
         What whoever reads them should know of the reference.
+    false_alarms : float
+        Share of reference cases that may be called unusual, 0 to 1.
     """
 
     profile: str
     cases: int
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...] = ()
+    false_alarms: float = FALSE_ALARMS
+
+    def of(self, name: str) -> Verdict | None:
+        """Return the verdict on one structure; ``None`` when there is none."""
+        return next((one for one in self.verdicts if one.structure == name), None)
+
+    def distances(self) -> dict[str, float]:
+        """Return structure -> :meth:`Verdict.distance` of those that have one."""
+        return {one.structure: far for one in self.verdicts if (far := one.distance()) is not None}
 
     def summary(self) -> str:
         """Return the whole in a sentence or two, with the notes on the reference."""
@@ -118,17 +175,29 @@ class Verdicts:
                     str(one["structure"]),
                     _verdict(one["verdict"]),
                     float(one["percentile"]),
-                    tuple(Reason(str(why["region"]), str(why["sentence"])) for why in one["reasons"]),
+                    tuple(
+                        Reason(
+                            str(why["region"]),
+                            str(why["sentence"]),
+                            *(_number(why.get(k)) for k in ("value", "low", "high")),
+                        )
+                        for why in one["reasons"]
+                    ),
+                    _number(one.get("score")),
+                    _number(one.get("threshold")),
+                    tuple(float(score) for score in one.get("reference", ())[:MOST_SCORES]),
+                    int(one.get("counted", 0)),
                 )
                 for one in found["verdicts"]
             ]
             notes = tuple(str(note) for note in found["notes"])
-            return cls(str(found["profile"]), int(found["cases"]), tuple(verdicts), notes)
-        except (KeyError, TypeError, ValueError, RecursionError):
+            share = float(found.get("false_alarms", FALSE_ALARMS))
+            return cls(str(found["profile"]), int(found["cases"]), tuple(verdicts), notes, share)
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
             return None
 
 
-def verdicts_of(document: Mapping[str, Any] | None, profile: str) -> Verdicts:
+def verdicts_of(document: Mapping[str, Any] | None, profile: str, false_alarms: float = FALSE_ALARMS) -> Verdicts:
     """Return the verdicts in a file that ``agg2exp profile score`` wrote.
 
     Parameters
@@ -137,6 +206,8 @@ def verdicts_of(document: Mapping[str, Any] | None, profile: str) -> Verdicts:
         Contents of the JSON file.
     profile : str
         Path of the profile.
+    false_alarms : float
+        What was asked for.
 
     Raises
     ------
@@ -146,21 +217,39 @@ def verdicts_of(document: Mapping[str, Any] | None, profile: str) -> Verdicts:
     try:
         if document is None or document["format"] != "agg2exp-scores":
             raise ValueError("not agg2exp-scores")
-        found = [
-            Verdict(
-                str(one["class"]),
-                _verdict(one["verdict"] if one["status"] == "scored" else one["status"]),
-                float(one["percentile"] or 0.0),
-                tuple(Reason(str(why["roi"]), str(why["sentence"])) for why in one["reasons"] if why["told"]),
-            )
-            for one in document["scores"]
-        ]
+        reference = document.get("reference_scores", {})
+        found = [_read(one, reference.get(one["class"], ())) for one in document["scores"]]
         notes = tuple(str(note) for note in document["warnings"])
         cases = int(document["reference_cases"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"the scores against {profile} cannot be read ({error}); compare again") from error
     found.sort(key=lambda one: (_ORDER.index(one.verdict), -one.percentile))
-    return Verdicts(profile, cases, tuple(found), notes)
+    return Verdicts(profile, cases, tuple(found), notes, false_alarms)
+
+
+def _read(one: Mapping[str, Any], reference: Sequence[float]) -> Verdict:
+    count = len(reference)
+    kept = reference if count <= MOST_SCORES else [reference[i * count // MOST_SCORES] for i in range(MOST_SCORES)]
+    return Verdict(
+        str(one["class"]),
+        _verdict(one["verdict"] if one["status"] == "scored" else one["status"]),
+        float(one["percentile"] or 0.0),
+        tuple(
+            Reason(
+                str(why["roi"]), str(why["sentence"]), float(why["value"]), *(float(end) for end in why["reference"])
+            )
+            for why in one["reasons"]
+            if why["told"]
+        ),
+        _number(one.get("score")),
+        _number(one.get("threshold")),
+        tuple(round(float(score), 6) for score in kept),
+        count,
+    )
+
+
+def _number(value: object) -> float | None:
+    return None if value is None else float(str(value))
 
 
 def _verdict(word: object) -> str:

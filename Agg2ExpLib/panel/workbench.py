@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import qt
 
 from Agg2ExpLib.anatomy import safe_file_name
+from Agg2ExpLib.cohort.scoring import FALSE_ALARMS
 from Agg2ExpLib.errors import OutputError
 from Agg2ExpLib.explanation.folder import partial_folder
 from Agg2ExpLib.panel import commands
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Uncompressed, because compressing a chest CT takes longer than writing it.
 _SUFFIX = ".nii"
+#: Kind of the task that works on many cases: it belongs to no scene.
+COHORT = "cohort"
 
 
 class Workbench:
@@ -106,33 +109,55 @@ class Workbench:
         command = commands.figures_command(self._python(), folder, out, options)
         return self._task("figures", "drawing", command, {}, None, out)
 
-    def compare(self, volume_node: Any, choices: Choices) -> Task:
-        """Return the task that measures the quality of several methods on a CT."""
+    def compare(self, volume_node: Any, choices: Choices, others: Mapping[str, Any] | None = None) -> Task:
+        """Return the task that measures the quality of several methods on a CT; ``others`` are options of the command."""
         python, image = self._python(), volume_of(volume_node)
         out = self._new_folder(f"{volume_node.GetName()}-methods")
         temporary = self._temporary()
         scan = temporary / f"{safe_file_name(volume_node.GetName())}{_SUFFIX}"
-        command = commands.compare_command(python, scan, out, comparison_options(choices))
+        command = commands.compare_command(python, scan, out, comparison_options(choices) | dict(others or {}))
         task = self._task("compare", "the comparison of methods", command, {scan: image}, temporary, out)
         # The command keeps half a comparison to go on with; the panel begins a new one each time.
         task.finished.connect(lambda outcome: None if outcome.status == "done" else _remove(out))
         return task
 
-    def score(self, folder: Path, profile: str | Path) -> Task:
+    def score(self, folder: Path, profile: str | Path, false_alarms: float = FALSE_ALARMS) -> Task:
         """Return the task that scores an explanation against a reference profile; its answer is the scores' document."""
         python, temporary = self._python(), self._temporary()
         scores = temporary / "scores.json"
-        command = commands.score_command(python, folder, profile, scores)
+        command = commands.score_command(python, folder, profile, scores, false_alarms)
         return self._task("score", "the comparison", command, {}, temporary, answer_file=scores)
+
+    def cohort(
+        self,
+        cases: str | Path,
+        out: str | Path,
+        options: Mapping[str, object],
+        keep: bool = False,
+        retry_failed: bool = False,
+    ) -> Task:
+        """Return the task that explains many cases; stopped at any time, the same task made anew goes on."""
+        flags = [flag for flag, on in (("keep", keep), ("retry-failed", retry_failed)) if on]
+        command = commands.cohort_command(self._python(), cases, out, options, flags)
+        return self._task(COHORT, "the batch", command, {}, None)
+
+    def cohort_report(self, folder: str | Path, out: str | Path) -> Task:
+        """Return the task that writes the report of a cohort."""
+        return self._task("report", "the report", commands.report_command(self._python(), folder, out), {}, None)
+
+    def fit_profile(self, folder: str | Path, out: str | Path) -> Task:
+        """Return the task that fits a reference profile to a cohort."""
+        return self._task("fit", "the reference profile", commands.fit_command(self._python(), folder, out), {}, None)
 
     def environment(self) -> Task:
         """Return the task that lists packages and devices."""
         return self._task("environment", "the check", commands.environment_command(self._python()), {}, None)
 
-    def stop_all(self) -> None:
-        """End everything that runs, now."""
+    def stop_all(self, but: str = "") -> None:
+        """End everything that runs, now, but the tasks of one kind."""
         for task in list(self._tasks):
-            task.kill()
+            if not but or task.kind != but:
+                task.kill()
 
     @property
     def running(self) -> bool:

@@ -27,6 +27,16 @@ FOLDER = PREFIX + "Folder"
 METHOD = PREFIX + "Method"
 IMAGE_SHA256 = PREFIX + "ImageSHA256"
 
+#: What every node of an explanation carries, as :func:`provenance` writes it.
+PROVENANCE = (
+    EXPLANATION,
+    FOLDER,
+    IMAGE_SHA256,
+    *(PREFIX + name for name in ("Image", "ModelName", "ModelSHA256")),
+    METHOD,
+    *(PREFIX + name for name in ("Samples", "Seed", "Settings", "Created", "FormatVersion", "Versions")),
+)
+
 # Where and how fast it was computed does not make it another explanation.
 _NOT_IDENTITY = ("device", "batch_size", "memory_budget")
 
@@ -76,6 +86,11 @@ def _told(explanation: Explanation) -> dict[str, Any]:
         PREFIX + "FormatVersion": document["format_version"],
         PREFIX + "Versions": json.dumps(document.get("versions", {}), sort_keys=True),
     }
+
+
+def told_by(node: Any) -> dict[str, str]:
+    """Return the provenance that a node carries, also when the explanation's folder is gone."""
+    return {key: value for key in PROVENANCE if (value := node.GetAttribute(key)) is not None}
 
 
 def nodes_with(scene: Any, class_name: str, attributes: dict[str, str]) -> Iterator[Any]:

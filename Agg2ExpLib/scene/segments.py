@@ -137,11 +137,11 @@ def colour_by_structure(node: Any, key: str) -> None:
         segment.SetColor(*unit_colour(name))
 
 
-def colour_by_value(node: Any, key: str, values: Mapping[str, float], top: float) -> None:
-    """Colour segments by a value from 0 to ``top``; those without a finite one are grey."""
+def colour_by_value(node: Any, key: str, values: Mapping[str, float], top: float, kind: str = "importance") -> None:
+    """Colour segments by a value from 0 to ``top`` on a ramp of colours.py; those without a finite one are grey."""
     for name, segment in explained_segments(node, key):
         value = values.get(name, float("nan"))
-        segment.SetColor(*(colour_at("importance", value / top) if np.isfinite(value) else UNCOLOURED))
+        segment.SetColor(*(colour_at(kind, value / top) if np.isfinite(value) else UNCOLOURED))
 
 
 def unit_colour(name: str) -> tuple[float, float, float]:

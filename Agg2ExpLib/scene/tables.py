@@ -69,7 +69,7 @@ def table_node(keeper: NodeKeeper, table: ImportanceTable) -> Any:
         "Region id": [roi for _ in table.classes for roi in table.rois],
     }
     numbers = {COLUMNS[measure][0]: table.matrix(measure).ravel() for measure in COLUMNS}
-    _fill(node, texts, numbers)
+    fill_columns(node, texts, numbers)
     for measure, (column, sentence) in COLUMNS.items():
         node.SetColumnDescription(column, sentence)
         node.SetColumnProperty(column, "measure", measure)
@@ -87,7 +87,7 @@ def chart_nodes(keeper: NodeKeeper, table: ImportanceTable, name: str, measure: 
     data = keeper.get(
         "vtkMRMLTableNode", "chart-table", f"{readable}, {COLUMNS[measure][0].lower()}", Class=name, Measure=measure
     )
-    _fill(
+    fill_columns(
         data,
         {"Region": [structure(roi).name for roi, _ in best]},
         {COLUMNS[measure][0]: np.array([value for _, value in best], dtype=float)},
@@ -111,7 +111,8 @@ def chart_nodes(keeper: NodeKeeper, table: ImportanceTable, name: str, measure: 
     return chart
 
 
-def _fill(node: Any, texts: dict[str, list[str]], numbers: dict[str, np.ndarray]) -> None:
+def fill_columns(node: Any, texts: dict[str, list[str]], numbers: dict[str, np.ndarray]) -> None:
+    """Fill a table node with columns of words and then of numbers, all of one length; it is locked."""
     from vtkmodules.util.numpy_support import numpy_to_vtk
     from vtkmodules.vtkCommonCore import vtkStringArray
     from vtkmodules.vtkCommonDataModel import vtkTable

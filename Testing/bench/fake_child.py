@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -83,6 +84,56 @@ def whatif(given):
     )
 
 
+def cohort(words, given, behaviour):
+    """The real runner over a network that is none: a case whose name has ``bad`` fails, ``stop_at`` is never finished."""
+    from dataclasses import replace
+
+    from Agg2ExpLib.cohort.cases import find_cohort
+    from Agg2ExpLib.cohort.runner import run_cohort
+    from Agg2ExpLib.progress import JsonLinesSink, Progress
+    from Testing.bench.small_explanation import write_small_explanation
+    from Testing.cohort_samples import fake_explain, fake_job
+
+    if "crash" in behaviour:
+        print(behaviour["crash"], file=sys.stderr, flush=True)
+        sys.exit(1)
+
+    def explain(image, model, out, settings, **others):
+        Path(behaviour["pid_file"]).write_text(str(os.getpid()))
+        while image.parent.name == behaviour.get("stop_at"):
+            time.sleep(0.01)
+        with tempfile.TemporaryDirectory() as passing:
+            found = fake_explain(image, model, Path(passing) / "out", settings)
+        write_small_explanation(out, image)
+        return found
+
+    job = replace(fake_job(given["out"], keep="--keep" in words), explain=explain)
+    run_cohort(
+        find_cohort(given["image"]),
+        job,
+        workers=1,
+        retry_failed="--retry-failed" in words,
+        progress=Progress(JsonLinesSink()),
+    )
+
+
+def stop_kindly(work):
+    """As the command does: asked to stop, it cleans up and says that it was."""
+    import signal
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        work()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        print(f"agg2exp: {error}", file=sys.stderr, flush=True)
+        sys.exit(2)
+
+
 def main():
     behaviour = json.loads(Path(sys.argv[1]).with_name("behaviour.json").read_text())
     kind, given = sys.argv[3], options(sys.argv[4:])
@@ -99,7 +150,12 @@ def main():
         from Agg2ExpLib.cli import main as real
 
         sys.exit(real(sys.argv[3:]))
-    if kind == "explain":
+    if kind == "cohort" and sys.argv[4] == "report":
+        # Drawing a report takes seconds and is tested with the command.
+        Path(given["out"]).write_text("<html>the report</html>")
+    elif kind == "cohort":
+        stop_kindly(lambda: cohort(sys.argv[4:], given, behaviour))
+    elif kind == "explain":
         explain(given, behaviour)
     elif kind == "compare-methods":
         compare(given, behaviour)

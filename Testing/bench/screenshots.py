@@ -65,6 +65,7 @@ class Studio:
             "explain": panel.explain.frame,
             "results": panel.results.frame,
             "anomaly": panel.anomaly.frame,
+            "cohort": panel.batch_section.frame,
             "log": panel.log.frame,
         }
         for name, frame in frames.items():
@@ -81,7 +82,31 @@ class Studio:
         print(path, self.host.width(), "x", self.host.height())
 
 
-def session(studio, explanation):
+def wait_for(panel, begin):
+    begin()
+    while panel.task.running:
+        turn(0.05)
+    turn()
+
+
+def show_batch(panel):
+    """A batch in the middle of its work, as the section shows it; nothing runs."""
+    from Agg2ExpLib.panel.batch import CaseState, Seen, describe_progress
+    from Agg2ExpLib.panel.batch_runner import describe_settings
+    from Agg2ExpLib.panel.batch_state import BatchFacts, batch_state
+
+    reason = "/data/cts/s0007.nii.gz cannot be read as an image; export it again"
+    cases = [CaseState(f"s{number:04d}", "done" if number < 24 else "waiting") for number in range(60)]
+    cases[7] = CaseState("s0007", "failed", reason)
+    section = panel.batch_section
+    section.show_paths("/data/cts", "/data/cohort-thorax")
+    section.say_settings(describe_settings(panel.explain.choices(panel.inputs.model_source)))
+    section.show_cases(Seen(tuple(cases)))
+    section.show_progress(24, 60, describe_progress(24, 60, 1, 2530.0))
+    section.show_state(batch_state(BatchFacts(running=True, finished=23, failed=1, waiting=36)))
+
+
+def session(studio, explanation, reference):
     """The story of one patient."""
     from Agg2ExpLib.panel.state import Facts, panel_state
     from Agg2ExpLib.progress import Event
@@ -108,6 +133,14 @@ def session(studio, explanation):
     panel.inputs.show_card()
     panel.log.add(["Agg2Exp 0.1.0, Python 3.12.10", "cpu  CPU, 8 threads"])
     studio.take("5-everything-else")
+    studio.only("anomaly")
+    wait_for(panel, lambda: panel.referee.open(str(reference)))
+    panel.presenter.show_region("lung_lower_lobe_right", "")
+    panel.anomaly.reference.coloured.setChecked(True)
+    studio.take("6-anomaly")
+    studio.only("cohort")
+    show_batch(panel)
+    studio.take("7-cohort")
 
 
 def main():
@@ -121,12 +154,18 @@ def main():
 
     bench.offer()
     from Testing.bench import slicer_double
+    from Testing.bench.small_reference import write_reference
 
     with tempfile.TemporaryDirectory() as folder:
         scene = slicer_double.install(folder)
         import slicer
 
         slicer.app.userSettings().setValue("Agg2Exp/PythonExecutable", sys.executable)
+        reference = write_reference(
+            given.explanation,
+            Path(folder) / "60 healthy patients.npz",
+            shifted={"lung_lower_lobe_right": ("heart", 0.3), "trachea": ("thyroid_gland", 0.2)},
+        )
         spec = importlib.util.spec_from_file_location("Agg2Exp", ROOT / "Agg2Exp" / "Agg2Exp.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
@@ -134,7 +173,7 @@ def main():
         for theme in ("light", "dark"):
             use_theme(theme == "dark")
             studio = Studio(module, given.out, theme)
-            session(studio, given.explanation)
+            session(studio, given.explanation, reference)
             studio.widget.cleanup()
             studio.host.close()
             scene.Clear(1)
