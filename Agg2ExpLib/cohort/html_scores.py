@@ -48,7 +48,7 @@ def write_anomalies(page: Page, table: CohortTable, profile: Profile | None) -> 
     )[:_MOST_ODD]  # fmt: skip
     page.text(f"The {len(odd)} oddest explanations, and what is unusual about them:")
     rows = [[case, structure(name).name, f"{score:.3f}", _why(reasons[case, name])] for score, case, name in odd]
-    page.table(["case", "class", "score", "reasons (reference range: central 95 %)"], rows)
+    page.table(["case", "class", "score", "relied (in brackets: central 95 % of the reference)"], rows)
     mean = _row_mean(scores)
     marks = [(table.cases[i], float(mean[i])) for i in np.argsort(-np.nan_to_num(mean, nan=-1.0))[:3].tolist()]
     page.picture(
@@ -69,7 +69,7 @@ def write_anomalies(page: Page, table: CohortTable, profile: Profile | None) -> 
 
 
 def _why(score: ClassScore) -> str:
-    told = "; ".join(reason.sentence(score.name) for reason in score.reasons)
+    told = "; ".join(reason.phrase() for reason in score.reasons)
     return told or "no single region is outside of its reference range"
 
 

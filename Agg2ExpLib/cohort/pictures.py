@@ -95,7 +95,7 @@ def scatter(scores: np.ndarray, dice: np.ndarray, title: str) -> bytes:
 
 
 def calibration(curves: Sequence[tuple[str, Sequence[Bin]]]) -> bytes:
-    """Draw calibration curves side by side, each with intervals and the number of cases of each point.
+    """Draw calibration curves side by side, each with intervals and the numbers of cases of its points, from the left.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def calibration(curves: Sequence[tuple[str, Sequence[Bin]]]) -> bytes:
             _curve(axes, curve, theme)
             axes.set_title(textwrap.fill(title, 26), fontsize=9, loc="left")
         figure.supxlabel("Dice predicted from the score (held out)", fontsize=9)
-        figure.supylabel("Dice observed (mean and 95 % confidence; number of cases beside)", fontsize=9)
+        figure.supylabel("Dice observed\n(mean, 95 % confidence)", fontsize=9)
         return png(figure)
 
 
@@ -126,9 +126,9 @@ def _curve(axes: Any, curve: Sequence[Bin], theme: Theme) -> None:
     reach = np.array([[one.observed - one.low, one.high - one.observed] for one in curve]).T
     axes.errorbar(predicted, observed, yerr=np.nan_to_num(reach), fmt="o-", color=_INK, markersize=3.5, linewidth=1.0,
                   elinewidth=0.8, capsize=2)  # fmt: skip
-    for one in curve:
-        axes.annotate(str(one.count), (one.predicted, one.observed), (4, -8), textcoords="offset points", fontsize=7,
-                      color=theme.soft)  # fmt: skip
+    # Points lie so close at times that no number fits beside each.
+    told = f"cases: {', '.join(str(one.count) for one in curve)}"
+    axes.text(0.98, 0.03, told, fontsize=7, color=theme.soft, ha="right", transform=axes.transAxes)
     axes.set_xlim(low - pad, high + pad)
     axes.set_ylim(low - pad, high + pad)
     axes.set_aspect("equal")

@@ -59,10 +59,12 @@ class Reason:
 
     def sentence(self, name: str) -> str:
         """Return it in words, for the class ``name``."""
-        return (
-            f"{structure(name).name} relied {percent(self.value)} on '{structure(self.roi).name}' "
-            f"(reference {percent_range(self.low, self.high)})"
-        )
+        region, usual = structure(self.roi).name, percent_range(self.low, self.high)
+        return f"{structure(name).name} relied {percent(self.value)} on '{region}' (reference {usual})"
+
+    def phrase(self) -> str:
+        """Return it in fewer words, for where the class is written beside."""
+        return f"{percent(self.value)} on {structure(self.roi).name} ({percent_range(self.low, self.high)})"
 
 
 @dataclass(frozen=True)

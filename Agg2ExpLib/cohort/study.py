@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -55,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, metavar="N", help="processes; default one per GPU, else one per core")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
+    # Other libraries' notes on what they will change are none for whoever runs a study.
+    warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         print(run_study(options, Progress(TerminalSink() if sys.stderr.isatty() else None)))
         return 0

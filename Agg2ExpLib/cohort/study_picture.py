@@ -30,11 +30,14 @@ def study_picture(found: Mapping[str, Any], names: Mapping[str, str]) -> bytes:
         left, middle, right = grid.flat
         _dots(left, found["lines"], structures, names, theme, "auroc")
         left.axvline(0.5, color=theme.faint, linewidth=0.8, zorder=0)
+        left.set_xlim(-0.03, 1.03)
         left.set_xlabel("AUROC for a finding near (95 % interval); line: chance")
         left.set_title("Does the score tell where a finding is near?", fontsize=10, loc="left")
         _dots(middle, found["lines"], structures, names, theme, "rho")
         middle.axvline(0.0, color=theme.faint, linewidth=0.8, zorder=0)
         middle.set_yticklabels([])
+        middle.set_xlim(-1.06, 1.06)
+        middle.set_xticks((-1.0, -0.5, 0.0, 0.5, 1.0))
         middle.set_xlabel("Spearman rho of score and Dice; line: none")
         middle.set_title("Do odd explanations have a lower Dice?", fontsize=10, loc="left")
         handles, labels = left.get_legend_handles_labels()
@@ -58,6 +61,11 @@ def _dots(
             reach = np.nan_to_num([[one.auroc - one.low for one in some], [one.high - one.auroc for one in some]])
         axes.errorbar(values, rows, xerr=np.maximum(reach, 0.0), fmt=MARKS[number], color=COLOURS[number], markersize=4,
                       linewidth=0.9, label=name)  # fmt: skip
+    for row, name in enumerate(structures):
+        if not any(np.isfinite(getattr(one, what)) for one in lines if one.structure == name):
+            told = "near all or none" if what == "auroc" else "nothing to compare"
+            axes.text(0.5, row, told, size=7, color=theme.soft, ha="center", va="center",
+                      transform=axes.get_yaxis_transform(), bbox={"facecolor": theme.paper, "edgecolor": "none"})  # fmt: skip
     shown = [name if name in (MEAN, MEAN_OF_RANKS) else structure(name).name for name in structures]
     axes.set_yticks(range(len(structures)), [textwrap.fill(name, 24) for name in shown])
     axes.set_ylim(len(structures) - 0.5, -0.5)
