@@ -206,5 +206,5 @@ def _run(task: Task, answer: Callable[[], Any], wait: bool, told: Callable[[Any]
 
 def _rows(task: Task) -> list[dict[str, str]]:
     assert task.out is not None
-    with (task.out / "quality.csv").open(newline="", encoding="utf-8") as stream:
+    with (task.out / "quality_table.csv").open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
