@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from Testing.bench.fixtures import add_ct, add_findings, paint, turn, window_answers_within
+from Testing.bench.fixtures import add_ct, add_findings, paint, read, turn, window_answers_within
 from Testing.bench.small_explanation import SHAPE, labels, write_small_explanation
 
 
@@ -20,10 +20,6 @@ def box(*ends):
 
 SPOT = box((5, 8), (5, 8), (5, 8))
 ELSEWHERE = box((20, 23), (1, 4), (1, 4))
-
-
-def label_text(widget):
-    return widget.text()
 
 
 def rows_by_name(panel):
@@ -57,8 +53,8 @@ def leftovers(tmp_path):
 
 def test_a_new_panel_says_what_to_do_first(panel):
     assert not panel.explain.apply.isEnabled()
-    assert "Load a CT" in panel.explain.apply.toolTip()
-    assert "Load a CT" in panel.explain.reason.text()
+    assert "Load a CT" in read(panel.explain.apply, "toolTip")
+    assert "Load a CT" in read(panel.explain.reason, "text")
 
 
 def test_loading_a_ct_and_pressing_apply_is_enough(panel, tmp_path):
@@ -85,7 +81,7 @@ def test_the_result_is_in_the_scene_on_the_users_own_ct(explained):
 
 def test_absent_structures_are_listed_greyed_with_the_reason(explained):
     box = explained.results.structure
-    index = next(index for index in range(box.count()) if "trachea" in box.itemText(index))
+    index = next(index for index in range(read(box, "count")) if "trachea" in box.itemText(index))
     assert not box.model().item(index).isEnabled()
     assert "nothing to explain" in box.model().item(index).toolTip()
     explained.results.step(1)
@@ -148,8 +144,8 @@ def test_choosing_a_line_says_what_it_means_and_offers_its_region_to_the_what_if
     table = explained.results.table
     line = next(index for index, row in enumerate(table.rows) if row.name == "aorta")
     table.table.setCurrentCell(line, 0)
-    assert "of what the model relied on for heart lies in aorta" in explained.results.meaning.text()
-    assert explained.results.region.currentText() == "aorta"
+    assert "of what the model relied on for heart lies in aorta" in read(explained.results.meaning, "text")
+    assert read(explained.results.region, "currentText") == "aorta"
 
 
 def test_the_overlay_follows_its_fields(explained):
@@ -192,10 +188,10 @@ def test_a_what_if_shows_what_changed_and_keeps_the_second_segmentation_apart(ex
 
     before = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
     box = explained.results.region
-    box.setCurrentIndex(next(index for index in range(box.count()) if "spot (yours)" in box.itemText(index)))
+    box.setCurrentIndex(next(index for index in range(read(box, "count")) if "spot (yours)" in box.itemText(index)))
     explained.results.buttons["whatif"].click()
     assert turn(lambda: not explained.task.running)
-    assert "heart: Dice 0.00, 14 → 0 ml" in explained.results.whatif.text()
+    assert "heart: Dice 0.00, 14 → 0 ml" in read(explained.results.whatif, "text")
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == before + 1
     assert leftovers(tmp_path) == []
 
@@ -204,7 +200,7 @@ def test_an_estimate_is_shown_before_anything_is_started(panel):
     add_ct()
     panel.explain.estimate.click()
     assert turn(lambda: not panel.task.running)
-    assert panel.explain.cost.text() == "Between 3.1 s and 1 min 35 s, about 2.0 GB on the CPU."
+    assert read(panel.explain.cost, "text") == "Between 3.1 s and 1 min 35 s, about 2.0 GB on the CPU."
     panel.explain.samples.setValue(50)
     assert not panel.explain.cost.isVisible()
 
@@ -214,7 +210,7 @@ def test_checking_the_environment_fills_devices_and_log(panel):
     assert turn(lambda: not panel.task.running)
     assert [panel.explain.device.itemText(1)] == ["CPU, 1 threads"]
     assert "CPU, 1 threads" in panel.log.content()
-    assert "Ready" in panel.explain.status.text()
+    assert "Ready" in read(panel.explain.status, "text")
 
 
 @pytest.mark.parametrize("launcher", [False, True])
@@ -223,14 +219,14 @@ def test_cancel_leaves_no_process_no_file_and_a_usable_panel(panel, child, tmp_p
     add_ct()
     panel.explain.apply.click()
     assert turn(lambda: child.pid() and panel.explain.progress.isVisible())
-    assert panel.explain.apply.text() == "Cancel"
+    assert read(panel.explain.apply, "text") == "Cancel"
     panel.explain.apply.click()
-    assert panel.explain.apply.text() == "Cancelling …"
+    assert read(panel.explain.apply, "text") == "Cancelling …"
     assert turn(lambda: not panel.task.running)
     assert turn(lambda: not child.is_there())
     assert leftovers(tmp_path) == []
     assert list((tmp_path / "results").iterdir()) == []
-    assert "cancelled" in panel.explain.status.text()
+    assert "cancelled" in read(panel.explain.status, "text")
     child.does()
     assert apply_and_wait(panel).status == "done"
 
@@ -242,15 +238,15 @@ def test_a_child_killed_from_outside_is_told_with_its_last_words(panel, child):
     assert turn(child.pid)
     os.kill(child.pid(), 9)
     assert turn(lambda: not panel.task.running)
-    assert "ended from outside or crashed" in panel.explain.status.text()
-    assert panel.explain.apply.text() == "Apply"
+    assert "ended from outside or crashed" in read(panel.explain.status, "text")
+    assert read(panel.explain.apply, "text") == "Apply"
 
 
 def test_a_refusal_of_the_child_is_shown_in_its_own_sentence(panel, child):
     child.does(refuse="the model has no class 'hart': did you mean heart?")
     add_ct()
     apply_and_wait(panel)
-    assert panel.explain.status.text() == "The model has no class 'hart': did you mean heart?."[:-1] + "."
+    assert read(panel.explain.status, "text") == "The model has no class 'hart': did you mean heart?."[:-1] + "."
     assert "did you mean heart" in panel.log.content()
 
 
@@ -258,7 +254,7 @@ def test_a_missing_gpu_is_told_and_the_panel_goes_on(panel, child):
     child.does(refuse="device cuda:0 was asked for, but there is no CUDA device; use --device auto or cpu")
     add_ct()
     apply_and_wait(panel)
-    assert "there is no CUDA device" in panel.explain.status.text()
+    assert "there is no CUDA device" in read(panel.explain.status, "text")
     assert panel.explain.apply.isEnabled()
 
 
@@ -309,20 +305,20 @@ def test_a_second_ct_has_an_explanation_of_its_own_beside_the_first(explained):
     array = slicer.util.arrayFromVolume(second)
     array[0, 0, 0] = 77
     explained.inputs.volume.setCurrentNode(second)
-    assert "Made with another scan: chest" in explained.results.notice.text()
+    assert "Made with another scan: chest" in read(explained.results.notice, "text")
     assert apply_and_wait(explained).status == "done"
-    assert explained.results.explanation.count() == 2
+    assert read(explained.results.explanation, "count") == 2
     assert explained.shown.ct_node is second
     explained.results.explanation.setCurrentIndex(0)
     assert explained.shown.ct_node is explained.ct
 
 
 def test_an_explanation_of_another_model_is_marked_as_such(explained):
-    assert "another model" not in explained.results.notice.text()
+    assert "another model" not in read(explained.results.notice, "text")
     assert explained.shown.model_name == "thorax-phantom"
     explained.shown.saved.attributes["ModelName"] = "other"
     explained.presenter.tell_about_shown()
-    assert "Made with another model: other, not thorax-phantom" in explained.results.notice.text()
+    assert "Made with another model: other, not thorax-phantom" in read(explained.results.notice, "text")
 
 
 def test_deleting_the_inputs_leaves_a_usable_panel(explained):
@@ -353,7 +349,7 @@ def test_a_saved_scene_shows_its_results_again_without_computing(explained, tmp_
     open_scene(tmp_path / "scene.mrb", tmp_path)
     assert explained.task is task
     assert explained.shown.structure == "aorta"
-    assert explained.explain.samples.value() == 7
+    assert read(explained.explain.samples, "value") == 7
     assert explained.explain.structures.ticked() == ("aorta", "heart")
     assert [(row.name, round(row.share, 6)) for row in explained.results.table.rows] == rows
 
@@ -384,10 +380,10 @@ def test_a_scene_whose_explanation_folder_is_gone_still_shows_table_and_live_lin
     slicer.mrmlScene.Clear(0)
     shutil.rmtree(tmp_path / "results")
     open_scene(tmp_path / "scene.mrb", tmp_path)
-    assert "Shown from the scene alone" in explained.results.notice.text()
+    assert "Shown from the scene alone" in read(explained.results.notice, "text")
     assert {row.name: pytest.approx(row.share, rel=1e-4) for row in explained.results.table.rows} == rows
     for name in ("whatif", "bars", "strongest"):
-        assert "no longer where it was" in explained.results.buttons[name].toolTip()
+        assert "no longer where it was" in read(explained.results.buttons[name], "toolTip")
     assert not explained.results.opacity.isEnabled()
 
 
@@ -410,7 +406,7 @@ def test_structures_are_searched_and_ticked(panel):
     assert structures.ticked() is None
     structures.none.click()
     add_ct()
-    assert "Tick at least one structure" in panel.explain.apply.toolTip()
+    assert "Tick at least one structure" in read(panel.explain.apply, "toolTip")
 
 
 def test_visible_ticks_the_structures_whose_segments_are_shown(explained):
@@ -436,12 +432,12 @@ def test_a_model_is_added_remembered_and_said_to_be_gone(panel, settings, tmp_pa
     add_ct()
     shutil.rmtree(copy)
     panel.refresh()
-    assert "no longer at" in panel.explain.apply.toolTip()
+    assert "no longer at" in read(panel.explain.apply, "toolTip")
 
 
 def test_the_card_of_a_model_can_be_read(panel):
     panel.inputs.info.click()
-    text = panel.inputs.card_text.text()
+    text = read(panel.inputs.card_text, "text")
     assert "16 structures: aorta, lung upper lobe left" in text
     assert "Licence: Apache-2.0" in text
 
@@ -451,7 +447,7 @@ def test_missing_packages_stop_apply_with_a_sentence(panel, settings, pip):
     pip.hidden, pip.answer = {"monai"}, False
     add_ct()
     panel.explain.apply.click()
-    assert "you chose not to install" in panel.explain.status.text()
+    assert "you chose not to install" in read(panel.explain.status, "text")
     assert panel.task is None
 
 
@@ -473,7 +469,7 @@ def test_the_window_answers_within_a_tenth_of_a_second_while_the_panels_job_floo
         return lambda: not panel.task.running
 
     assert window_answers_within(0.1, begin)
-    assert "That was all" in panel.explain.status.text()
+    assert "That was all" in read(panel.explain.status, "text")
 
 
 def test_a_cancelled_comparison_of_methods_leaves_nothing_behind(panel, child, tmp_path):
@@ -486,7 +482,7 @@ def test_a_cancelled_comparison_of_methods_leaves_nothing_behind(panel, child, t
     assert turn(lambda: not child.is_there())
     assert leftovers(tmp_path) == []
     assert list((tmp_path / "results").iterdir()) == []
-    assert "cancelled" in panel.explain.status.text()
+    assert "cancelled" in read(panel.explain.status, "text")
 
 
 def test_a_table_is_saved_with_full_numbers(explained, tmp_path):
@@ -517,26 +513,22 @@ def test_the_panel_fits_380_pixels_with_everything_open(explained, widget):
     explained.inputs.show_card()
     explained.results.say("Made with another scan: " + "x" * 200)
     turn(lambda: False, 0.1)
-    assert host.minimumSizeHint().width() <= 380
+    assert read(host, "minimumSizeHint").width() <= 380
 
 
 def test_every_field_can_be_reached_with_the_keyboard_and_has_a_name_or_text(explained, widget):
     import qt
 
+    kinds = ("QAbstractButton", "QComboBox", "QAbstractSpinBox", "QLineEdit", "QAbstractItemView")
     nameless = []
     for one in widget.parent.findChildren(qt.QWidget):
-        if (
-            one.focusPolicy() & qt.Qt.TabFocus
-            and one.isVisible()
-            and isinstance(
-                one, (qt.QAbstractButton, qt.QComboBox, qt.QAbstractSpinBox, qt.QLineEdit, qt.QAbstractItemView)
-            )
-        ):
-            inner = one.parent() and not isinstance(one.parent(), qt.QWidget)
-            text = getattr(one, "text", lambda: "")() if not isinstance(one, qt.QLineEdit) else ""
-            if not (one.accessibleName() or text or one.objectName() or inner):
+        reached = read(one, "focusPolicy") & qt.Qt.TabFocus and one.isVisible()
+        if reached and any(one.inherits(kind) for kind in kinds):
+            text = "" if one.inherits("QLineEdit") else read(one, "text")
+            if not (read(one, "accessibleName") or text or read(one, "objectName")):
                 nameless.append(one)
-    known = ("ctkSliderWidget", "ctkCollapsibleButton")
+    # Parts of widgets that have a name themselves.
+    known = ("ctkSliderWidget", "ctkDoubleSpinBox", "ctkCollapsibleButton", "qMRMLNodeComboBox")
     assert [one for one in nameless if type(one.parent()).__name__ not in known] == []
 
 
@@ -554,7 +546,7 @@ def test_a_parameter_node_from_elsewhere_does_no_harm(panel, widget):
     }.items():
         node.SetParameter(name, text)
     widget.onSceneEnd()
-    assert panel.explain.samples.value() == 20
+    assert read(panel.explain.samples, "value") == 20
     assert panel.memory.choices().problem() == ""
     assert panel.results.modes["magnitude"].isChecked()
 
@@ -571,7 +563,7 @@ def test_the_log_keeps_its_last_lines_and_can_be_copied(panel):
 def test_figures_are_offered_only_where_they_can_be_drawn(explained, monkeypatch):
     monkeypatch.setattr("Agg2ExpLib.panel.export.figures_available", lambda: False)
     explained.refresh()
-    assert "matplotlib" in explained.results.buttons["heat map"].toolTip()
+    assert "matplotlib" in read(explained.results.buttons["heat map"], "toolTip")
     monkeypatch.setattr("Agg2ExpLib.panel.export.figures_available", lambda: True)
     explained.refresh()
     assert explained.results.buttons["heat map"].isEnabled()

@@ -9,7 +9,7 @@ import pytest
 from Agg2ExpLib.panel.batch import Request, Seen, look
 from Agg2ExpLib.panel.batch_state import BatchFacts, batch_state
 from Agg2ExpLib.panel.state import Facts, panel_state
-from Testing.bench.fixtures import add_ct, turn
+from Testing.bench.fixtures import add_ct, read, turn
 from Testing.bench.small_explanation import AFFINE, scan
 
 
@@ -41,12 +41,12 @@ def button(panel, name):
 
 
 def status(panel):
-    return panel.batch_section.widgets.status.text()
+    return read(panel.batch_section.widgets.status, "text")
 
 
 def lines(panel):
     table = panel.batch_section.widgets.table
-    return [tuple(table.item(row, column).text() for column in (0, 1)) for row in range(table.rowCount())]
+    return [tuple(table.item(row, column).text() for column in (0, 1)) for row in range(read(table, "rowCount"))]
 
 
 def run(panel, seconds=60):
@@ -58,15 +58,15 @@ def pause_at_the_second_case(panel, child, name="batch run"):
     child.does(stop_at="two")
     button(panel, "batch run").click()
     assert turn(lambda: panel.batch.running and (panel.batch._event.done, child.pid() > 0) == (1, True), 60)
-    assert button(panel, "batch run").text() == "Pause"
+    assert read(button(panel, "batch run"), "text") == "Pause"
     button(panel, name).click()
 
 
 def test_a_new_section_says_what_it_needs(panel):
-    assert button(panel, "batch run").text() == "Start"
-    assert "Choose a folder of cases" in button(panel, "batch run").toolTip()
-    assert "No case is finished" in button(panel, "cohort report").toolTip()
-    assert "No batch is running" in button(panel, "batch cancel").toolTip()
+    assert read(button(panel, "batch run"), "text") == "Start"
+    assert "Choose a folder of cases" in read(button(panel, "batch run"), "toolTip")
+    assert "No case is finished" in read(button(panel, "cohort report"), "toolTip")
+    assert "No batch is running" in read(button(panel, "batch cancel"), "toolTip")
 
 
 def test_a_batch_runs_to_its_end_with_the_reason_of_every_failure(panel, tmp_path):
@@ -95,10 +95,10 @@ def test_failed_cases_are_tried_again_when_that_is_asked(panel, tmp_path):
 
 def test_pause_stops_the_child_and_resume_goes_on_without_repeating(ready, child, tmp_path):
     pause_at_the_second_case(ready, child)
-    assert button(ready, "batch run").text() == "Pausing …"
+    assert read(button(ready, "batch run"), "text") == "Pausing …"
     assert turn(lambda: not ready.batch.running, 20)
     assert not child.is_there()
-    assert button(ready, "batch run").text() == "Resume"
+    assert read(button(ready, "batch run"), "text") == "Resume"
     assert status(ready).startswith("Paused. 1 of 3 cases finished, 2 to go")
     first = (tmp_path / "out" / "parts" / "one.parquet").stat().st_mtime_ns
     child.does()
@@ -111,9 +111,9 @@ def test_cancel_forgets_the_batch_and_keeps_what_is_finished(ready, child, tmp_p
     pause_at_the_second_case(ready, child, "batch cancel")
     assert turn(lambda: not ready.batch.running, 20)
     assert "1 finished cases stay" in status(ready)
-    assert "Choose an output folder" in button(ready, "batch run").toolTip()
+    assert "Choose an output folder" in read(button(ready, "batch run"), "toolTip")
     ready.batch.choose(out=str(tmp_path / "out"))
-    assert turn(lambda: button(ready, "batch run").text() == "Resume")
+    assert turn(lambda: read(button(ready, "batch run"), "text") == "Resume")
 
 
 def test_a_child_killed_from_outside_is_told_and_the_batch_goes_on(ready, child):
@@ -146,9 +146,9 @@ def test_a_batch_survives_a_reload_and_a_restart(widget, ready, child, settings,
         widget.onReload()
         panel = slicer.modules.Agg2ExpWidget.panel
         panel.batch.choose(out=str(tmp_path / "out"))
-    assert turn(lambda: button(panel, "batch run").text() == "Resume")
+    assert turn(lambda: read(button(panel, "batch run"), "text") == "Resume")
     assert button(panel, "batch run").isEnabled()
-    assert "20 samples" in panel.batch_section.widgets.settings.text()
+    assert "20 samples" in read(panel.batch_section.widgets.settings, "text")
     child.does()
     run(panel)
     assert "3 of 3 cases finished" in status(panel)
@@ -163,7 +163,7 @@ def test_closing_the_scene_leaves_a_batch_at_work(ready, child):
     slicer.mrmlScene.Clear(0)
     assert ready.batch.running
     add_ct()
-    assert "pause it under Cohort" in ready.explain.apply.toolTip()
+    assert "pause it under Cohort" in read(ready.explain.apply, "toolTip")
     ready.batch.stop("pause")
     assert turn(lambda: not ready.batch.running, 20)
     assert ready.explain.apply.isEnabled()
@@ -173,10 +173,10 @@ def test_a_folder_of_something_else_is_refused_before_anything_starts(ready, cas
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("x")
     ready.batch.choose(out=str(tmp_path / "mine"))
-    assert "holds other files" in button(ready, "batch run").toolTip()
+    assert "holds other files" in read(button(ready, "batch run"), "toolTip")
     assert not button(ready, "batch run").isEnabled()
     ready.batch.choose(source=str(tmp_path / "gone"), out=str(tmp_path / "out"))
-    assert "no longer there" in button(ready, "batch run").toolTip()
+    assert "no longer there" in read(button(ready, "batch run"), "toolTip")
 
 
 def test_a_folder_without_cases_is_told_in_the_commands_sentence(panel, tmp_path):
@@ -184,14 +184,14 @@ def test_a_folder_without_cases_is_told_in_the_commands_sentence(panel, tmp_path
     panel.batch.choose(source=str(tmp_path / "empty"), out=str(tmp_path / "out"))
     run(panel)
     assert "holds no case" in status(panel)
-    assert button(panel, "batch run").text() == "Start"
+    assert read(button(panel, "batch run"), "text") == "Start"
 
 
 def test_a_damaged_cohort_folder_is_told(ready, tmp_path):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "cohort.json").write_text("{")
     ready.batch.choose(out=str(tmp_path / "broken"))
-    assert turn(lambda: "cannot be read" in button(ready, "batch run").toolTip())
+    assert turn(lambda: "cannot be read" in read(button(ready, "batch run"), "toolTip"))
 
 
 def test_cases_and_folders_are_chosen_with_the_buttons(panel, cases, tmp_path, monkeypatch):
@@ -204,7 +204,7 @@ def test_cases_and_folders_are_chosen_with_the_buttons(panel, cases, tmp_path, m
     assert (panel.batch.request.source, panel.batch.request.out) == (str(cases), str(tmp_path / "out"))
     monkeypatch.setattr(qt.QFileDialog, "getOpenFileName", lambda *_: (str(tmp_path / "t.csv"), ""))
     button(panel, "cases table").click()
-    assert panel.batch_section.widgets.source.text() == "t.csv"
+    assert read(panel.batch_section.widgets.source, "text") == "t.csv"
 
 
 def test_a_kept_case_is_shown_and_of_another_the_ct_is_chosen(ready):
@@ -235,7 +235,7 @@ def test_a_report_is_opened_and_a_reference_fitted_and_used(ready, tmp_path, mon
     assert turn(lambda: not ready.task.running)
     button(ready, "cohort profile").click()
     assert turn(lambda: not ready.task.running, 60)
-    assert ready.anomaly.profile.text() == "out-profile.npz"
+    assert read(ready.anomaly.profile, "text") == "out-profile.npz"
     assert (tmp_path / "out" / "out-profile.npz").is_file()
 
 
@@ -250,7 +250,7 @@ def test_of_many_cases_the_failed_ones_are_listed_first_and_the_rest_counted(pan
     panel.batch_section.show_cases(Seen(tuple(many)))
     assert len(lines(panel)) == 200
     assert lines(panel)[0] == ("c900", "failed: no")
-    assert "800 more" in panel.batch_section.widgets.more.text()
+    assert "800 more" in read(panel.batch_section.widgets.more, "text")
 
 
 def test_looking_at_a_large_folder_is_no_work_for_the_window(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from Agg2ExpLib.panel.state import Facts, panel_state
 from Agg2ExpLib.panel.verdicts import Verdicts, verdicts_of
-from Testing.bench.fixtures import add_ct, turn
+from Testing.bench.fixtures import add_ct, read, turn
 from Testing.bench.small_explanation import write_small_explanation
 
 
@@ -62,20 +62,20 @@ def compare(panel, profile):
 
 
 def lines(panel):
-    return [panel.anomaly.list.item(row).text() for row in range(panel.anomaly.list.count())]
+    return [panel.anomaly.list.item(row).text() for row in range(read(panel.anomaly.list, "count"))]
 
 
 def test_the_section_says_what_it_needs(panel):
-    assert "reference profile" in panel.anomaly.message.text()
+    assert "reference profile" in read(panel.anomaly.message, "text")
     assert panel.anomaly.buttons["open profile"].isEnabled()
-    assert "no explanation yet" in panel.anomaly.buttons["compare"].toolTip()
+    assert "no explanation yet" in read(panel.anomaly.buttons["compare"], "toolTip")
 
 
 def test_a_usual_explanation_is_called_usual(opened, references, tmp_path):
     found = compare(opened, references["alike"])
     assert {line.split(",")[0] for line in found[:2]} == {"heart: usual", "aorta: usual"}
     assert found[2:] == ["trachea: too few reference cases"]
-    assert "None of 2 structures is unusual against 12 reference cases" in opened.anomaly.message.text()
+    assert "None of 2 structures is unusual against 12 reference cases" in read(opened.anomaly.message, "text")
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
@@ -84,7 +84,7 @@ def test_an_unusual_structure_comes_first_with_its_percentile_and_its_reasons(op
     assert found[0] == "heart: UNUSUAL, percentile 100"
     assert any(line.strip().startswith("relied") and "'aorta' (reference" in line for line in found)
     assert "aorta: too few reference cases" in found
-    assert "1 of 1 structures is unusual" in opened.anomaly.message.text()
+    assert "1 of 1 structures is unusual" in read(opened.anomaly.message, "text")
 
 
 def test_choosing_a_reason_shows_its_structure_and_region(opened, references):
@@ -94,12 +94,12 @@ def test_choosing_a_reason_shows_its_structure_and_region(opened, references):
     opened.anomaly.list.setCurrentRow(next(row for row, line in enumerate(found) if "'aorta' (reference" in line))
     assert opened.shown.structure == "heart"
     assert opened.results.table.chosen_region() == "aorta"
-    assert "for heart lies in aorta" in opened.results.meaning.text()
+    assert "for heart lies in aorta" in read(opened.results.meaning, "text")
 
 
 def test_a_profile_of_other_settings_is_refused_in_one_sentence(opened, references):
     assert compare(opened, references["samples"]) == []
-    text = opened.anomaly.message.text()
+    text = read(opened.anomaly.message, "text")
     assert "samples is 3 instead of 50" in text
     assert "\n" not in text
     assert opened.anomaly.buttons["compare"].isEnabled()
@@ -108,9 +108,9 @@ def test_a_profile_of_other_settings_is_refused_in_one_sentence(opened, referenc
 def test_what_is_no_profile_is_refused(opened, tmp_path):
     (tmp_path / "evil.npz").write_bytes(b"no profile")
     assert compare(opened, tmp_path / "evil.npz") == []
-    assert "evil.npz" in opened.anomaly.message.text()
+    assert "evil.npz" in read(opened.anomaly.message, "text")
     compare(opened, tmp_path / "gone.npz")
-    assert "gone.npz" in opened.anomaly.message.text()
+    assert "gone.npz" in read(opened.anomaly.message, "text")
 
 
 def test_the_button_chooses_a_file_and_compares(opened, references, monkeypatch):
@@ -122,7 +122,7 @@ def test_the_button_chooses_a_file_and_compares(opened, references, monkeypatch)
     opened.anomaly.buttons["open profile"].click()
     assert not opened.anomaly.buttons["compare"].isEnabled()
     assert turn(lambda: not opened.task.running, 30)
-    assert opened.anomaly.profile.text() == "alike.npz"
+    assert read(opened.anomaly.profile, "text") == "alike.npz"
     assert len(lines(opened)) == 3
 
 
@@ -134,7 +134,7 @@ def test_the_profile_is_remembered_and_read_only_when_it_is_asked_for(opened, re
     slicer.mrmlScene.Clear(0)
     assert settings.value("Agg2Exp/ReferenceProfile") == str(references["alike"])
     opened.presenter.show_folder(write_small_explanation(tmp_path / "second", model="thorax-phantom"))
-    assert opened.anomaly.profile.text() == "alike.npz"
+    assert read(opened.anomaly.profile, "text") == "alike.npz"
     assert (lines(opened), opened.task) == ([], task)
     opened.anomaly.buttons["compare"].click()
     assert turn(lambda: opened.task is not task and not opened.task.running, 30)
@@ -149,14 +149,14 @@ def test_a_saved_scene_shows_the_verdicts_again_without_computing(opened, refere
 
     add_ct()
     found = compare(opened, references["other"])
-    said, task = opened.anomaly.message.text(), opened.task
+    said, task = read(opened.anomaly.message, "text"), opened.task
     save_scene(slicer.mrmlScene, tmp_path / "scene.mrb")
     slicer.mrmlScene.Clear(0)
     assert lines(opened) == []
     settings.setValue("Agg2Exp/ReferenceProfile", "")
     open_scene(tmp_path / "scene.mrb", tmp_path)
     assert lines(opened) == found
-    assert (opened.anomaly.message.text(), opened.task) == (said, task)
+    assert (read(opened.anomaly.message, "text"), opened.task) == (said, task)
     assert opened.referee.profile == str(references["other"])
 
 
@@ -217,7 +217,7 @@ def test_packages_for_scoring_are_asked_for_when_slicers_own_python_lacks_them(o
     pip.hidden, pip.answer = {"scikit-learn"}, False
     opened.referee.open(str(references["alike"]))
     assert "scikit-learn>=1.5" in pip.asked[0]
-    assert "you chose not to install" in opened.explain.status.text()
+    assert "you chose not to install" in read(opened.explain.status, "text")
     assert opened.task is None
 
 
@@ -246,4 +246,4 @@ def test_figures_are_exported_where_the_user_says(opened, tmp_path, monkeypatch)
     assert turn(lambda: not opened.task.running, 60)
     assert opened.task.outcome.status == "done", opened.task.outcome
     assert {"heat_map_mass.png", "heat_map_mass.svg"} <= {path.name for path in (tmp_path / "out").iterdir()}
-    assert str(tmp_path / "out") in opened.results.notice.text()
+    assert str(tmp_path / "out") in read(opened.results.notice, "text")

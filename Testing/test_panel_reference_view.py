@@ -4,7 +4,7 @@ import pytest
 
 from Agg2ExpLib.panel.verdicts import Reason, Verdict, Verdicts
 from Agg2ExpLib.scene.nodes import PROVENANCE, provenance
-from Testing.bench.fixtures import add_ct, turn
+from Testing.bench.fixtures import add_ct, read, turn
 from Testing.bench.small_explanation import write_small_explanation
 from Testing.bench.small_reference import write_reference
 
@@ -38,15 +38,15 @@ def colours(panel):
 def test_the_patient_is_drawn_among_the_reference_and_told_in_words(compared):
     widgets = compared.anomaly.reference
     assert widgets.picture.isVisible()
-    assert widgets.picture.pixmap().width() / widgets.picture.pixmap().devicePixelRatio() <= 340
-    assert "heart: score" in widgets.words.text()
-    assert "20 reference cases; unusual above" in widgets.words.text()
+    assert read(widgets.picture, "pixmap").width() / read(widgets.picture, "pixmap").devicePixelRatio() <= 340
+    assert "heart: score" in read(widgets.words, "text")
+    assert "20 reference cases; unusual above" in read(widgets.words, "text")
     heart = compared.referee.view.found()[1]
     assert heart.distance() > 1
     assert len(heart.reference) == 20
     assert any(one.region == "aorta" and one.value < one.low for one in heart.reasons)
     compared.results.step(1)
-    assert "aorta: score" in widgets.words.text()
+    assert "aorta: score" in read(widgets.words, "text")
 
 
 def test_the_plot_has_reference_patient_and_limit_and_is_made_once(compared):
@@ -78,7 +78,7 @@ def test_segments_are_coloured_by_how_unusual_they_are_and_back(compared):
     # Orange to red beyond the limit, blue up to it.
     assert odd["heart"][0] > odd["heart"][2]
     assert odd["aorta"][2] > odd["aorta"][0]
-    assert "white at the limit" in widgets.key.text()
+    assert "white at the limit" in read(widgets.key, "text")
     assert widgets.key.isVisible()
     compared.results.step(1)
     assert colours(compared) == odd
@@ -102,7 +102,7 @@ def test_another_false_alarm_rate_moves_the_limit_at_the_next_comparison(compare
     compared.anomaly.buttons["compare"].click()
     assert turn(lambda: not compared.task.running, 120)
     assert compared.referee.view.found()[1].threshold < before
-    assert "false-alarm rate 40 %" in compared.anomaly.reference.words.text()
+    assert "false-alarm rate 40 %" in read(compared.anomaly.reference.words, "text")
 
 
 def test_a_saved_scene_has_plot_colours_and_rate_again(compared, settings, tmp_path):
@@ -114,16 +114,16 @@ def test_a_saved_scene_has_plot_colours_and_rate_again(compared, settings, tmp_p
     compared.anomaly.false_alarms.setValue(10)
     compared.anomaly.reference.coloured.click()
     compared.anomaly.reference.plot.click()
-    odd, words = colours(compared), compared.anomaly.reference.words.text()
+    odd, words = colours(compared), read(compared.anomaly.reference.words, "text")
     save_scene(slicer.mrmlScene, tmp_path / "scene.mrb")
     slicer.mrmlScene.Clear(0)
     assert not compared.anomaly.reference.coloured.isEnabled()
-    assert compared.anomaly.false_alarms.value() == 5
+    assert read(compared.anomaly.false_alarms, "value") == 5
     open_scene(tmp_path / "scene.mrb", tmp_path)
-    assert compared.anomaly.false_alarms.value() == 10
+    assert read(compared.anomaly.false_alarms, "value") == 10
     assert compared.anomaly.reference.coloured.isChecked()
     assert colours(compared) == {name: pytest.approx(colour, abs=1e-3) for name, colour in odd.items()}
-    assert compared.anomaly.reference.words.text() == words
+    assert read(compared.anomaly.reference.words, "text") == words
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLPlotChartNode") == 1
     compared.anomaly.reference.plot.click()
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLPlotChartNode") == 1
@@ -132,7 +132,7 @@ def test_a_saved_scene_has_plot_colours_and_rate_again(compared, settings, tmp_p
 def test_without_a_comparison_plot_and_colours_say_what_they_need(panel):
     for widget in (panel.anomaly.reference.plot, panel.anomaly.reference.coloured):
         assert not widget.isEnabled()
-        assert "Compare with a reference first" in widget.toolTip()
+        assert "Compare with a reference first" in read(widget, "toolTip")
 
 
 def test_verdicts_of_an_older_scene_are_read_and_those_from_elsewhere_are_not():

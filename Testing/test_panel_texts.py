@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from Testing.bench.fixtures import read
+
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted([*(ROOT / "Agg2ExpLib" / "panel").glob("*.py"), ROOT / "Agg2Exp" / "Agg2Exp.py"])
 DESIGN = ROOT / "Agg2Exp" / "Resources" / "UI" / "Agg2Exp.ui"
@@ -123,11 +125,11 @@ def test_the_tab_key_goes_through_the_panel_from_top_to_bottom(widget):
         seen.append(one)
         one = one.nextInFocusChain()
     named = set(vars(widget.ui).values())
-    asked = [one for one in seen if one in named and one.focusPolicy() & qt.Qt.TabFocus and one.isVisible()]
-    places = [one.mapTo(widget.parent, qt.QPoint(0, one.height() // 2)) for one in asked]
+    asked = [one for one in seen if one in named and read(one, "focusPolicy") & qt.Qt.TabFocus and one.isVisible()]
+    places = [one.mapTo(widget.parent, qt.QPoint(0, read(one, "height") // 2)) for one in asked]
     assert len(places) > 35
     jumps = [
-        (before.objectName(), after.objectName())
+        (read(before, "objectName"), read(after, "objectName"))
         for before, after, here, there in zip(asked, asked[1:], places, places[1:], strict=False)
         if there.y() < here.y() - 8 or (abs(there.y() - here.y()) <= 8 and there.x() < here.x())
     ]
@@ -140,9 +142,9 @@ def test_a_script_that_writes_a_parameter_is_seen_in_the_panel(panel, widget):
     node.method = type(node.method)["gradient"]
     node.overlay = "signed"
     node.allStructures, node.structures = False, ["heart"]
-    assert panel.explain.samples.value() == 7
+    assert read(panel.explain.samples, "value") == 7
     assert not panel.explain.samples.isEnabled()
-    assert panel.explain.method.currentText() == "Plain gradient (fast)"
+    assert read(panel.explain.method, "currentText") == "Plain gradient (fast)"
     assert panel.results.modes["signed"].isChecked()
     assert panel.explain.structures.ticked() == ("heart",)
     assert panel.memory.choices().samples == 7

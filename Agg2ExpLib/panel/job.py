@@ -266,7 +266,8 @@ class Job:
         self.finished.emit(outcome)
 
     def _drain(self) -> None:
-        with contextlib.suppress(RuntimeError):
+        # What PySide6 and PythonQt say when the process object is gone already.
+        with contextlib.suppress(RuntimeError, ValueError):
             while self._take(1.0):
                 pass
         lines: list[str] = []

@@ -27,7 +27,9 @@ def show_plot_and_table(chart: Any, table: Any) -> None:
 
 def is_dark(widget: Any) -> bool:
     """Whether a widget is drawn light on dark."""
-    return bool(widget.property("palette").color(qt.QPalette.Window).lightness() < 128)
+    # Kept by name: PythonQt's colour is a part of it, not a copy.
+    palette = widget.property("palette")
+    return bool(palette.color(qt.QPalette.Window).lightness() < 128)
 
 
 def show_picture(parent: Any, path: Path, title: str) -> Any:

@@ -192,6 +192,11 @@ def pip(monkeypatch):
     return found
 
 
+def read(widget, name):
+    """Return a property of a widget, which PythonQt has as an attribute and PySide6 as a method."""
+    return widget.property(name)
+
+
 def add_ct(name="chest"):
     """Add a CT of the small explanation's size to the scene."""
     import slicer
