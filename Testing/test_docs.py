@@ -32,15 +32,26 @@ def test_the_tutorials_code_runs_line_by_line_in_its_order(module, settings, mon
     monkeypatch.setattr(slicer.util, "getModuleLogic", lambda name: {"Agg2Exp": logic}[name])
     monkeypatch.setattr(slicer.util, "getNode", lambda name: {"my findings": findings}[name])
     monkeypatch.setattr(SampleData, "downloadSample", lambda name: {"Thorax phantom CT": add_ct}[name](), raising=False)
-    # Scoring has tests of its own, with profiles of its own; here it is enough that the call fits.
-    signature = inspect.signature(logic.scoreAgainst)
-    monkeypatch.setattr(logic, "scoreAgainst", lambda *given, **named: scored.append(signature.bind(*given, **named)))
+
+    def only_bound(name, answer):
+        # Cohorts and scores have tests of their own; here it is enough that the calls fit.
+        signature = inspect.signature(getattr(logic, name))
+
+        def call(*given, **named):
+            scored.append((name, signature.bind(*given, **named)))
+            return answer
+
+        monkeypatch.setattr(logic, name, call)
+
+    only_bound("runCohort", {"folder": "cohort"})
+    only_bound("fitProfile", Path("healthy.npz"))
+    only_bound("scoreAgainst", None)
     names = {"slicer": slicer}
     found = snippets(TUTORIAL)
     for number, code in enumerate(found):
         exec(compile(code, f"docs/tutorial.md, snippet {number + 1}", "exec"), names)
     assert len(found) >= 7
-    assert len(scored) == 1
+    assert [name for name, _ in scored] == ["runCohort", "fitProfile", "scoreAgainst"]
     assert set(names["matrix"].index) == {row["class"] for row in names["rows"]}
     assert names["heart"]["mass"].between(0, 1).all()
     said = capsys.readouterr().out

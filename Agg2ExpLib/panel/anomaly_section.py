@@ -17,7 +17,7 @@ from Agg2ExpLib.panel.verdicts import UNUSUAL, Verdicts
 
 NEEDS = _(
     "Open a reference profile: the explanations of many patients with the same model, against which this one is compared. "
-    "It is made with the commands agg2exp cohort and agg2exp profile."
+    "It is made under Cohort below, or with the commands agg2exp cohort and agg2exp profile."
 )
 _LINES_SHOWN = 14
 _LINE = _(

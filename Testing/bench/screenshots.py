@@ -100,7 +100,7 @@ def show_batch(panel):
     cases[7] = CaseState("s0007", "failed", reason)
     section = panel.batch_section
     section.show_paths("/data/cts", "/data/cohort-thorax")
-    section.say_settings(describe_settings(panel.explain.choices(panel.inputs.model_source)))
+    section.say_settings(describe_settings(panel.memory.choices()))
     section.show_cases(Seen(tuple(cases)))
     section.show_progress(24, 60, describe_progress(24, 60, 1, 2530.0))
     section.show_state(batch_state(BatchFacts(running=True, finished=23, failed=1, waiting=36)))

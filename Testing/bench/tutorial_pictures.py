@@ -1,4 +1,4 @@
-"""Pictures of the tutorial's steps: the sample opened, a region painted on it, a what-if, the comparison with a reference.
+"""Pictures of the tutorial's steps: the sample opened, a region painted on it, a what-if.
 
 ``python -m Testing.bench.tutorial_pictures OUT`` opens the sample that comes with the extension; the what-if is computed by the
 real child process and the bundled model, which takes a minute or more on a CPU.
@@ -41,8 +41,6 @@ def story(studio):
     if not turn(lambda: not panel.task.running, 1200) or panel.task.outcome.status != "done":
         raise SystemExit(f"the what-if did not end well: {panel.task.outcome}")
     studio.take("3-whatif")
-    studio.only("anomaly")
-    studio.take("4-reference")
 
 
 def segmentation_of(name, mask, affine):
