@@ -104,7 +104,9 @@ def test_labels_and_names_of_the_design_lead_to_widgets():
 
 def test_every_widget_bound_in_the_design_is_a_parameter(module):
     root = ElementTree.parse(DESIGN).getroot()
-    bound = [one.findtext("string") for one in root.iter("property") if one.get("name") == "SlicerParameterName"]
+    texts = [one.find("string") for one in root.iter("property") if one.get("name") == "SlicerParameterName"]
+    assert {one.get("notr") for one in texts} == {"true"}, "a translated name would be no parameter's"
+    bound = [one.text for one in texts]
     assert len(bound) == len(set(bound)) == 15
     assert set(bound) <= set(module.Agg2ExpParameterNode.allParameters)
 

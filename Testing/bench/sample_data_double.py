@@ -2,8 +2,8 @@
 
 from types import SimpleNamespace
 
-#: Category -> samples, as Slicer keeps them in ``slicer.modules.sampleDataSources``.
-sources = {}
+import slicer
+
 titles = {}
 
 
@@ -19,10 +19,11 @@ class SampleDataLogic:
         told = (uris, fileNames, nodeNames, loadFileTypes)
         if not all(isinstance(one, str) for one in told):
             raise ValueError("All fields of sample data source must have the same length")
-        found = SimpleNamespace(sampleName=sampleName, uris=uris, fileNames=fileNames, nodeNames=nodeNames,
+        found = SimpleNamespace(sampleName=sampleName, uris=[uris], fileNames=[fileNames], nodeNames=[nodeNames],
                                 customDownloader=customDownloader, thumbnailFileName=thumbnailFileName,
-                                loadFileTypes=loadFileTypes, checksums=checksums)  # fmt: skip
-        there = sources.setdefault(category, [])
+                                loadFileTypes=[loadFileTypes], checksums=[checksums])  # fmt: skip
+        # Category -> samples, where Slicer keeps them.
+        there = vars(slicer.modules).setdefault("sampleDataSources", {}).setdefault(category, [])
         # Slicer compares them with all that they hold: the same function must be given again.
         if found not in there:
             there.append(found)

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import slicer
 from PySide6.QtCore import Property, QSettings, Signal
@@ -177,5 +178,6 @@ def install(folder):
     slicer.__getattr__ = _bare_widget
     slicer.qMRMLNodeComboBox, slicer.qMRMLWidget = qMRMLNodeComboBox, qMRMLWidget
     slicer.mrmlScene = new_scene()
+    slicer.modules = getattr(slicer, "modules", None) or SimpleNamespace()
     slicer.util.startupEnvironment = lambda: dict(os.environ)
     return slicer.mrmlScene
