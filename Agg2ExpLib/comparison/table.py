@@ -148,7 +148,8 @@ def _cell(rows: Sequence[Row], seed: int) -> Cell:
     groups = [values[[unit == one for unit in units]] for one in dict.fromkeys(units)]
     sums, counts = np.array([one.sum() for one in groups]), np.array([len(one) for one in groups])
     interval = bootstrap(lambda rows: sums[rows].sum(axis=-1) / counts[rows].sum(axis=-1), len(groups), seed)
-    spread = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+    # Equal values have no spread; their deviation from a rounded mean is none.
+    spread = (float(values.std(ddof=1)) if np.ptp(values) else 0.0) if len(values) > 1 else float("nan")
     return Cell(float(values.mean()), spread, interval.low, interval.high, len(values))
 
 

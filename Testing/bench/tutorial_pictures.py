@@ -9,6 +9,7 @@ import importlib.util
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -84,6 +85,7 @@ def main():
         spec = importlib.util.spec_from_file_location("Agg2Exp", ROOT / "Agg2Exp" / "Agg2Exp.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
+        slicer.modules = SimpleNamespace(agg2exp=SimpleNamespace(path=module.__file__))
         screenshots.use_theme(False)
         studio = screenshots.Studio(module, out, "light")
         take = studio.take
