@@ -156,7 +156,7 @@ class _Brush:
         self.painter.drawLine(_MARGIN, middle, self.width - _MARGIN, middle)
         first, last = round(at(low)), max(round(at(high)), round(at(low)) + 3)
         self.painter.fillRect(first, top + self.line, last - first, _BAR, _colour(REFERENCE))
-        self._upright(at(value), top + self.line - 2, top + self.line + _BAR + 2, _colour(PATIENT), dashed=False)
+        self._upright(at(value), top + self.line, top + self.line + _BAR + 2, _colour(PATIENT), dashed=False)
         return top + self.line + _BAR + 8
 
     def _dots(self, scores: Sequence[float], at: Any, ground: int) -> None:
