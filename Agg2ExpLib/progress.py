@@ -59,10 +59,12 @@ class Progress:
         self._cancelled = cancelled
         self._clock = clock
         self._stage, self._done, self._total, self._detail, self._start = "", 0, 0, "", clock()
+        self._before = 0
 
-    def stage(self, name: str, total: int, detail: str = "") -> None:
-        """Begin a stage of ``total`` units."""
-        self._stage, self._done, self._total, self._detail, self._start = name, 0, total, detail, self._clock()
+    def stage(self, name: str, total: int, detail: str = "", before: int = 0) -> None:
+        """Begin a stage of ``total`` units, of which an earlier run did ``before``: they say nothing of today's pace."""
+        self._stage, self._done, self._total, self._detail, self._start = name, before, total, detail, self._clock()
+        self._before = before
         self._emit()
 
     def advance(self, units: int = 1, detail: str | None = None) -> None:
@@ -82,8 +84,9 @@ class Progress:
         self._check()
         if self._sink:
             left = None
-            if 0 < self._done <= self._total:
-                left = (self._clock() - self._start) / self._done * (self._total - self._done)
+            now = self._done - self._before
+            if now > 0 and self._done <= self._total:
+                left = (self._clock() - self._start) / now * (self._total - self._done)
             self._sink(Event(self._stage, self._done, self._total, self._detail, left))
 
     def _check(self) -> None:
@@ -124,6 +127,7 @@ class TerminalSink:
             slow = 0.1 if self._stream.isatty() else 10.0
             self._bar = tqdm(
                 total=event.total,
+                initial=event.done,
                 desc=event.stage,
                 file=self._stream,
                 mininterval=slow,

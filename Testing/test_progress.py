@@ -20,6 +20,20 @@ def test_the_time_left_follows_from_what_is_done():
     assert events[-1].done == events[-1].total == 4
 
 
+def test_what_an_earlier_run_did_says_nothing_of_the_pace():
+    now, events = [0.0], []
+    progress = Progress(events.append, clock=lambda: now[0])
+    progress.stage("cases", 100, before=90)
+    now[0] = 30.0
+    progress.advance()
+    assert [(event.done, event.seconds_left) for event in events] == [(90, None), (91, 270.0)]
+    stream = io.StringIO()
+    progress = Progress(TerminalSink(stream))
+    progress.stage("cases", 4, before=3)
+    progress.advance()
+    assert "4/4" in stream.getvalue()
+
+
 def test_cancelling_stops_at_the_next_step_and_names_the_stage():
     stop = []
     progress = Progress(cancelled=lambda: bool(stop))

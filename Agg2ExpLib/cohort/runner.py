@@ -94,8 +94,7 @@ def run_cohort(
     before = len(everything) - len(todo)
     if not retry_failed:
         todo = [case for case in todo if store.failure(case.id) is None]
-    progress.stage("cases", len(everything))
-    progress.advance(len(everything) - len(todo))
+    progress.stage("cases", len(everything), before=len(everything) - len(todo))
     count = min(workers or default_workers(job.settings.device), max(len(todo), 1))
     if scheduler or count > 1:
         del model

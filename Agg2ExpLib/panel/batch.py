@@ -169,27 +169,6 @@ def _request_in(folder: Path) -> Request | None:
     return None if found is None else Request(found.source, str(folder), found.choices, found.keep, found.workers)
 
 
-class Pace:
-    """Seconds left, from the cases of this run alone: those that were finished before cost nothing now."""
-
-    def __init__(self) -> None:
-        self._begin: tuple[int, float] | None = None
-
-    def left(self, done: int, total: int, now: float) -> float | None:
-        """Return seconds left, ``None`` before a case has ended in this run.
-
-        Examples
-        --------
-        >>> pace = Pace()
-        >>> pace.left(4, 10, 0.0) is None, pace.left(6, 10, 20.0)
-        (True, 40.0)
-        """
-        if self._begin is None:
-            self._begin = (done, now)
-        first, start = self._begin
-        return None if done <= first else (now - start) / (done - first) * (total - done)
-
-
 def describe_progress(done: int, total: int, failed: int, left: float | None) -> str:
     """Return how far a batch is.
 

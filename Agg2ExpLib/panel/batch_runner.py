@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from slicer.i18n import tr as _
 
 from Agg2ExpLib.errors import Agg2ExpError
 from Agg2ExpLib.panel.background import Background
-from Agg2ExpLib.panel.batch import Pace, Request, Seen, describe_progress, look
+from Agg2ExpLib.panel.batch import Request, Seen, describe_progress, look
 from Agg2ExpLib.panel.batch_results import BatchResults, sentence
 from Agg2ExpLib.panel.batch_section import BatchSection
 from Agg2ExpLib.panel.batch_state import BatchFacts, batch_state
@@ -70,7 +69,7 @@ class BatchRunner:
         self.task: Task | None = None
         self._stopping = self._folder_problem = ""
         self._paused = self._new_folder = False
-        self._pace, self._event = Pace(), Event("", 0, 0)
+        self._event = Event("", 0, 0)
         # Kept until they have ended: the last reference to a timer must not be that of its thread.
         self._looking: dict[Background, str] = {}
         self._timer = qt.QTimer()
@@ -134,7 +133,7 @@ class BatchRunner:
         except Agg2ExpError as error:
             self.section.say(sentence(str(error)))
             return
-        self.task, self._pace, self._event = task, Pace(), Event("", 0, 0)
+        self.task, self._event = task, Event("", 0, 0)
         self._paused = True
         self._store.set_batch(self.request.to_text())
         task.progressed.connect(self._on_progress)
@@ -228,9 +227,8 @@ class BatchRunner:
     def _show_progress(self) -> None:
         event = self._event
         if event.total:
-            left = self._pace.left(event.done, event.total, time.monotonic())
             failed = self.seen.count("failed")
-            words = describe_progress(event.done, event.total, failed, left)
+            words = describe_progress(event.done, event.total, failed, event.seconds_left)
             self.section.show_progress(event.done, event.total, words)
 
     def _on_finished(self, outcome: Outcome) -> None:
