@@ -1,5 +1,6 @@
 """Statistics of a cohort are scipy's and scikit-learn's own numbers; published tables; the report."""
 
+import math
 import re
 from dataclasses import replace
 
@@ -13,10 +14,14 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from Agg2ExpLib.cli import main
+from Agg2ExpLib.cohort.baselines import held_out_baselines, held_out_matrices, mahalanobis
 from Agg2ExpLib.cohort.calibration import calibration_curve, error_of_the_mean, mean_error, predicted_dice
 from Agg2ExpLib.cohort.groups import Grouping, group_tests
+from Agg2ExpLib.cohort.html_warning import _answer
+from Agg2ExpLib.cohort.page import Page
 from Agg2ExpLib.cohort.published import import_published
 from Agg2ExpLib.cohort.statistics import (
+    Correlation,
     auroc,
     corrected,
     mean_matrix,
@@ -26,6 +31,11 @@ from Agg2ExpLib.cohort.statistics import (
 )
 from Agg2ExpLib.cohort.table import CohortTable
 from Agg2ExpLib.errors import InputError
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
@@ -312,15 +322,85 @@ def test_the_report_is_one_file_that_needs_nothing_else_and_names_what_it_shows(
         "Anomalies",
         "Does an odd explanation",
         "Calibration of predicted Dice, over all and per class",
+        "AUROC, Mahalanobis",
         "35 to under 40: 5 cases",
         "for all 8 of them",
     ):
         assert heading in text
     assert text.count('<img alt="') >= 6
+    summary = re.search(r'<ul class="summary">(.*?)</ul>', text).group(1)
+    for told in (
+        "14 cases explained",
+        "depends most on what lies around it",
+        "The oddest explanation is in",
+        "By sex: ",
+    ):
+        assert told in summary
     assert re.findall(r'(?:src|href)="(?!data:|#)', text) == []
     assert "<script" not in text
     assert main(["cohort", "report", str(folder), "--out", str(out), "--group", "colour"]) == 2
     assert "no column 'colour'" in capsys.readouterr().err
+
+
+def test_columns_of_numbers_stand_to_the_right_and_sentences_that_begin_with_one_do_not():
+    page = Page("x")
+    page.table(["n", "p", "interval", "why"], [["1", "–", "14 % (9.5-20 %)", "2.9 % on lung (0.6-2.3 %); 29 % on background"],
+                                               ["-2.5", "1.0e-05", "0.91 to 0.95", "no region"]])  # fmt: skip
+    text = page.render()
+    assert re.findall(r'<th class="number">(\w+)', text) == ["n", "p", "interval"]
+    assert len(re.findall('<td class="number">', text)) == 6
+
+
+def test_baselines_of_the_reference_itself_have_not_seen_the_case(rng):
+    from sklearn.covariance import LedoitWolf
+    from sklearn.neighbors import LocalOutlierFactor
+
+    features = rng.normal(size=(20, 4))
+    features[3] += 6.0
+    found = held_out_baselines(features, seed=0)
+    for i in range(len(features)):
+        others = np.delete(features, i, axis=0)
+        lof = LocalOutlierFactor(n_neighbors=18, novelty=True).fit(others)
+        scaled = [(part - others.mean(axis=0)) / others.std(axis=0) for part in (others, features[i : i + 1])]
+        middle = np.median(others, axis=0)
+        spread = 1.4826 * np.median(np.abs(others - middle), axis=0)
+        assert found["lof"][i] == pytest.approx(-lof.score_samples(features[i : i + 1])[0], rel=1e-12)
+        assert found["mahalanobis"][i] == pytest.approx(
+            LedoitWolf().fit(scaled[0]).mahalanobis(scaled[1])[0] ** 0.5, rel=1e-9
+        )
+        assert found["robust_z"][i] == pytest.approx(np.max(np.abs(features[i] - middle) / spread), rel=1e-12)
+    assert all(scores.argmax() == 3 for scores in found.values())
+
+
+def test_baselines_of_many_cases_are_held_out_in_folds(rng):
+    features = rng.normal(size=(200, 3))
+    features[7] += 20.0
+    found = held_out_baselines(features, seed=0)
+    # Within the cohort its own value would stretch the spread and the score be smaller.
+    assert all(np.isfinite(scores).all() and scores.argmax() == 7 for scores in found.values())
+    assert found["mahalanobis"][7] > 1.3 * mahalanobis(features, features)[7]
+
+
+def test_baselines_leave_out_cases_that_lack_a_class(rng):
+    features = rng.normal(size=(12, 2, 3))
+    features[[0, 5], 0] = np.nan
+    features[2:, 1] = np.nan
+    found = held_out_matrices(features, 3, seed=0)
+    there = np.setdiff1d(np.arange(12), [0, 5])
+    for name, scores in found.items():
+        assert np.flatnonzero(np.isfinite(scores[:, 0])).tolist() == there.tolist()
+        np.testing.assert_array_equal(scores[there, 0], held_out_baselines(features[there, 0], 0)[name])
+        assert np.isnan(scores[:, 1]).all(), "two cases have the second class: too few"
+
+
+def test_the_answer_at_the_top_says_what_the_numbers_say():
+    def answer(rho, p):
+        return _answer(Correlation("", 40, rho, p, math.nan))
+
+    assert answer(-0.6, 1e-5).startswith("Odd explanations go with worse segmentations here (Spearman -0.60")
+    assert answer(-0.1, 0.4).startswith("No sign")
+    assert "no warning" in answer(0.6, 0.001)
+    assert "cannot be said" in answer(math.nan, math.nan)
 
 
 def test_names_in_a_report_are_text_and_never_markup(table, tmp_path):

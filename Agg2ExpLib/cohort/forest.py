@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -54,14 +55,19 @@ def held_out_scores(features: np.ndarray, seed: int) -> np.ndarray:
     count = len(features)
     if count >= _OUT_OF_BAG_FROM:
         return _out_of_bag_scores(fit_forest(features, seed), features)
-    fold = np.arange(count) % min(count, MOST_LEFT_OUT_ALONE)
-    if count > MOST_LEFT_OUT_ALONE:
-        np.random.default_rng(seed).shuffle(fold)
     scores = np.empty(count)
-    for index in np.unique(fold):
-        out = fold == index
+    for out in held_out_folds(count, MOST_LEFT_OUT_ALONE, seed):
         scores[out] = anomaly_score(fit_forest(features[~out], seed), features[out])
     return scores
+
+
+def held_out_folds(count: int, most: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield masks, shape (count,), of the cases to leave out together: each alone up to ``most``, beyond in ``most`` folds."""
+    fold = np.arange(count) % min(count, most)
+    if count > most:
+        np.random.default_rng(seed).shuffle(fold)
+    for index in np.unique(fold):
+        yield fold == index
 
 
 def _out_of_bag_scores(forest: Any, features: np.ndarray) -> np.ndarray:

@@ -11,7 +11,8 @@ from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.cohort import pictures
 from Agg2ExpLib.cohort.groups import Grouping
 from Agg2ExpLib.cohort.html_groups import write_groups
-from Agg2ExpLib.cohort.html_scores import write_anomalies, write_warning
+from Agg2ExpLib.cohort.html_scores import write_anomalies
+from Agg2ExpLib.cohort.html_warning import write_warning
 from Agg2ExpLib.cohort.page import Page
 from Agg2ExpLib.cohort.profile import Profile
 from Agg2ExpLib.cohort.scoring import percent, percent_range
@@ -76,10 +77,10 @@ def write_report(
     for grouping in groupings:
         write_groups(page, table, grouping)
     progress.advance(detail="groups")
-    scores = write_anomalies(page, table, profile)
+    matrices = write_anomalies(page, table, profile)
     progress.advance(detail="anomalies")
-    if scores is not None:
-        write_warning(page, table, scores, bad_dice)
+    if matrices is not None:
+        write_warning(page, table, matrices, bad_dice)
     _failures(page, table)
     path = Path(path)
     write_whole(path, page.render().encode())
@@ -89,10 +90,14 @@ def write_report(
 
 def _head(page: Page, table: CohortTable) -> None:
     model, settings = table.identity["model"], table.identity["settings"]
+    page.summary(
+        f"{len(table.cases)} cases explained, {len(table.failures)} failed"
+        + (" (reasons at the end)." if table.failures else ".")
+    )
     page.text(
         f"Model {model.get('name')} (sha256 {str(model.get('sha256'))[:16] or 'not known'}), method {settings.get('method')}"
         + (f", {settings['samples']} samples" if settings.get("samples") else "")
-        + f"; {len(table.cases)} cases explained, {len(table.failures)} failed."
+        + "."
     )
     page.text(
         "Mass is the share of a class's attribution that lies in a region: the shares of the model's own classes sum to "
@@ -138,6 +143,13 @@ def _distributions(page: Page, table: CohortTable) -> None:
     order = [i for i in np.argsort(-np.nan_to_num(means, nan=-1.0), kind="stable").tolist() if np.isfinite(means[i])]
     if order:
         names = [table.classes[i] for i in order]
+        first = names[0]
+        page.summary(
+            f"{_upper(structure(first).name)} depends most on what lies around it: {percent(means[order[0]])} of its attribution "
+            f"on average lies outside of it, {structure(names[-1]).name} least ({percent(means[order[-1]])})."
+            if len(order) > 1
+            else f"{percent(means[order[0]])} of the attribution of {structure(first).name} lies outside of it on average."
+        )
         page.text("Context is the share of a class's attribution that lies outside of the class itself, largest first.")
         page.picture(
             pictures.box_plots(context[:, order], table.cases, names, "Context of each class", "context, %"), "Context"
@@ -161,6 +173,10 @@ def _distributions(page: Page, table: CohortTable) -> None:
         page.picture(pictures.box_plots(values, table.cases, table.rois, title, "mass, %"), title)
         page.table(["region", "outliers"], rows)
         page.unfold()
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _named(values: np.ndarray, cases: Sequence[str]) -> str:

@@ -71,6 +71,10 @@ def _tests(page: Page, table: CohortTable, grouping: Grouping, groups: int) -> N
         return
     kind = "Mann-Whitney" if groups == 2 else "Kruskal-Wallis, or Mann-Whitney where a class leaves two groups"
     real = sum(test.q < 0.05 for test in tests)
+    page.summary(
+        f"By {grouping.column}: {real or 'none'} of {len(tests)} compared shares of attribution "
+        f"{'differs' if real == 1 else 'differ'} between the groups (q < 0.05)."
+    )
     found = "None stays" if not real else "1 stays" if real == 1 else f"{real} stay"
     page.text(
         f"{len(tests)} tests were made ({kind}): the context of each class, and the mass of each region for it. {found} "

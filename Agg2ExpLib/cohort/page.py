@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import math
+import re
 from collections.abc import Sequence
 
 _STYLE = """
@@ -12,11 +13,15 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #1c2733; max-width: 1100px; 
 h1 { font-size: 1.7em; margin-bottom: 0.2em; } h2 { margin-top: 2em; border-bottom: 1px solid #ccd5de; padding-bottom: 0.2em; }
 table { border-collapse: collapse; margin: 0.8em 0; font-size: 0.92em; } th { text-align: left; background: #eef2f6; }
 th, td { padding: 0.25em 0.7em; border-bottom: 1px solid #e2e8ee; vertical-align: top; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.number { text-align: right; } td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 img { max-width: 100%; height: auto; } details { margin: 0.5em 0; } summary { cursor: pointer; color: #1f4e79; }
 p.note { color: #5a6875; } p.warning { background: #fff4e0; border-left: 4px solid #d98e04; padding: 0.5em 0.8em; }
 nav a { margin-right: 1em; }
+ul.summary { background: #f3f7fb; border-left: 4px solid #1f4e79; padding: 0.7em 1em 0.7em 2em; margin: 1em 0; }
 """
+
+# A number, with its unit, interval or exponent; an empty cell and a dash stand for none.
+_NUMBER = re.compile(r"(?:-?\d(?:[\d.,%()\s±+\-–]|e[-+]|to)*|[–-]?)")
 
 
 class Page:
@@ -32,6 +37,11 @@ class Page:
         self._title = title
         self._body: list[str] = []
         self._sections: list[str] = []
+        self._summary: list[str] = []
+
+    def summary(self, sentence: str) -> None:
+        """Add a sentence to the box at the top, for whoever reads no further."""
+        self._summary.append(f"<li>{html.escape(sentence)}</li>")
 
     def section(self, heading: str) -> None:
         """Begin a section; it is listed at the top."""
@@ -45,9 +55,13 @@ class Page:
         )
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]], most: int = 200) -> None:
-        """Add a table; cells that begin like a number stand to the right."""
-        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
-        body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>\n" for row in rows[:most])
+        """Add a table; columns of nothing but numbers stand to the right."""
+        kinds = [
+            all(_NUMBER.fullmatch(row[column]) for row in rows) and any(row[column][:1].isdigit() for row in rows)
+            for column in range(len(header))
+        ]
+        head = "".join(map(_cell, header, kinds, ["th"] * len(header)))
+        body = "".join("<tr>" + "".join(map(_cell, row, kinds)) + "</tr>\n" for row in rows[:most])
         self._body.append(f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>")
         if len(rows) > most:
             self.text(f"The first {most} of {len(rows)} rows.", "note")
@@ -71,21 +85,23 @@ class Page:
         links = "".join(
             f'<a href="#s{number}">{html.escape(heading)}</a>' for number, heading in enumerate(self._sections, start=1)
         )
+        box = f'<ul class="summary">{"".join(self._summary)}</ul>\n' if self._summary else ""
         # No script, nothing from elsewhere: the page cannot do anything but be read.
         policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
         return (
             '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
             f"<title>{html.escape(self._title)}</title><style>{_STYLE}</style></head>\n"
-            f"<body><h1>{html.escape(self._title)}</h1>\n<nav>{links}</nav>\n"
+            f"<body><h1>{html.escape(self._title)}</h1>\n{box}<nav>{links}</nav>\n"
             + "\n".join(self._body)
             + "\n</body></html>\n"
         )
 
 
-def _cell(text: str) -> str:
-    kind = ' class="number"' if text[:1].isdigit() or text[:2] == "-0" else ""
-    return f"<td{kind}>{html.escape(text)}</td>"
+def _cell(text: str, is_number: bool, tag: str = "td") -> str:
+    kind = ' class="number"' if is_number else ""
+    # A percent sign is never parted from its number.
+    return f"<{tag}{kind}>{html.escape(text).replace(' %', chr(160) + '%')}</{tag}>"
 
 
 def p_value(value: float) -> str:

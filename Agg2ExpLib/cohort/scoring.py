@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from Agg2ExpLib.anatomy import structure
-from Agg2ExpLib.cohort.baselines import baseline_scorers
+from Agg2ExpLib.cohort.baselines import FOREST, baseline_scorers
 from Agg2ExpLib.cohort.forest import anomaly_score, contributions
 from Agg2ExpLib.cohort.profile import FEWEST, Profile
 from Agg2ExpLib.cohort.table import CohortTable
@@ -177,6 +177,18 @@ def score_table(
         scores += _score_class(profile, name, table.cases, rows, extra, false_alarms, reasons_for, with_baselines)
         progress.advance(detail=name)
     return scores
+
+
+def score_matrices(scores: Sequence[ClassScore], cases: Sequence[str], classes: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return detector -> scores, shape (cases, classes); NaN where a class is absent."""
+    rows, columns = ({name: i for i, name in enumerate(names)} for names in (cases, classes))
+    found: dict[str, np.ndarray] = {}
+    for one in scores:
+        if one.status == "scored":
+            for detector, value in {FOREST: one.score, **(one.baselines or {})}.items():
+                matrix = found.setdefault(detector, np.full((len(cases), len(classes)), np.nan))
+                matrix[rows[one.case], columns[one.name]] = value
+    return found
 
 
 def _aligned(rows: np.ndarray, there: Sequence[str], wanted: Sequence[str]) -> np.ndarray:

@@ -129,17 +129,26 @@ def score_against_dice(scores: np.ndarray, dice: np.ndarray, classes: Sequence[s
     rows = [(name, *_spearman(first, second)) for name, first, second in pairs]
     q_values = corrected(np.array([row[3] for row in rows], dtype=float))
     both = np.isfinite(scores) & np.isfinite(dice)
-    means = [_row_means(values, both) for values in (scores, dice)]
-    overall = _spearman(*means)
+    overall = _spearman(*(row_means(np.where(both, values, np.nan)) for values in (scores, dice)))
     return [
         *(Correlation(*row, float(q)) for row, q in zip(rows, q_values, strict=True)),
         Correlation("", *overall, float("nan")),
     ]
 
 
-def _row_means(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+def row_means(values: np.ndarray) -> np.ndarray:
+    """Return the mean of each case over its classes, shape (cases,); NaN is left out, and stays where nothing is known."""
+    known = np.isfinite(values)
     counts = known.sum(axis=1)
     return np.where(known, values, 0.0).sum(axis=1) / np.where(counts > 0, counts, np.nan)
+
+
+def class_ranks(values: np.ndarray) -> np.ndarray:
+    """Return each value's rank among the cases of its class, 0 to 1: some detectors' scores have no common scale."""
+    from scipy import stats
+
+    counts = np.isfinite(values).sum(axis=0)
+    return np.asarray(stats.rankdata(values, axis=0, nan_policy="omit")) / np.maximum(counts, 1)
 
 
 def _spearman(first: np.ndarray, second: np.ndarray) -> tuple[int, float, float]:

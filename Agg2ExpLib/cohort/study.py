@@ -25,9 +25,9 @@ import numpy as np
 from Agg2ExpLib.cohort.cases import find_cohort
 from Agg2ExpLib.cohort.profile import Profile, fit_profile
 from Agg2ExpLib.cohort.runner import default_workers, run_cohort
-from Agg2ExpLib.cohort.scoring import FALSE_ALARMS, ClassScore, score_table
+from Agg2ExpLib.cohort.scoring import FALSE_ALARMS, ClassScore, score_matrices, score_table
 from Agg2ExpLib.cohort.study_design import CLASSES, Design, distances
-from Agg2ExpLib.cohort.study_measures import lines, namings, score_matrices
+from Agg2ExpLib.cohort.study_measures import lines, namings
 from Agg2ExpLib.cohort.study_pages import write_results
 from Agg2ExpLib.cohort.table import CohortTable
 from Agg2ExpLib.cohort.work import Job

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from Agg2ExpLib.cohort.scoring import ClassScore
-from Agg2ExpLib.cohort.statistics import auroc, score_against_dice
+from Agg2ExpLib.cohort.statistics import auroc, class_ranks, row_means, score_against_dice
 
-FOREST = "isolation_forest"
 #: Rows over all classes: the mean of the scores as they are, and of their ranks among the new cases, since some detectors'
 #: scores have no common scale.
 MEAN, MEAN_OF_RANKS = "mean of scores", "mean of ranks"
@@ -77,18 +76,6 @@ class Naming:
     median_share: float
 
 
-def score_matrices(scores: Sequence[ClassScore], cases: Sequence[str], classes: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return detector -> scores, shape (cases, classes); NaN where a class is absent."""
-    rows, columns = ({name: i for i, name in enumerate(names)} for names in (cases, classes))
-    found: dict[str, np.ndarray] = {}
-    for one in scores:
-        if one.status == "scored":
-            for detector, value in {FOREST: one.score, **(one.baselines or {})}.items():
-                matrix = found.setdefault(detector, np.full((len(cases), len(classes)), np.nan))
-                matrix[rows[one.case], columns[one.name]] = value
-    return found
-
-
 def lines(
     matrices: Mapping[str, np.ndarray], dice: np.ndarray, near: np.ndarray, ill: np.ndarray, classes: Sequence[str]
 ) -> list[Line]:
@@ -112,9 +99,9 @@ def lines(
         by_class = score_against_dice(scores, dice, classes)
         for i, name in enumerate(classes):
             found.append(_line(name, detector, scores[:, i], near[:, i], by_class[i]))
-        for name, values in ((MEAN, scores), (MEAN_OF_RANKS, _ranks(scores))):
+        for name, values in ((MEAN, scores), (MEAN_OF_RANKS, class_ranks(scores))):
             overall = score_against_dice(values, dice, classes)[-1]
-            found.append(_line(name, detector, _means(values), ill, overall))
+            found.append(_line(name, detector, row_means(values), ill, overall))
     return found
 
 
@@ -125,20 +112,6 @@ def _line(name: str, detector: str, scores: np.ndarray, positive: np.ndarray, co
     return Line(
         name, detector, *counts, auroc(scores, positive), low, high, correlation.rho, correlation.p, correlation.q
     )
-
-
-def _ranks(scores: np.ndarray) -> np.ndarray:
-    from scipy import stats
-
-    return np.asarray(stats.rankdata(scores, axis=0, nan_policy="omit")) / np.maximum(
-        np.isfinite(scores).sum(axis=0), 1
-    )
-
-
-def _means(values: np.ndarray) -> np.ndarray:
-    known = np.isfinite(values)
-    counts = known.sum(axis=1)
-    return np.where(known, values, 0.0).sum(axis=1) / np.where(counts > 0, counts, np.nan)
 
 
 def auroc_interval(

@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 
 from Agg2ExpLib.anatomy import structure
+from Agg2ExpLib.cohort.baselines import DETECTORS
 from Agg2ExpLib.cohort.page import number, p_value
 from Agg2ExpLib.cohort.scoring import percent
-from Agg2ExpLib.cohort.study_measures import FOREST, MEAN, MEAN_OF_RANKS, Line, Naming, plain
+from Agg2ExpLib.cohort.study_measures import MEAN, MEAN_OF_RANKS, Line, Naming, plain
 from Agg2ExpLib.cohort.study_picture import study_picture
 from Agg2ExpLib.files import write_whole
-
-_DETECTORS = {FOREST: "isolation forest", "robust_z": "robust z", "mahalanobis": "Mahalanobis", "lof": "LOF"}
 
 
 def write_results(out: Path, found: Mapping[str, Any]) -> str:
@@ -57,7 +56,7 @@ def write_results(out: Path, found: Mapping[str, Any]) -> str:
     write_whole(out / "structures.csv", _csv(rows))
     write_whole(out / "reasons.csv", _csv(names))
     write_whole(out / "cases.csv", _csv(cases))
-    write_whole(out / "study.png", study_picture(found, _DETECTORS))
+    write_whole(out / "study.png", study_picture(found, DETECTORS))
     write_whole(out / "study.md", text.encode())
     return text
 
@@ -136,7 +135,7 @@ def _table(lines: Sequence[Line], cell: Any, counts: bool) -> str:
     structures = list(dict.fromkeys(one.structure for one in lines))
     detectors = list(dict.fromkeys(one.detector for one in lines))
     by = {(one.structure, one.detector): one for one in lines}
-    head = ["structure", *(["cases", "near"] if counts else []), *(_DETECTORS.get(name, name) for name in detectors)]
+    head = ["structure", *(["cases", "near"] if counts else []), *(DETECTORS.get(name, name) for name in detectors)]
     rows = []
     for name in structures:
         first = by[name, detectors[0]]

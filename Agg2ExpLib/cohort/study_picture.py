@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from Agg2ExpLib.anatomy import structure
+from Agg2ExpLib.cohort.baselines import FOREST
 from Agg2ExpLib.cohort.pictures import COLOURS, MARKS, png, sheet
-from Agg2ExpLib.cohort.study_measures import FOREST, MEAN, MEAN_OF_RANKS, Line
+from Agg2ExpLib.cohort.study_measures import MEAN, MEAN_OF_RANKS, Line
 from Agg2ExpLib.figures.style import Theme, drawing
 
 

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import threading
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -259,7 +260,10 @@ def surface_dice(found: np.ndarray, wanted: np.ndarray, spacing: tuple[float, ..
 
     box = _box_around(found | wanted)
     first, second = (torch.from_numpy(np.stack([~mask[box], mask[box]])[None]) for mask in (found, wanted))
-    shares = compute_surface_dice(first, second, [tolerance], spacing=[float(step) for step in spacing])
+    with warnings.catch_warnings():
+        # MONAI warns of an argument that MONAI itself passes.
+        warnings.simplefilter("ignore", FutureWarning)
+        shares = compute_surface_dice(first, second, [tolerance], spacing=[float(step) for step in spacing])
     return float(shares[0, 0])
 
 

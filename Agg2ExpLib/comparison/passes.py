@@ -56,9 +56,9 @@ class Share(Progress):
         self._outer, self._weight, self._words = outer, weight, detail
         self._given = 0
 
-    def stage(self, name: str, total: int, detail: str = "") -> None:
+    def stage(self, name: str, total: int, detail: str = "", before: int = 0) -> None:
         """Begin the work inside."""
-        super().stage(name, total, detail)
+        super().stage(name, total, detail, before)
         self._outer.advance(0, self._words)
 
     def advance(self, units: int = 1, detail: str | None = None) -> None:
