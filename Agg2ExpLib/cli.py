@@ -22,13 +22,13 @@ from Agg2ExpLib.commands import add_all
 from Agg2ExpLib.commands.common import close_bars
 from Agg2ExpLib.errors import Agg2ExpError, Cancelled
 
+_TWO_WORDS = (("cohort", "import"), ("cohort", "report"))
 _OUT_OF_MEMORY = ("out of memory", "can't allocate", "failed to allocate")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
     _stop_on_signals()
     try:
         options.run(options)
@@ -45,10 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
 
 
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Make one command of two words; a folder of cases that is named like the second is given as ``./report``."""
+    first, rest = arguments[:2], arguments[2:]
+    return [" ".join(first), *rest] if tuple(first) in _TWO_WORDS else list(arguments)
+
+
 def _outcome(error: BaseException, options: argparse.Namespace) -> tuple[str, int]:
     """Return the sentence about an error and the exit code; an empty one for a fault of our own."""
     if isinstance(error, (KeyboardInterrupt, Cancelled)):
-        if getattr(options, "resume", False) or "run_folder" in options:
+        if getattr(options, "resume", False) or "goes_on" in options:
             return "cancelled; what is finished is kept, and the same command goes on from it", 130
         return "cancelled; nothing incomplete was left behind", 130
     if isinstance(error, Agg2ExpError):

@@ -187,3 +187,17 @@ def test_memory_that_is_full_is_one_sentence(monkeypatch, capsys):
     monkeypatch.setattr("Agg2ExpLib.commands.listing._models", full)
     assert main(["models"]) == 2
     assert "not enough memory" in capsys.readouterr().err
+
+
+def test_a_report_of_a_cohort_offers_no_options_of_an_explanation(capsys):
+    with pytest.raises(SystemExit):
+        main(["cohort", "report", "--help"])
+    told = capsys.readouterr().out
+    assert "usage: agg2exp cohort report" in told
+    assert "--group" in told
+    assert "--method" not in told
+    with pytest.raises(SystemExit):
+        main(["cohort", "--help"])
+    told = capsys.readouterr().out
+    assert "--method" in told
+    assert "--group" not in told

@@ -7,11 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from Agg2ExpLib.commands.common import add_settings, command, model_of, progress_of, quiet_libraries, settings_of
+from Agg2ExpLib.commands.common import (
+    add_settings,
+    command,
+    goes_on,
+    model_of,
+    progress_of,
+    quiet_libraries,
+    settings_of,
+)
 from Agg2ExpLib.errors import InputError
-
-# Words that may stand before CASES; a folder of such a name is given as ./import.
-_VERBS = ("import", "report")
 
 
 def add(commands: Any) -> None:
@@ -21,40 +26,34 @@ def add(commands: Any) -> None:
 
 
 def _add_cohort(commands: Any) -> None:
-    text = (
-        "explain many cases into one table (stopped, it goes on where it was); import a published table; write a report"
-    )
-    parser = command(commands, "cohort", _cohort, text)
+    text = "explain many cases into one table; stopped, it goes on where it was"
+    parser = goes_on(command(commands, "cohort", _run, text))
     parser.add_argument(
-        "cases",
-        nargs="+",
-        metavar="CASES",
-        help="folder of cases, or .csv with id, image, truth, roi:NAME, metadata; or: import TABLE.csv; or: report DIR",
+        "cases", metavar="CASES", help="folder of cases, or .csv with id, image, truth, roi:NAME, metadata"
     )
-    parser.add_argument("--out", required=True, metavar="PATH", help="cohort folder; for a report, the .html file")
+    parser.add_argument("--out", required=True, metavar="DIR", help="cohort folder")
     add_settings(parser, image=False)
     parser.add_argument("--keep", action="store_true", help="keep every Explanation folder (attribution volumes)")
     parser.add_argument("--retry-failed", action="store_true", help="try failed cases again")
     parser.add_argument("--workers", type=int, metavar="N", help="processes; default one per GPU, else one per core")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler of a cluster, instead of --workers")
-    parser.add_argument("--profile", metavar="FILE", help="report: reference profile to score against")
+
+    parser = command(commands, "cohort import", _import, "make a cohort of a published per-case table")
+    parser.add_argument("table", metavar="TABLE", help=".csv in the wide column layout of the paper's tables")
+    parser.add_argument("--out", required=True, metavar="DIR", help="cohort folder")
+
+    parser = command(commands, "cohort report", _report, "write the report of a cohort: one HTML file")
+    parser.add_argument("cohort", metavar="COHORT", help="cohort folder, of a run that is finished or not")
+    parser.add_argument("--out", required=True, metavar="FILE", help=".html file")
+    parser.add_argument("--profile", metavar="FILE", help="reference profile to score against")
     parser.add_argument(
         "--group",
         action="append",
         default=[],
         metavar="COLUMN[:EDGES]",
-        help="report: compare groups by a column such as sex, or bands of one such as age:50,65,80; repeatable",
+        help="compare groups by a column such as sex, or bands of one such as age:50,65,80; repeatable",
     )
-    parser.add_argument(
-        "--bad-dice", type=float, default=0.8, help="report: Dice under which a segmentation is bad (0.8)"
-    )
-
-
-def _cohort(options: argparse.Namespace) -> None:
-    verb = options.cases[0] if len(options.cases) > 1 else ""
-    if len(options.cases) > 2 or (verb and verb not in _VERBS):
-        raise InputError(f"cohort takes one CASES, 'import TABLE.csv' or 'report DIR', not {' '.join(options.cases)!r}")
-    {"": _run, "import": _import, "report": _report}[verb](options)
+    parser.add_argument("--bad-dice", type=float, default=0.8, help="Dice under which a segmentation is bad (0.8)")
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -67,7 +66,7 @@ def _run(options: argparse.Namespace) -> None:
         raise InputError(f"--workers is {options.workers}: it must be at least 1")
     job = Job(Path(options.out), partial(model_of, options), settings_of(options), options.keep)
     summary = run_cohort(
-        find_cohort(options.cases[-1]),
+        find_cohort(options.cases),
         job,
         workers=options.workers,
         scheduler=options.scheduler,
@@ -81,7 +80,7 @@ def _run(options: argparse.Namespace) -> None:
 def _import(options: argparse.Namespace) -> None:
     from Agg2ExpLib.cohort.published import import_published
 
-    count, absent = import_published(options.cases[-1], options.out)
+    count, absent = import_published(options.table, options.out)
     if options.progress != "json":
         print(f"{count} patients imported into {options.out}; {absent} times a class is absent from a patient")
 
@@ -92,7 +91,7 @@ def _report(options: argparse.Namespace) -> None:
 
     profile = Profile.load(options.profile) if options.profile else None
     path = write_report(
-        _table_of(options.cases[-1]),
+        _table_of(options.cohort),
         options.out,
         profile=profile,
         groups=options.group,

@@ -29,6 +29,12 @@ def command(commands: Any, name: str, run: Callable[[argparse.Namespace], None],
     return parser
 
 
+def goes_on(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Mark a command that, given again, goes on where it was stopped: whoever stops it is told so."""
+    parser.set_defaults(goes_on=True)
+    return parser
+
+
 def progress_of(options: argparse.Namespace) -> Progress:
     """Return what shows progress as ``--progress`` asks."""
     if options.progress == "none":

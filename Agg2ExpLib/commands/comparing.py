@@ -9,6 +9,7 @@ from Agg2ExpLib.commands.common import (
     add_model_options,
     class_list,
     command,
+    goes_on,
     model_of,
     progress_of,
     quiet_libraries,
@@ -27,6 +28,7 @@ def _add_compare_methods(commands: Any) -> None:
         _compare_methods,
         "measure the quality of attribution methods on your model and cases",
     )
+    goes_on(parser)
     parser.add_argument("cases", nargs="+", metavar="CASE", help="CT files, DICOM folders, or folders of cases")
     add_model_options(parser)
     parser.add_argument(

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from Agg2ExpLib.commands.common import command, numbers, progress_of, quiet_libraries
+from Agg2ExpLib.commands.common import command, goes_on, numbers, progress_of, quiet_libraries
 
 
 def add(commands: Any) -> None:
@@ -50,7 +50,7 @@ def _phantom(options: argparse.Namespace) -> None:
 def _add_train(commands: Any) -> None:
     from Agg2ExpLib.training.options import add_options
 
-    add_options(command(commands, "train", _train, "train a Swin UNETR on a folder of cases"))
+    add_options(goes_on(command(commands, "train", _train, "train a Swin UNETR on a folder of cases")))
 
 
 def _train(options: argparse.Namespace) -> None:
