@@ -82,7 +82,9 @@ def test_dicom_studies_are_cases_and_the_largest_series_is_taken(tmp_path):
         for number in range(count):
             (folder / f"{number}").write_bytes(b"\0" * 128 + b"DICM")
     (tmp_path / "notes").mkdir()
-    assert find_cohort(tmp_path) == [CohortCase("study1", tmp_path / "study1" / "chest")]
+    chest = tmp_path / "study1" / "chest"
+    assert find_cohort(tmp_path) == [CohortCase("study1", chest)]
+    assert find_cohort(chest) == [CohortCase("chest", chest)], "one series alone is a cohort of one"
 
 
 def test_dicom_headers_tell_sex_age_and_scanner(tmp_path):

@@ -349,6 +349,9 @@ def test_columns_of_numbers_stand_to_the_right_and_sentences_that_begin_with_one
     text = page.render()
     assert re.findall(r'<th class="number">(\w+)', text) == ["n", "p", "interval"]
     assert len(re.findall('<td class="number">', text)) == 6
+    page = Page("y")
+    page.table(["rho"], [["-0.25"], ["-0.5"]])
+    assert '<th class="number">rho' in page.render()
 
 
 def test_baselines_of_the_reference_itself_have_not_seen_the_case(rng):

@@ -232,7 +232,13 @@ def _phantom_metadata(path: Path) -> dict[str, str]:
 
 
 def _dicom_studies(folder: Path) -> Iterator[CohortCase]:
-    """Yield one case per subfolder: of several series the one of most files; sex, age and scanner from its headers."""
+    """Yield one case per subfolder: of several series the one of most files; sex, age and scanner from its headers.
+
+    A folder that holds a series itself is one case.
+    """
+    if _holds_dicom(folder):
+        yield CohortCase(folder.resolve().name, folder, metadata=describe_series(folder))
+        return
     for study in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
         series = [here for here in [study, *sorted(study.rglob("*"))] if here.is_dir() and _holds_dicom(here)]
         if series:

@@ -57,7 +57,8 @@ class Page:
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]], most: int = 200) -> None:
         """Add a table; columns of nothing but numbers stand to the right."""
         kinds = [
-            all(_NUMBER.fullmatch(row[column]) for row in rows) and any(row[column][:1].isdigit() for row in rows)
+            all(_NUMBER.fullmatch(row[column]) for row in rows)
+            and any(row[column].lstrip("-")[:1].isdigit() for row in rows)
             for column in range(len(header))
         ]
         head = "".join(map(_cell, header, kinds, ["th"] * len(header)))

@@ -137,10 +137,10 @@ def _curve(axes: Any, curve: Sequence[Bin], theme: Theme) -> None:
     axes.tick_params(labelsize=7)
 
 
-def _ticks() -> Any:
+def _ticks(integer: bool = False) -> Any:
     from matplotlib.ticker import MaxNLocator
 
-    return MaxNLocator(4)
+    return MaxNLocator(4, integer=integer)
 
 
 def histogram(values: np.ndarray, marks: Sequence[tuple[str, float]], title: str, axis: str) -> bytes:
@@ -148,13 +148,14 @@ def histogram(values: np.ndarray, marks: Sequence[tuple[str, float]], title: str
     with drawing("light"):
         figure, axes = sheet(7.0, 2.6)
         axes.hist(values[np.isfinite(values)], bins=30, color="#b8c7d6", edgecolor="white")
-        for number, (name, value) in enumerate(marks):
+        for _, value in marks:
             axes.axvline(value, color="#a02020", linewidth=1.0)
+        for number, (name, value) in enumerate(marks):
             # The oddest lie at the right edge: their names stand to the left of their lines.
             axes.annotate(name, (value, 0.92 - 0.13 * number), xycoords=("data", "axes fraction"), fontsize=7,
                           color="#a02020", ha="right", xytext=(-3, 0), textcoords="offset points",
-                          bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8})  # fmt: skip
-        axes.yaxis.set_major_locator(_ticks())
+                          bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
+        axes.yaxis.set_major_locator(_ticks(integer=True))
         axes.set_xlabel(axis)
         axes.set_ylabel("cases")
         axes.set_title(title, fontsize=10, loc="left")
