@@ -124,3 +124,12 @@ def test_ids_that_differ_have_files_that_differ():
 def test_a_case_comes_back_from_plain_values():
     case = CohortCase("a", Path("/x"), Path("/t"), {"r": Path("/r")}, {"age": "6"}, "why")
     assert CohortCase.from_dict(case.to_dict()) == case
+
+
+def test_paths_of_cases_do_not_depend_on_where_one_stands(tmp_path, monkeypatch):
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "table.csv").write_text("id,image,truth,roi:spot\na,ct.mha,seg.mha,spot.mha\n")
+    monkeypatch.chdir(tmp_path)
+    (case,) = find_cohort("c/table.csv")
+    here = tmp_path / "c"
+    assert (case.image, case.truth, case.regions) == (here / "ct.mha", here / "seg.mha", {"spot": here / "spot.mha"})

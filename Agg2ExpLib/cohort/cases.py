@@ -24,7 +24,7 @@ _LONGEST_ID = 200
 
 @dataclass(frozen=True)
 class CohortCase:
-    """One case to explain.
+    """One case to explain; its paths are made absolute, for workers elsewhere stand in other folders.
 
     Attributes
     ----------
@@ -48,6 +48,11 @@ class CohortCase:
     regions: Mapping[str, Path] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "image", self.image.absolute())
+        object.__setattr__(self, "truth", self.truth.absolute() if self.truth else None)
+        object.__setattr__(self, "regions", {name: path.absolute() for name, path in self.regions.items()})
 
     def sources(self) -> dict[str, Any]:
         """Return the files that the result depends on, as plain values."""

@@ -28,7 +28,7 @@ class Summary:
     def describe(self) -> str:
         """Return it in words."""
         lines = [
-            f"{self.finished} cases explained"
+            f"{self.finished} {'case' if self.finished == 1 else 'cases'} explained"
             + (f" ({self.before} of them before)" if self.before else "")
             + (f", {self.failed} failed" if self.failed else "")
         ]

@@ -64,7 +64,12 @@ def _run(options: argparse.Namespace) -> None:
     quiet_libraries()
     if options.workers is not None and options.workers < 1:
         raise InputError(f"--workers is {options.workers}: it must be at least 1")
-    job = Job(Path(options.out), partial(model_of, options), settings_of(options), options.keep)
+    # Workers elsewhere stand in other folders.
+    for name in ("model", "labels", "supervoxels"):
+        given = getattr(options, name)
+        if given and Path(given).exists():
+            setattr(options, name, str(Path(given).absolute()))
+    job = Job(Path(options.out).absolute(), partial(model_of, options), settings_of(options), options.keep)
     summary = run_cohort(
         find_cohort(options.cases),
         job,
