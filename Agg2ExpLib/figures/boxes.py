@@ -107,6 +107,10 @@ def _set_axis(axes: Axes, limits: tuple[float, float], measure: Measure, theme: 
     axes.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{100 * tick:g}"))
 
 
+# A row holds a dozen names or two; of thousands of outliers those that lie nearer would only be measured in vain.
+_MOST_TRIED = 60
+
+
 def box_statistics(values: np.ndarray) -> dict[str, Any]:
     """Return quartiles, whiskers and the indices of outlying cases of one column (NaN left out).
 
@@ -158,7 +162,8 @@ def _name_outliers(
         return float(axes.transData.transform((value, row))[0]) / dpi
 
     taken = [(place(found["q1"]), place(found["q3"]))]
-    for index in sorted(outliers, key=lambda case: -abs(column[case] - found["med"])):
+    farthest = sorted(outliers, key=lambda case: -abs(column[case] - found["med"]))
+    for index in farthest[:_MOST_TRIED]:
         text = _cut(cases[index])
         half = text_width(text, _NAME_SIZE) / 2 + 0.03
         spot = place(column[index])
