@@ -231,7 +231,7 @@ def test_heat_map_and_graph_are_drawn_by_the_real_command_and_shown(opened, monk
     assert opened.task.outcome.status == "done", opened.task.outcome
     assert (opened.shown.folder / "figures" / "heat_map_mass.svg").is_file()
     # Drawn already: the second button is only to find its picture among them.
-    monkeypatch.setattr(opened.presenter, "draw_figures", lambda _shown, _out, then: then())
+    monkeypatch.setattr(opened.presenter, "draw_figures", lambda _shown, _out, then, _classes: then())
     opened.results.buttons["graph"].click()
     assert shown == [("heat_map_mass.png", "Heat map"), ("graph_mass.png", "Graph")]
 

@@ -350,16 +350,21 @@ def test_the_table_node_holds_every_measure_and_reads_back(shown, explanation):
     assert titles[:6] == ["Class", "Region", "Class id", "Region id", "Share", "Enrichment"]
 
 
-def test_a_chart_names_its_regions_strongest_first_in_the_structures_colour(shown):
+def test_a_chart_names_its_regions_strongest_first_in_their_colours(shown):
     chart = shown.show_chart("heart", "mass")
-    series = chart.GetNthPlotSeriesNode(0)
-    table = series.GetTableNode().GetTable()
-    values = [table.GetValueByName(row, "Share").ToDouble() for row in range(table.GetNumberOfRows())]
-    assert values == sorted(values, reverse=True)
-    assert np.isfinite(values).all()
-    assert series.GetLabelColumnName() == "Region"
-    assert table.GetColumnByName("Region").GetClassName() == "vtkStringArray"
-    assert np.array(series.GetColor()) * 255 == pytest.approx(structure("heart").colour, abs=0.6)
+    series = [chart.GetNthPlotSeriesNode(index) for index in range(chart.GetNumberOfPlotSeriesNodes())]
+    table = series[0].GetTableNode().GetTable()
+    values = [table.GetValueByName(0, one.GetYColumnName()).ToDouble() for one in series]
+    row = dict(zip(shown.explanation.importance.rois, shown.explanation.importance.matrix("mass")[0], strict=True))
+    best = sorted((name for name in row if name != "background" and row[name] > 0), key=lambda name: -row[name])[:8]
+    assert [one.GetName() for one in series] == [structure(name).name for name in best]
+    np.testing.assert_allclose(values, [row[name] for name in best])
+    for one, name in zip(series, best, strict=True):
+        assert np.array(one.GetColor()) * 255 == pytest.approx(structure(name).colour, abs=0.6)
+    assert chart.GetLegendVisibility()
+    before = shown.scene.GetNumberOfNodes()
+    assert shown.show_chart("heart", "mass").GetID() == chart.GetID()
+    assert shown.scene.GetNumberOfNodes() == before
 
 
 def test_the_graph_goes_from_the_sources_centres_to_the_explained_one(shown):

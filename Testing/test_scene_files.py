@@ -56,7 +56,7 @@ def attributes_of(scene_):
         told = {name: node.GetAttribute(name) for name in node.GetAttributeNames() if name.startswith("Agg2Exp.")}
         if told:
             key = (node.GetClassName(), told["Agg2Exp.Role"], told.get("Agg2Exp.Class"), told.get("Agg2Exp.Mode"),
-                   told.get("Agg2Exp.Measure"), told.get("Agg2Exp.Structure"))  # fmt: skip
+                   told.get("Agg2Exp.Measure"), told.get("Agg2Exp.Structure"), told.get("Agg2Exp.Rank"))  # fmt: skip
             assert key not in found
             found[key] = told
     return found

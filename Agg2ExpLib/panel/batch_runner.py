@@ -10,6 +10,7 @@ from pathlib import Path
 import qt
 from slicer.i18n import tr as _
 
+from Agg2ExpLib.attribution import METHODS
 from Agg2ExpLib.errors import Agg2ExpError
 from Agg2ExpLib.panel.background import Background
 from Agg2ExpLib.panel.batch import Request, Seen, describe_progress, look
@@ -327,6 +328,8 @@ def describe_settings(choices: Choices) -> str:
     name = METHOD_TEXTS.get(choices.method, (choices.method, ""))[0]
     count = _("all structures") if choices.structures is None else f"{len(choices.structures)} structure"
     count += "s" if choices.structures is not None and len(choices.structures) != 1 else ""
-    return _("Goes on as it was begun: {model}, {method}, {samples} samples, {count}.").format(
-        model=Path(choices.model).name, method=name, samples=choices.samples, count=count
+    if METHODS[choices.method].samples:
+        name = _("{method}, {samples} samples").format(method=name, samples=choices.samples)
+    return _("Goes on as it was begun: {model}, {method}, {count}.").format(
+        model=Path(choices.model).name, method=name, count=count
     )

@@ -26,6 +26,15 @@ METHOD_TEXTS = {
             "Gradients summed on the way from an empty scan to this one; they add up to the structure's logit (completeness)."
         ),
     ),
+    "kernelshap": (
+        _("KernelSHAP"),
+        _("Each predicted structure's fair share (Shapley value) of the logit: removes structures in turn; slow."),
+    ),
+    "occlusion": (_("Occlusion"), _("What is lost when one predicted structure is removed and all others stay.")),
+    "gradcam": (
+        _("Grad-CAM"),
+        _("Maps of the network's coarsest layer, weighted by how much the structure follows them."),
+    ),
 }
 REDUCTION_TEXTS = {
     "sum": _("sum of the logits over the structure"),

@@ -79,3 +79,18 @@ def bar(share: float, colour: tuple[int, int, int], width: int, height: int = PA
         painter.fillRect(1, 2, max(length - 2, 0), height - 4, qt.QColor(*colour))
         painter.end()
     return pixmap
+
+
+def reveal(widget: Any) -> None:
+    """Scroll what a widget lies in, such as Slicer's module panel, so that the widget stands at the top."""
+    area = widget.parentWidget()
+    while area is not None and not area.inherits("QScrollArea"):
+        area = area.parentWidget()
+    if area is None:
+        return
+
+    def scroll() -> None:
+        area.verticalScrollBar().setValue(widget.mapTo(area.widget(), qt.QPoint(0, 0)).y())
+
+    # Widgets that were filled or shown just now get their places first.
+    qt.QTimer.singleShot(0, scroll)

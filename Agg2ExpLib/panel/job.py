@@ -306,6 +306,8 @@ def _why(code: int, crashed: bool, last: tuple[str, ...]) -> str:
             "was ended from outside or crashed, most often because the memory ran out; explain fewer structures, or close "
             "other programs, and try again"
         )
+    if "No module named 'encodings'" in words:
+        return "could not start its Python: PYTHONHOME or PYTHONPATH name another one; start Slicer without them"
     if "ModuleNotFoundError" in words or "ImportError" in words:
         return "lacks a Python package; press Check environment to see which"
     if "out of memory" in words or "OutOfMemory" in words:

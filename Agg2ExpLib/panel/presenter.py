@@ -109,6 +109,8 @@ class Presenter:
         with forms.busy():
             put = show_explanation(Folder.load(folder), slicer.mrmlScene, name=title, ct_node=ct_node)
         self.show_key(put.key, explanation=put.explanation)
+        self._results.frame.collapsed = False
+        forms.reveal(self._results.frame)
 
     def show_key(self, key: str, structure: str = "", explanation: Explanation | None = None) -> None:
         """Show an explanation of the scene, the first one when there is none of that key; its folder may be read already."""
@@ -260,11 +262,11 @@ class Presenter:
         elif name == "export":
             export.ask_and_export(self, self._results, shown)
 
-    def draw_figures(self, shown: Shown, out: Path, then: Callable[[], None] | None = None) -> None:
-        """Have the child process draw the figures of an explanation into a folder."""
+    def draw_figures(self, shown: Shown, out: Path, then: Callable[[], None] | None = None, classes: str = "") -> None:
+        """Have the child process draw the figures of an explanation into a folder; of all structures, or of some alone."""
         if not self._can_draw():
             return
-        options = {"background": "dark" if views.is_dark(self._results.frame) else "light"}
+        options = {"background": "dark" if views.is_dark(self._results.frame) else "light", "classes": classes}
         self._run(
             lambda: self._workbench.figures(shown.folder, out, options),
             lambda *ignored: (
@@ -281,7 +283,8 @@ class Presenter:
             if pictures:
                 self.picture = views.show_picture(self._results.frame, pictures[0], title)
 
-        self.draw_figures(shown, out, show)
+        # Somebody waits for one picture.
+        self.draw_figures(shown, out, show, shown.structure)
 
     def on_whatif(self) -> None:
         """Replace the chosen region and predict again."""

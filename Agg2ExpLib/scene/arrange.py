@@ -86,8 +86,7 @@ def outline(node: Any, thickness: int) -> None:
     """Show a segmentation in slices by outlines alone, so that what lies under it is seen; many are drawn thin."""
     display = node.GetDisplayNode()
     display.SetVisibility(True)
-    display.SetVisibility2DFill(False)
-    display.SetVisibility2DOutline(True)
+    segments.fill_in_slices(node, False)
     # A faint outline would blend with what is behind the picture, not with the picture.
     display.SetOpacity2DOutline(1.0)
     many = node.GetSegmentation().GetNumberOfSegments() > _MANY

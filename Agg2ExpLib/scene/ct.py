@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,9 @@ def ct_for(keeper: NodeKeeper, explanation: Explanation, anchor: Any, given: Any
     node = node or next(nodes_with(keeper.scene, "vtkMRMLScalarVolumeNode", {ROLE: "ct", IMAGE_SHA256: sha256}), None)
     if node is not None and node.GetImageData() is not None:
         return node
+    node = _loaded_already(keeper.scene, explanation)
+    if node is not None:
+        return node
     volume, source = read_ct(explanation)
     name = explanation.document["image"].get("name") or "CT"
     node = keeper.get("vtkMRMLScalarVolumeNode", "ct", f"CT {name}".removesuffix(".nii.gz"))
@@ -43,18 +47,42 @@ def ct_for(keeper: NodeKeeper, explanation: Explanation, anchor: Any, given: Any
     return node
 
 
-def read_ct(explanation: Explanation) -> tuple[Volume, str]:
-    """Return the scan and what it is: ``"scan"``, or ``"model grid"`` when the file is gone or no longer the same."""
-    from Agg2ExpLib.volume import file_sha256, read_volume
-
+def _loaded_already(scene: Any, explanation: Explanation) -> Any:
+    """Return the volume that somebody has loaded from the very file that was explained, and not changed since."""
     image = explanation.document["image"]
+    path = str(image.get("path") or "")
+    for node in nodes_with(scene, "vtkMRMLScalarVolumeNode", {}) if path else ():
+        storage = node.GetStorageNode()
+        if storage is None or storage.GetFileName() is None or node.GetImageData() is None:
+            continue
+        if Path(storage.GetFileName()).absolute() == Path(path) and not node.GetModifiedSinceRead() and _is_same(image):
+            return node
+    return None
+
+
+def _is_same(image: Mapping[str, Any]) -> bool:
+    """Tell whether the file at an explanation's path is still the scan that was explained."""
+    from Agg2ExpLib.volume import file_sha256
+
     text = str(image.get("path") or "")
     # The path comes from a file: one that would make Windows call another computer is not followed.
-    if text and not text.startswith(("\\\\", "//")) and Path(text).exists():
+    if not text or text.startswith(("\\\\", "//")) or not Path(text).exists():
+        return False
+    try:
+        return file_sha256(text) == str(image["sha256"])
+    except InputError:
+        # Unreadable is as good as gone.
+        return False
+
+
+def read_ct(explanation: Explanation) -> tuple[Volume, str]:
+    """Return the scan and what it is: ``"scan"``, or ``"model grid"`` when the file is gone or no longer the same."""
+    from Agg2ExpLib.volume import read_volume
+
+    image = explanation.document["image"]
+    if _is_same(image):
         try:
-            if file_sha256(text) == image["sha256"]:
-                return read_volume(text), "scan"
+            return read_volume(str(image["path"])), "scan"
         except InputError:
-            # Unreadable is as good as gone.
             return explanation.model_image(), "model grid"
     return explanation.model_image(), "model grid"

@@ -82,6 +82,7 @@ def add_label_segments(node: Any, labels: Volume, names: Mapping[int, str], key:
         if identifier not in before:
             segment = segmentation.GetSegment(identifier)
             describe_segment(segment, names[int(segment.GetLabelValue())], key)
+    fill_in_slices(node, False)
 
 
 def add_mask_segment(node: Any, mask: Volume, name: str, key: str) -> None:
@@ -100,6 +101,7 @@ def add_mask_segment(node: Any, mask: Volume, name: str, key: str) -> None:
     describe_segment(segment, name, key)
     segmentation = node.GetSegmentation()
     segmentation.AddSegment(segment, segmentation.GenerateUniqueSegmentID(name))
+    fill_in_slices(node, False)
 
 
 def describe_segment(segment: Any, name: str, key: str) -> None:
@@ -131,17 +133,31 @@ def explained_segments(node: Any, key: str) -> list[tuple[str, Any]]:
     return found
 
 
+def fill_in_slices(node: Any, filled: bool) -> None:
+    """Draw segments in slices filled, or as outlines alone, under which CT and attribution are seen."""
+    display = node.GetDisplayNode()
+    if display is not None:
+        display.SetVisibility2DFill(filled)
+        display.SetVisibility2DOutline(True)
+
+
 def colour_by_structure(node: Any, key: str) -> None:
-    """Give the segments of an explanation their structures' colours back."""
-    for name, segment in explained_segments(node, key):
+    """Give the segments of an explanation their structures' colours back, and outlines to those that were filled."""
+    found = explained_segments(node, key)
+    if all(tuple(segment.GetColor()) == unit_colour(name) for name, segment in found):
+        # Whoever has filled them since then wants them so.
+        return
+    for name, segment in found:
         segment.SetColor(*unit_colour(name))
+    fill_in_slices(node, False)
 
 
 def colour_by_value(node: Any, key: str, values: Mapping[str, float], top: float, kind: str = "importance") -> None:
-    """Colour segments by a value from 0 to ``top`` on a ramp of colours.py; those without a finite one are grey."""
+    """Colour and fill segments by a value from 0 to ``top`` on a ramp of colours.py; those without a finite one are grey."""
     for name, segment in explained_segments(node, key):
         value = values.get(name, float("nan"))
         segment.SetColor(*(colour_at(kind, value / top) if np.isfinite(value) else UNCOLOURED))
+    fill_in_slices(node, True)
 
 
 def unit_colour(name: str) -> tuple[float, float, float]:

@@ -205,7 +205,7 @@ class SceneExplanation:
         self.file_away()
         return top
 
-    def show_chart(self, name: str, measure: Measure = "mass", count: int = 10) -> Any:
+    def show_chart(self, name: str, measure: Measure = "mass", count: int = 8) -> Any:
         """Return the bar chart (vtkMRMLPlotChartNode) of the regions that matter most for a class, made or updated."""
         self.check_class(name)
         chart = tables.chart_nodes(self.keeper, self.explanation.importance, name, measure, count)

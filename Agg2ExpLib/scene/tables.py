@@ -76,38 +76,36 @@ def table_node(keeper: NodeKeeper, table: ImportanceTable) -> Any:
     return node
 
 
-def chart_nodes(keeper: NodeKeeper, table: ImportanceTable, name: str, measure: str, count: int = 10) -> Any:
+def chart_nodes(keeper: NodeKeeper, table: ImportanceTable, name: str, measure: str, count: int = 8) -> Any:
     """Make or update the bar chart of the regions that matter most for a class; return the chart node.
 
-    Background is left out: it holds most of every row and would press all other bars flat.
+    Each region is a series with one bar in its structure's colour, named in the legend: Slicer's plots do not write the names
+    of a column under the bars of one series. Background is left out: it holds most of every row and would press all other
+    bars flat.
     """
     check_measure(measure)
     best = strongest(table, name, measure, count, without=("background",))
     readable, title = structure(name).name, TITLES[measure]
-    data = keeper.get(
-        "vtkMRMLTableNode", "chart-table", f"{readable}, {COLUMNS[measure][0].lower()}", Class=name, Measure=measure
-    )
-    fill_columns(
-        data,
-        {"Region": [structure(roi).name for roi, _ in best]},
-        {COLUMNS[measure][0]: np.array([value for _, value in best], dtype=float)},
-    )
-    series = keeper.get("vtkMRMLPlotSeriesNode", "chart-series", f"{readable}, {title}", Class=name, Measure=measure)
-    series.SetAndObserveTableNodeID(data.GetID())
-    series.SetPlotType(series.PlotTypeBar)
-    series.SetYColumnName(COLUMNS[measure][0])
-    # Without a label column the axis would show bare numbers.
-    series.SetLabelColumnName("Region")
-    series.SetColor(*unit_colour(name))
-    chart = keeper.get(
-        "vtkMRMLPlotChartNode", "chart", f"What {readable} relied on, {title}", Class=name, Measure=measure
-    )
+    marks = {"Class": name, "Measure": measure}
+    data = keeper.get("vtkMRMLTableNode", "chart-table", f"{readable}, {COLUMNS[measure][0].lower()}", **marks)
+    fill_columns(data, {}, {structure(roi).name: np.array([value]) for roi, value in best})
+    chart = keeper.get("vtkMRMLPlotChartNode", "chart", f"What {readable} relied on, {title}", **marks)
     chart.RemoveAllPlotSeriesNodeIDs()
-    chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    for rank, (roi, _) in enumerate(best):
+        series = keeper.get("vtkMRMLPlotSeriesNode", "chart-series", structure(roi).name, **marks, Rank=str(rank))
+        series.SetName(structure(roi).name)
+        series.SetAndObserveTableNodeID(data.GetID())
+        series.SetPlotType(series.PlotTypeBar)
+        series.SetYColumnName(structure(roi).name)
+        series.SetColor(*unit_colour(roi))
+        chart.AddAndObservePlotSeriesNodeID(series.GetID())
     chart.SetTitle(f"What {readable} relied on")
-    chart.SetXAxisTitle("region")
+    chart.SetXAxisTitleVisibility(False)
+    # All bars stand side by side around 0; the right half is the legend's, which would hide some of them.
+    chart.SetXAxisRangeAuto(False)
+    chart.SetXAxisRange(-0.45, 1.5)
     chart.SetYAxisTitle(title)
-    chart.SetLegendVisibility(False)
+    chart.SetLegendVisibility(True)
     return chart
 
 
