@@ -123,7 +123,10 @@ def widget(module, settings):
 
     host = Host()
     qt.QVBoxLayout(host)
-    if not bench.in_slicer:
+    if bench.in_slicer:
+        # Made when the module is first selected, Slicer's own widget would take this one's place in the middle of a test.
+        slicer.modules.agg2exp.widgetRepresentation()
+    else:
         slicer.modules = SimpleNamespace()
     known = {name: getattr(slicer.modules, name, None) for name in ("agg2exp", "Agg2ExpWidget")}
     slicer.modules.agg2exp = SimpleNamespace(path=module.__file__, widgetRepresentation=lambda: host)
@@ -158,7 +161,10 @@ class Pip:
         self.hidden, self.failure, self.answer = set(), None, True
         self.asked, self.installed_requests, self.torch_requests = [], [], []
 
-    def pip_check(self, requirement):
+    def pip_check(self, requirement, _seen=None):
+        # Slicer's own reads a text and asks itself for what it has read, by its name: that is, this one.
+        if not isinstance(requirement, str | list):
+            return requirement.name.lower() not in self.hidden and self._check(requirement, _seen)
         names = [requirement] if isinstance(requirement, str) else requirement
         return all(re.match(r"[\w.-]+", name)[0].lower() not in self.hidden and self._check(name) for name in names)
 
