@@ -28,6 +28,14 @@ def listed(bench_scene, monkeypatch):
     return found
 
 
+@pytest.fixture(autouse=True)
+def _only_the_tests_widget(bench_scene, monkeypatch):
+    """Slicer's own widget of the module, made when it is first selected, would take the place of a test's."""
+    import slicer.util
+
+    monkeypatch.setattr(slicer.util, "selectModule", lambda name: None)
+
+
 @pytest.fixture
 def offered(listed, module):
     """What the Sample Data module lists after the module has registered."""

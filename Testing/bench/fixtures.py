@@ -123,10 +123,7 @@ def widget(module, settings):
 
     host = Host()
     qt.QVBoxLayout(host)
-    if bench.in_slicer:
-        # Made when the module is first selected, Slicer's own widget would take this one's place in the middle of a test.
-        slicer.modules.agg2exp.widgetRepresentation()
-    else:
+    if not bench.in_slicer:
         slicer.modules = SimpleNamespace()
     known = {name: getattr(slicer.modules, name, None) for name in ("agg2exp", "Agg2ExpWidget")}
     slicer.modules.agg2exp = SimpleNamespace(path=module.__file__, widgetRepresentation=lambda: host)
