@@ -51,8 +51,7 @@ def main(explanation, out):
     panel.presenter.show_folder(explanation)
     panel.results.structure.setCurrentIndex(panel.results.structure.findData("heart"))
     panel.presenter.show_region("heart", "aorta")
-    panel.shown.in_scene.go_to_strongest("heart")
-    panel.shown.in_scene.show_graph("heart")
+    panel.results.buttons["graph3d"].click()
     take(out / "desktop-results.png")
 
     with tempfile.TemporaryDirectory() as folder:

@@ -254,7 +254,10 @@ class Presenter:
         elif name == "strongest":
             shown.in_scene.go_to_strongest(shown.structure)
         elif name == "graph3d":
-            shown.in_scene.show_graph(shown.structure)
+            from Agg2ExpLib.scene.arrange import graph_in_patient
+
+            with forms.busy():
+                graph_in_patient(shown.in_scene, shown.structure)
         elif name == "bars":
             views.show_plot_and_table(shown.in_scene.show_chart(shown.structure), shown.saved.table_node)
         elif name in ("heat map", "graph"):

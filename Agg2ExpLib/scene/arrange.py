@@ -82,6 +82,13 @@ def arrange(shown: SceneExplanation, name: str | None, *, measure: Measure = "ma
     views.look_from_front(scene, bounds_of_structures(shown))
 
 
+def graph_in_patient(shown: SceneExplanation, name: str, measure: Measure = "mass") -> None:
+    """Show a class and its strongest sources in 3D, within the faint structures, from the front."""
+    shown.show_graph(name, measure)
+    context_in_3d(shown, involved(shown, name, measure))
+    views.look_from_front(shown.scene, bounds_of_structures(shown), aside=0.15)
+
+
 def outline(node: Any, thickness: int) -> None:
     """Show a segmentation in slices by outlines alone, so that what lies under it is seen; many are drawn thin."""
     display = node.GetDisplayNode()
