@@ -411,7 +411,7 @@ def test_names_in_a_report_are_text_and_never_markup(table, tmp_path):
 
     evil = "<img src=x onerror=alert(1)>"
     few = replace(table.select([0, 1]), failures={evil: evil}, cases=(evil, "b"))
-    text = write_report(few, tmp_path / "r.html").read_text()
+    text = write_report(few, tmp_path / "r.html").read_text(encoding="utf-8")
     assert evil not in text
     assert "&lt;img src=x" in text
     assert "fewer than 3 cases" in text
