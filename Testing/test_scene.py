@@ -350,6 +350,41 @@ def test_the_table_node_holds_every_measure_and_reads_back(shown, explanation):
     assert titles[:6] == ["Class", "Region", "Class id", "Region id", "Share", "Enrichment"]
 
 
+def loaded_from(scene_, path):
+    """Load a file as a user does, with Slicer's own reader."""
+    node = scene_.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "loaded")
+    storage = scene_.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
+    storage.SetFileName(str(path))
+    node.SetAndObserveStorageNodeID(storage.GetID())
+    assert storage.ReadData(node)
+    return node
+
+
+def test_a_scan_that_is_loaded_already_is_used_unless_it_was_changed(explanation):
+    path = explanation.document["image"]["path"]
+    for change, same in ((False, True), (True, False)):
+        scene_ = scene.new_scene()
+        node = loaded_from(scene_, path)
+        if change:
+            node.GetImageData().Modified()
+            node.StorableModified()
+        shown = scene.show_explanation(explanation, scene_)
+        assert (shown.ct_node.GetID() == node.GetID()) is same
+
+
+def test_structures_are_outlines_until_their_colour_is_the_message(shown):
+    display = shown.segmentation_node.GetDisplayNode()
+    assert not display.GetVisibility2DFill()
+    assert display.GetVisibility2DOutline()
+    shown.colour_segments("heart")
+    assert display.GetVisibility2DFill()
+    shown.colour_segments(None)
+    assert not display.GetVisibility2DFill()
+    display.SetVisibility2DFill(True)
+    shown.colour_segments(None)
+    assert display.GetVisibility2DFill(), "whoever fills them by hand wants them so"
+
+
 def test_a_chart_names_its_regions_strongest_first_in_their_colours(shown):
     chart = shown.show_chart("heart", "mass")
     series = [chart.GetNthPlotSeriesNode(index) for index in range(chart.GetNumberOfPlotSeriesNodes())]

@@ -109,7 +109,7 @@ def _detectors(page: Page, table: CohortTable, matrices: Mapping[str, np.ndarray
     page.table(header, rows)
     overall = [one[-1] for one in found]
     if any(one.p < 0.05 for one in overall):
-        best = min(range(len(names)), key=lambda j: overall[j].rho)
+        best = min(range(len(names)), key=lambda j: np.nan_to_num(overall[j].rho, nan=np.inf))
         page.text(
             f"Over all classes Dice is followed most closely by: {told[best]} (rho {overall[best].rho:.2f}; "
             f"{told[0]} {overall[0].rho:.2f}).",

@@ -55,7 +55,7 @@ def _loaded_already(scene: Any, explanation: Explanation) -> Any:
         storage = node.GetStorageNode()
         if storage is None or storage.GetFileName() is None or node.GetImageData() is None:
             continue
-        if Path(storage.GetFileName()).absolute() == Path(path) and not node.GetModifiedSinceRead() and _is_same(image):
+        if Path(storage.GetFileName()).resolve() == Path(path) and not node.GetModifiedSinceRead() and _is_same(image):
             return node
     return None
 
