@@ -100,7 +100,11 @@ def test_ctrl_c_midway_leaves_nothing_and_says_so(case, small_model, tmp_path):
     # Enough samples that the work cannot be done before the signal arrives.
     command = [sys.executable, str(ROOT / "Agg2ExpLib" / "cli.py"), "explain", str(case / "ct.nii.gz"), "--model",
                str(small_model), "--out", str(tmp_path / "out"), "--samples", "50000", "--progress", "json"]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # Where tests run in the background this signal may be ignored, which children would inherit.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
+    with process:
         for line in process.stdout:
             if json.loads(line)["stage"] == "attributions":
                 break

@@ -85,6 +85,8 @@ def test_dicom_studies_are_cases_and_the_largest_series_is_taken(tmp_path):
     chest = tmp_path / "study1" / "chest"
     assert find_cohort(tmp_path) == [CohortCase("study1", chest)]
     assert find_cohort(chest) == [CohortCase("chest", chest)], "one series alone is a cohort of one"
+    (tmp_path / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")
+    assert find_cohort(tmp_path) == [CohortCase("study1", chest)], "as a disc is exported"
 
 
 def test_dicom_headers_tell_sex_age_and_scanner(tmp_path):

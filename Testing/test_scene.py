@@ -350,11 +350,12 @@ def test_the_table_node_holds_every_measure_and_reads_back(shown, explanation):
     assert titles[:6] == ["Class", "Region", "Class id", "Region id", "Share", "Enrichment"]
 
 
-def loaded_from(scene_, path):
+def loaded_from(scene_, path, centred=False):
     """Load a file as a user does, with Slicer's own reader."""
     node = scene_.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "loaded")
     storage = scene_.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
     storage.SetFileName(str(path))
+    storage.SetCenterImage(centred)
     node.SetAndObserveStorageNodeID(storage.GetID())
     assert storage.ReadData(node)
     return node
@@ -362,12 +363,12 @@ def loaded_from(scene_, path):
 
 def test_a_scan_that_is_loaded_already_is_used_unless_it_was_changed(explanation):
     path = explanation.document["image"]["path"]
-    for change, same in ((False, True), (True, False)):
+    for change, same in (("", True), ("voxels", False), ("place", False)):
         scene_ = scene.new_scene()
-        node = loaded_from(scene_, path)
-        if change:
-            node.GetImageData().Modified()
+        node = loaded_from(scene_, path, centred=change == "place")
+        if change == "voxels":
             node.StorableModified()
+        assert bool(node.GetModifiedSinceRead()) is (change == "voxels")
         shown = scene.show_explanation(explanation, scene_)
         assert (shown.ct_node.GetID() == node.GetID()) is same
 

@@ -56,7 +56,7 @@ def held_out_baselines(features: np.ndarray, seed: int) -> dict[str, np.ndarray]
     """Score each reference case by simpler detectors that have not seen it.
 
     Up to 64 cases each is left out alone, beyond in eight folds. The local outlier factor of more cases is taken within the
-    cohort, as scikit-learn does: a case is never its own neighbour there, so that it is held out by its definition.
+    cohort, as scikit-learn does, which is nearly held out: a case is never its own neighbour there, but one of its neighbours'.
 
     Parameters
     ----------

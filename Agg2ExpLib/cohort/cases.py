@@ -239,18 +239,20 @@ def _phantom_metadata(path: Path) -> dict[str, str]:
 def _dicom_studies(folder: Path) -> Iterator[CohortCase]:
     """Yield one case per subfolder: of several series the one of most files; sex, age and scanner from its headers.
 
-    A folder that holds a series itself is one case.
+    A folder without such subfolders that holds a series itself is one case.
     """
-    if _holds_dicom(folder):
-        yield CohortCase(folder.resolve().name, folder, metadata=describe_series(folder))
-        return
+    found = False
     for study in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
         series = [here for here in [study, *sorted(study.rglob("*"))] if here.is_dir() and _holds_dicom(here)]
         if series:
             largest = max(series, key=lambda here: sum(1 for _ in here.iterdir()))
+            found = True
             yield CohortCase(study.name, largest, metadata=describe_series(largest))
+    if not found and _holds_dicom(folder):
+        yield CohortCase(folder.resolve().name, folder, metadata=describe_series(folder))
 
 
 def _holds_dicom(folder: Path) -> bool:
     """Tell by the first few files."""
-    return any(path.is_file() and is_dicom(path) for path in sorted(folder.iterdir())[:20])
+    files = (path for path in sorted(folder.iterdir())[:20] if path.is_file() and path.name.upper() != "DICOMDIR")
+    return any(map(is_dicom, files))

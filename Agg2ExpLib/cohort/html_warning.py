@@ -50,7 +50,12 @@ def write_warning(page: Page, table: CohortTable, matrices: Mapping[str, np.ndar
     page.text("A negative rho means that odder explanations go with worse segmentations.", "note")
     page.summary(_answer(score_against_dice(scores, table.dice, table.classes)[-1]))
     _detectors(page, table, matrices, bad_dice)
-    mean_score, mean_dice = row_means(scores), row_means(table.dice)
+    missed = int((np.isfinite(table.dice) & ~np.isfinite(scores)).sum())
+    if missed:
+        page.text(
+            f"Left out: {missed} times a structure that is there was missed, so that nothing explains it.", "note"
+        )
+    mean_score, mean_dice, _ = _columns(table, scores)[-1]
     known = np.isfinite(mean_score) & np.isfinite(mean_dice)
     if known.sum() >= 4:
         _best_and_worst(page, table, mean_score, mean_dice)
@@ -108,11 +113,12 @@ def _detectors(page: Page, table: CohortTable, matrices: Mapping[str, np.ndarray
     ]
     page.table(header, rows)
     overall = [one[-1] for one in found]
-    if any(one.p < 0.05 for one in overall):
-        best = min(range(len(names)), key=lambda j: np.nan_to_num(overall[j].rho, nan=np.inf))
+    warning = [j for j, one in enumerate(overall) if one.p < 0.05 and one.rho < 0]
+    if warning:
+        best = min(warning, key=lambda j: overall[j].rho)
+        beside = f"; {told[0]} {number(overall[0].rho)}" if best else ""
         page.text(
-            f"Over all classes Dice is followed most closely by: {told[best]} (rho {overall[best].rho:.2f}; "
-            f"{told[0]} {overall[0].rho:.2f}).",
+            f"Over all classes Dice is followed most closely by: {told[best]} (rho {number(overall[best].rho)}{beside}).",
             "note",
         )
 

@@ -65,6 +65,9 @@ def identity_of(document: Mapping[str, Any]) -> dict[str, Any]:
     model = document["model"]
     keys = ("name", "sha256", "labels", "spacing_mm", "orientation", "intensity_range", "window", "overlap", "blending")
     settings = {key: value for key, value in document["settings"].items() if key not in _IMMATERIAL}
+    if "supervoxels" in settings:
+        # A map of one's own is the same wherever one stands.
+        settings["supervoxels"] = Path(str(settings["supervoxels"])).name
     return {"model": {key: model.get(key) for key in keys}, "settings": settings}
 
 

@@ -57,6 +57,7 @@ def _add_cohort(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from Agg2ExpLib.attribution import OWN_MAP, supervoxel_kind
     from Agg2ExpLib.cohort.cases import find_cohort
     from Agg2ExpLib.cohort.runner import run_cohort
     from Agg2ExpLib.cohort.work import Job
@@ -67,7 +68,9 @@ def _run(options: argparse.Namespace) -> None:
     # Workers elsewhere stand in other folders.
     for name in ("model", "labels", "supervoxels"):
         given = getattr(options, name)
-        if given and Path(given).exists():
+        # A kind of supervoxels is no path, even where a folder of its name lies about.
+        is_kind = name == "supervoxels" and supervoxel_kind(given) != OWN_MAP
+        if given and not is_kind and Path(given).exists():
             setattr(options, name, str(Path(given).absolute()))
     job = Job(Path(options.out).absolute(), partial(model_of, options), settings_of(options), options.keep)
     summary = run_cohort(

@@ -328,7 +328,8 @@ def describe_settings(choices: Choices) -> str:
     name = METHOD_TEXTS.get(choices.method, (choices.method, ""))[0]
     count = _("all structures") if choices.structures is None else f"{len(choices.structures)} structure"
     count += "s" if choices.structures is not None and len(choices.structures) != 1 else ""
-    if METHODS[choices.method].samples:
+    method = METHODS.get(choices.method)
+    if method is not None and method.samples:
         name = _("{method}, {samples} samples").format(method=name, samples=choices.samples)
     return _("Goes on as it was begun: {model}, {method}, {count}.").format(
         model=Path(choices.model).name, method=name, count=count

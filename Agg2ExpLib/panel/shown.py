@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from slicer.i18n import tr as _
 
-from Agg2ExpLib.attribution import METHODS
 from Agg2ExpLib.errors import Agg2ExpError, InputError
+from Agg2ExpLib.panel.choices import METHOD_TEXTS
 from Agg2ExpLib.panel.live import LiveImportance
 from Agg2ExpLib.panel.nodes import Segment, segment_volume, segments_of, volume_of
 from Agg2ExpLib.panel.rows import Row, rows_of, with_live
@@ -195,7 +195,7 @@ def shown_in(scene: Any) -> list[SavedExplanation]:
 def title_of(saved: SavedExplanation) -> str:
     """Return what tells an explanation from others of the same scan: how it was made."""
     method, samples = saved.attributes.get("Method", ""), saved.attributes.get("Samples", "")
-    how = METHODS[method].name if method in METHODS else method
+    how = METHOD_TEXTS.get(method, (method, ""))[0]
     if how and samples not in ("", "0"):
         how = _("{method}, {samples} samples").format(method=how, samples=samples)
     return f"{saved.anchor.GetName()} ({how})" if how else str(saved.anchor.GetName())

@@ -86,7 +86,8 @@ def graph_in_patient(shown: SceneExplanation, name: str, measure: Measure = "mas
     """Show a class and its strongest sources in 3D, within the faint structures, from the front."""
     shown.show_graph(name, measure)
     context_in_3d(shown, involved(shown, name, measure))
-    views.look_from_front(shown.scene, bounds_of_structures(shown), aside=0.15)
+    if shown.segmentation_node is not None:
+        views.look_from_front(shown.scene, bounds_of_structures(shown), aside=0.15)
 
 
 def outline(node: Any, thickness: int) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.scene.nodes import IMAGE_SHA256, PREFIX, ROLE, NodeKeeper, nodes_with
 from Agg2ExpLib.scene.saved import CT
@@ -55,9 +57,23 @@ def _loaded_already(scene: Any, explanation: Explanation) -> Any:
         storage = node.GetStorageNode()
         if storage is None or storage.GetFileName() is None or node.GetImageData() is None:
             continue
-        if Path(storage.GetFileName()).resolve() == Path(path) and not node.GetModifiedSinceRead() and _is_same(image):
+        if node.IsA("vtkMRMLLabelMapVolumeNode"):
+            continue
+        changed = node.GetModifiedSinceRead() or not _lies_as(node, image)
+        if Path(storage.GetFileName()).resolve() == Path(path) and not changed and _is_same(image):
             return node
     return None
+
+
+def _lies_as(node: Any, image: Mapping[str, Any]) -> bool:
+    """Tell whether a volume lies where the file says: Slicer can be asked to centre what it loads."""
+    from Agg2ExpLib.scene.volumes import matrix_of
+
+    wanted, here = matrix_of(np.asarray(image["affine"], dtype=float)), matrix_of(np.eye(4))
+    node.GetIJKToRASMatrix(here)
+    pairs = [(wanted.GetElement(i, j), here.GetElement(i, j)) for i in range(4) for j in range(4)]
+    same_grid = list(node.GetImageData().GetDimensions()) == list(image["shape"])
+    return same_grid and all(abs(first - second) < 1e-3 for first, second in pairs)
 
 
 def _is_same(image: Mapping[str, Any]) -> bool:

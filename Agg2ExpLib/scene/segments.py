@@ -144,7 +144,8 @@ def fill_in_slices(node: Any, filled: bool) -> None:
 def colour_by_structure(node: Any, key: str) -> None:
     """Give the segments of an explanation their structures' colours back, and outlines to those that were filled."""
     found = explained_segments(node, key)
-    if all(tuple(segment.GetColor()) == unit_colour(name) for name, segment in found):
+    # A saved scene keeps six digits.
+    if all(np.allclose(segment.GetColor(), unit_colour(name), atol=1 / 512) for name, segment in found):
         # Whoever has filled them since then wants them so.
         return
     for name, segment in found:

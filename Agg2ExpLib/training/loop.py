@@ -165,8 +165,7 @@ def _steps(run: Run, prepared: Sequence[Prepared], held_out: Sequence[Case], pro
     model: torch.nn.Module = run.network
     if run.processes > 1:
         model = torch.nn.parallel.DistributedDataParallel(run.network, find_unused_parameters=True)
-    progress.stage("training", settings.steps)
-    progress.advance(run.step)
+    progress.stage("training", settings.steps, before=run.step)
     run.network.train()
     started = time.monotonic()
     try:
