@@ -121,7 +121,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights_and_logs(cases, whol
     assert not (tmp_path / "model").exists()
     begun = []
     go(cases, tmp_path, Progress(begun.append))
-    assert [event.done for event in begun if event.stage == "training"][0] == steps
+    assert next(event.done for event in begun if event.stage == "training") == steps
     assert_same_run(whole, tmp_path)
 
 
