@@ -2,7 +2,8 @@
 
 Without further options the workers are processes on this machine. An existing cluster is used by the address of its
 scheduler (``--scheduler``); start its workers with one thread each, for one loaded network is used by one case at a time.
-Cases, model and output folder must have the same paths everywhere. The usual ways to such a scheduler::
+Cases, model and output folder must have the same paths everywhere. The usual ways to such a scheduler (a Python that makes a
+cluster stays open, or the cluster ends with it)::
 
     # SSH: on each machine                                    then anywhere
     dask scheduler                                            agg2exp cohort ... --scheduler tcp://HOST:8786
@@ -15,7 +16,7 @@ Cases, model and output folder must have the same paths everywhere. The usual wa
 
     # Kubernetes, with the package dask-kubernetes
     from dask_kubernetes.operator import KubeCluster
-    cluster = KubeCluster(name="agg2exp", image="IMAGE-WITH-AGG2EXP", n_workers=8)
+    cluster = KubeCluster(name="agg2exp", image="IMAGE-WITH-AGG2EXP", n_workers=8, worker_command="dask-worker --nthreads 1")
     print(cluster.scheduler_address)
 
 What travels is a case's paths one way and a sentence the other: workers write their own parts.
