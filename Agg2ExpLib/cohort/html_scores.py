@@ -10,10 +10,7 @@ from Agg2ExpLib.cohort.baselines import FOREST, held_out_matrices
 from Agg2ExpLib.cohort.page import Page, p_value
 from Agg2ExpLib.cohort.profile import FEWEST, Profile, fit_profile
 from Agg2ExpLib.cohort.scoring import FALSE_ALARMS, ClassScore, score_matrices, score_table
-from Agg2ExpLib.cohort.statistics import (
-    metadata_tests,
-    row_means,
-)
+from Agg2ExpLib.cohort.statistics import metadata_tests, row_means
 from Agg2ExpLib.cohort.table import CohortTable
 from Agg2ExpLib.errors import InputError
 
@@ -50,12 +47,10 @@ def write_anomalies(page: Page, table: CohortTable, profile: Profile | None) -> 
     page.text(f"The {len(odd)} oddest explanations, and what is unusual about them:")
     rows = [[case, structure(name).name, f"{score:.3f}", _why(reasons[case, name])] for score, case, name in odd]
     page.table(["case", "class", "score", "relied (in brackets: central 95 % of the reference)"], rows)
-    for _, case, name in odd[:1]:
-        why = reasons[case, name].reasons
-        told = (
-            "; ".join(reason.sentence(name) for reason in why[:1])
-            or f"{structure(name).name}, {_why(reasons[case, name])}"
-        )
+    if odd:
+        _, case, name = odd[0]
+        one = reasons[case, name]
+        told = one.reasons[0].sentence(name) if one.reasons else f"{structure(name).name}, {_why(one)}"
         page.summary(f"The oddest explanation is in {case}: {told}.")
     mean = row_means(scores)
     marks = [(table.cases[i], float(mean[i])) for i in np.argsort(-np.nan_to_num(mean, nan=-1.0))[:3].tolist()]

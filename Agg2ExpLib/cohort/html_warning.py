@@ -26,10 +26,8 @@ def write_warning(page: Page, table: CohortTable, matrices: Mapping[str, np.ndar
         page.text("No case has ground truth, so this cannot be said.", "note")
         return
     scores = matrices[FOREST]
-    rows = []
-    for one, (score, dice, surface) in zip(
-        score_against_dice(scores, table.dice, table.classes), _columns(table, scores), strict=True
-    ):
+    correlations, rows = score_against_dice(scores, table.dice, table.classes), []
+    for one, (score, dice, surface) in zip(correlations, _columns(table, scores), strict=True):
         known = np.isfinite(dice)
         rows.append(
             [
@@ -48,7 +46,7 @@ def write_warning(page: Page, table: CohortTable, matrices: Mapping[str, np.ndar
               f"Dice under {bad_dice:g}", "AUROC for that"]  # fmt: skip
     page.table(header, rows)
     page.text("A negative rho means that odder explanations go with worse segmentations.", "note")
-    page.summary(_answer(score_against_dice(scores, table.dice, table.classes)[-1]))
+    page.summary(_answer(correlations[-1]))
     _detectors(page, table, matrices, bad_dice)
     missed = int((np.isfinite(table.dice) & ~np.isfinite(scores)).sum())
     if missed:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _NAME_SIZE = 6.5
 _CHART_WIDTH = 5.4
+# A row holds a dozen names or two; of thousands of outliers those that lie nearer would only be measured in vain.
+_MOST_TRIED = 60
 
 
 def box_plots(
@@ -105,10 +107,6 @@ def _set_axis(axes: Axes, limits: tuple[float, float], measure: Measure, theme: 
     axes.set_xlim(*limits)
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{100 * tick:g}"))
-
-
-# A row holds a dozen names or two; of thousands of outliers those that lie nearer would only be measured in vain.
-_MOST_TRIED = 60
 
 
 def box_statistics(values: np.ndarray) -> dict[str, Any]:
