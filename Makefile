@@ -67,6 +67,6 @@ $(STAMP): pyproject.toml constraints.txt
 		then echo "installing $(OPENGL), which draws without a screen"; { apt-get -qq update; \
 		DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends $(OPENGL); } >$(VENV)/apt.log 2>&1 || true; fi
 	@why=$$($(RUN) -m Agg2ExpLib.scene.opengl); if [ -n "$$why" ]; then echo "make: without pictures: $$why"; fi
-	@$(RUN) -m Agg2ExpLib.attribution.shap_import $(SHAP) >>$(VENV)/pip.log 2>&1 || echo "make: shap could not be" \
+	@$(RUN) -m Agg2ExpLib.methods.games.shap_import $(SHAP) >>$(VENV)/pip.log 2>&1 || echo "make: shap could not be" \
 		"installed (see $(VENV)/pip.log); the tests that compare with it are skipped" >&2
 	@printf '%s\n' "$(CURDIR)" > $(STAMP)

@@ -28,8 +28,8 @@ except ModuleNotFoundError:
     import Agg2ExpLib
 
 from Agg2ExpLib.panel import samples
-from Agg2ExpLib.panel.choices import MODES, OWN_OVERLAP, Choices, Method, Overlay, Precision, Reduction
 from Agg2ExpLib.panel.logic import PanelLogic
+from Agg2ExpLib.panel.words.choices import MODES, OWN_OVERLAP, Choices, Method, Overlay, Precision, Reduction
 
 RESOURCES = Path(__file__).resolve().parent / "Resources"
 _CHOICES, _OVERLAY = Choices(), Overlay()
@@ -231,7 +231,7 @@ class Agg2ExpTest(ScriptedLoadableModuleTest):
 
     def test_commandNamesExistingProgram(self):
         """The command of the child process names a program that is there."""
-        from Agg2ExpLib.panel import commands
+        from Agg2ExpLib.panel.compute import commands
 
         command = commands.explain_command("python", "ct.nii.gz", "explanation", {"samples": 3})
         self.assertTrue(Path(command[1]).is_file())

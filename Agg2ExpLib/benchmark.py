@@ -113,13 +113,13 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     """Run one variant and return what it cost, the segmentation (the same for both) left out."""
     import torch
 
-    from Agg2ExpLib.attribution.objective import objectives
+    from Agg2ExpLib.case.objective import objectives
+    from Agg2ExpLib.case.segmentation import segment
+    from Agg2ExpLib.case.windows import Windows
     from Agg2ExpLib.device import choose_device
     from Agg2ExpLib.models import load_model
     from Agg2ExpLib.phantom import make_phantom
-    from Agg2ExpLib.segmentation import segment
     from Agg2ExpLib.volume import preprocess
-    from Agg2ExpLib.windows import Windows
 
     device = choose_device(options.device)
     model = load_model(options.model).to(device)
@@ -163,7 +163,7 @@ def _widened(scan: Volume, field: float) -> Volume:
 
 
 def _ours(model: Any, x: Any, windows: Any, aims: Sequence[Any]) -> tuple[dict[int, np.ndarray], int, int]:
-    from Agg2ExpLib.attribution.gradients import PassCount, attribute
+    from Agg2ExpLib.methods.gradients import PassCount, attribute
 
     passes = PassCount()
     results = attribute(model, x, windows, aims, method="gradient", device=x.device, passes=passes)
@@ -175,7 +175,7 @@ def _plain(model: Any, x: Any, windows: Any, aims: Sequence[Any]) -> tuple[dict[
     """Every window, one class at a time."""
     import torch
 
-    from Agg2ExpLib.attribution.gradients import output_gradient
+    from Agg2ExpLib.methods.gradients import output_gradient
 
     padded, weight = windows.pad(x), windows.weight.to(x.device)
     maps, run = {}, 0

@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 
-from Agg2ExpLib.attribution import METHODS, MOST_EXACT, OWN_MAP
-from Agg2ExpLib.attribution.shapley import n_coalitions
-from Agg2ExpLib.attribution.supervoxel_map import count_supervoxels
+from Agg2ExpLib.case.windows import Windows
 from Agg2ExpLib.device import autocast, choose_device, dtype_of
 from Agg2ExpLib.explanation.settings import Settings
+from Agg2ExpLib.methods import METHODS, MOST_EXACT, OWN_MAP
+from Agg2ExpLib.methods.games.shapley import n_coalitions
+from Agg2ExpLib.methods.games.supervoxel_map import count_supervoxels
 from Agg2ExpLib.models import SegmentationModel
 from Agg2ExpLib.volume import Volume, model_grid, read_volume
-from Agg2ExpLib.windows import Windows
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _process_peak() -> int:
 
 def _arrays(shape: Sequence[int], windows: Windows, labels: int, classes: int, settings: Settings) -> int:
     """Bytes of what is held beside the network: scan, label map and logits, the moving buffer, attributions."""
-    from Agg2ExpLib.segmentation import BUFFER_BYTES
+    from Agg2ExpLib.case.segmentation import BUFFER_BYTES
 
     voxels = 1
     for size in shape:

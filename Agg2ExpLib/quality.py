@@ -17,7 +17,7 @@ from Agg2ExpLib.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from Agg2ExpLib.attribution.masking import LinearValues
+    from Agg2ExpLib.methods.games.masking import LinearValues
 
 #: Measure -> (readable name, whether more is better, what it is).
 MEASURES: dict[str, tuple[str, bool, str]] = {

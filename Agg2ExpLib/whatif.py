@@ -13,15 +13,15 @@ import numpy as np
 import torch
 
 from Agg2ExpLib.agreement import dice_of_labels
+from Agg2ExpLib.case.segmentation import segment
+from Agg2ExpLib.case.windows import Windows
 from Agg2ExpLib.device import choose_device, dtype_of
 from Agg2ExpLib.errors import InputError, OutputError, nearest_names
 from Agg2ExpLib.explanation import Explanation
 from Agg2ExpLib.explanation.folder import partial_folder, write_text
 from Agg2ExpLib.models import SegmentationModel, load_model
 from Agg2ExpLib.progress import Progress
-from Agg2ExpLib.segmentation import segment
 from Agg2ExpLib.volume import Grid, Volume, labels_to_input_grid, preprocess, read_volume, to_grid, write_volume
-from Agg2ExpLib.windows import Windows
 
 #: Fill -> what takes the region's place.
 FILLS: dict[str, str] = {

@@ -10,14 +10,14 @@ from types import SimpleNamespace
 import numpy as np
 
 from Agg2ExpLib.anatomy import THORAX_17
-from Agg2ExpLib.attribution import METHODS
-from Agg2ExpLib.cohort.assemble import IDENTITY_KEY, assemble
-from Agg2ExpLib.cohort.cases import CohortCase
-from Agg2ExpLib.cohort.store import CohortFolder, identity_of
-from Agg2ExpLib.cohort.work import Job
+from Agg2ExpLib.cohort.run.cases import CohortCase
+from Agg2ExpLib.cohort.run.store import CohortFolder, identity_of
+from Agg2ExpLib.cohort.run.work import Job
+from Agg2ExpLib.cohort.table.assemble import IDENTITY_KEY, assemble
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.explanation import Settings
 from Agg2ExpLib.importance import MEASURES, ImportanceTable
+from Agg2ExpLib.methods import METHODS
 from Agg2ExpLib.volume import Grid, Volume
 
 LABELS = ("background", "heart", "trachea", "aorta")

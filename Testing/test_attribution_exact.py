@@ -5,13 +5,13 @@ import pytest
 import torch
 from small_networks import GreyLevels, Smooth, aggregated, tiny_swin_unetr, undivided
 
-from Agg2ExpLib.attribution.gradients import PassCount, attribute
-from Agg2ExpLib.attribution.objective import objectives
+from Agg2ExpLib.case.objective import objectives
+from Agg2ExpLib.case.segmentation import segment
+from Agg2ExpLib.case.windows import Windows
+from Agg2ExpLib.methods.gradients import PassCount, attribute
 from Agg2ExpLib.models import load_model
 from Agg2ExpLib.phantom import make_phantom
-from Agg2ExpLib.segmentation import segment
 from Agg2ExpLib.volume import preprocess
-from Agg2ExpLib.windows import Windows
 
 torch.set_num_threads(1)
 

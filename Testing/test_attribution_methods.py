@@ -6,11 +6,11 @@ import pytest
 import torch
 from small_networks import Smooth, aggregated
 
-from Agg2ExpLib.attribution.gradients import attribute, path_point
-from Agg2ExpLib.attribution.objective import objectives
+from Agg2ExpLib.case.objective import objectives
+from Agg2ExpLib.case.segmentation import segment, stitched_logits
+from Agg2ExpLib.case.windows import Windows
 from Agg2ExpLib.errors import Agg2ExpError, InputError
-from Agg2ExpLib.segmentation import segment, stitched_logits
-from Agg2ExpLib.windows import Windows
+from Agg2ExpLib.methods.gradients import attribute, path_point
 
 torch.set_num_threads(1)
 SHAPE = (9, 10, 11)

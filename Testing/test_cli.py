@@ -98,7 +98,7 @@ def test_label_count_mismatch_names_both_counts(case, small_model, tmp_path, cap
 
 def test_ctrl_c_midway_leaves_nothing_and_says_so(case, small_model, tmp_path):
     # Enough samples that the work cannot be done before the signal arrives.
-    command = [sys.executable, str(ROOT / "Agg2ExpLib" / "cli.py"), "explain", str(case / "ct.nii.gz"), "--model",
+    command = [sys.executable, str(ROOT / "Agg2ExpLib" / "cli" / "__main__.py"), "explain", str(case / "ct.nii.gz"), "--model",
                str(small_model), "--out", str(tmp_path / "out"), "--samples", "50000", "--progress", "json"]  # fmt: skip
     # Where tests run in the background this signal may be ignored, which children would inherit.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -188,7 +188,7 @@ def test_memory_that_is_full_is_one_sentence(monkeypatch, capsys):
     def full(options):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
-    monkeypatch.setattr("Agg2ExpLib.commands.listing._models", full)
+    monkeypatch.setattr("Agg2ExpLib.cli.listing._models", full)
     assert main(["models"]) == 2
     assert "not enough memory" in capsys.readouterr().err
 

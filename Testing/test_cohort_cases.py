@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from Agg2ExpLib.cohort.cases import CohortCase, find_cohort
-from Agg2ExpLib.cohort.store import file_stem
+from Agg2ExpLib.cohort.run.cases import CohortCase, find_cohort
+from Agg2ExpLib.cohort.run.store import file_stem
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.phantom import Finding, write_phantoms
 

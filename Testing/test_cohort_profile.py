@@ -12,11 +12,11 @@ from cohort_samples import LABELS, table_of, write_cohort
 from sklearn.ensemble import IsolationForest
 
 from Agg2ExpLib.cli import main
-from Agg2ExpLib.cohort import forest as forests
-from Agg2ExpLib.cohort.baselines import baseline_scorers
-from Agg2ExpLib.cohort.profile import Profile, fit_profile
-from Agg2ExpLib.cohort.scoring import Reason, describe_scores, score_table, write_scores
-from Agg2ExpLib.cohort.table import CohortTable
+from Agg2ExpLib.cohort.judge import forest as forests
+from Agg2ExpLib.cohort.judge.baselines import baseline_scorers
+from Agg2ExpLib.cohort.judge.profile import Profile, fit_profile
+from Agg2ExpLib.cohort.judge.scoring import Reason, describe_scores, score_table, write_scores
+from Agg2ExpLib.cohort.table.tables import CohortTable
 from Agg2ExpLib.errors import InputError
 
 

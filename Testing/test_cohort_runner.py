@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from cohort_samples import fake_job, fake_model, made_up_cases
 
-from Agg2ExpLib.cohort.cases import CohortCase
-from Agg2ExpLib.cohort.runner import run_cohort
-from Agg2ExpLib.cohort.store import TABLES, CohortFolder
+from Agg2ExpLib.cohort.run.cases import CohortCase
+from Agg2ExpLib.cohort.run.runner import run_cohort
+from Agg2ExpLib.cohort.run.store import TABLES, CohortFolder
 from Agg2ExpLib.errors import InputError, OutputError
 
 HERE = Path(__file__).parent
@@ -166,7 +166,7 @@ def test_two_workers_give_the_very_tables_of_one_and_load_the_model_once_each(tm
 
 
 def test_no_scheduler_at_the_address_is_said_plainly(tmp_path, monkeypatch):
-    monkeypatch.setattr("Agg2ExpLib.cohort.spread._TIMEOUT", "1s")
+    monkeypatch.setattr("Agg2ExpLib.cohort.run.spread._TIMEOUT", "1s")
     with pytest.raises(InputError, match=r"no Dask scheduler answers at tcp://127.0.0.1:9"):
         run_cohort(made_up_cases(2), fake_job(tmp_path / "out"), scheduler="tcp://127.0.0.1:9")
 
@@ -175,7 +175,7 @@ RUN = """
 import sys
 sys.path.insert(0, {here!r})
 from cohort_samples import fake_job, made_up_cases
-from Agg2ExpLib.cohort.runner import run_cohort
+from Agg2ExpLib.cohort.run.runner import run_cohort
 if __name__ == "__main__":
     run_cohort(made_up_cases({count}), fake_job({out!r}), workers={workers})
 """

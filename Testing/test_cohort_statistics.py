@@ -14,13 +14,10 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from Agg2ExpLib.cli import main
-from Agg2ExpLib.cohort.baselines import held_out_baselines, held_out_matrices, mahalanobis
-from Agg2ExpLib.cohort.calibration import calibration_curve, error_of_the_mean, mean_error, predicted_dice
-from Agg2ExpLib.cohort.groups import Grouping, group_tests
-from Agg2ExpLib.cohort.html_warning import _answer
-from Agg2ExpLib.cohort.page import Page
-from Agg2ExpLib.cohort.published import import_published
-from Agg2ExpLib.cohort.statistics import (
+from Agg2ExpLib.cohort.judge.baselines import held_out_baselines, held_out_matrices, mahalanobis
+from Agg2ExpLib.cohort.judge.calibration import calibration_curve, error_of_the_mean, mean_error, predicted_dice
+from Agg2ExpLib.cohort.judge.groups import Grouping, group_tests
+from Agg2ExpLib.cohort.judge.statistics import (
     Correlation,
     auroc,
     corrected,
@@ -29,7 +26,10 @@ from Agg2ExpLib.cohort.statistics import (
     outliers,
     score_against_dice,
 )
-from Agg2ExpLib.cohort.table import CohortTable
+from Agg2ExpLib.cohort.report.html_warning import _answer
+from Agg2ExpLib.cohort.report.page import Page
+from Agg2ExpLib.cohort.table.published import import_published
+from Agg2ExpLib.cohort.table.tables import CohortTable
 from Agg2ExpLib.errors import InputError
 
 
@@ -407,7 +407,7 @@ def test_the_answer_at_the_top_says_what_the_numbers_say():
 
 
 def test_names_in_a_report_are_text_and_never_markup(table, tmp_path):
-    from Agg2ExpLib.cohort.html import write_report
+    from Agg2ExpLib.cohort.report.html import write_report
 
     evil = "<img src=x onerror=alert(1)>"
     few = replace(table.select([0, 1]), failures={evil: evil}, cases=(evil, "b"))

@@ -9,13 +9,13 @@ import torch
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from Agg2ExpLib.cohort.scoring import ClassScore, Reason
-from Agg2ExpLib.cohort.study import main
-from Agg2ExpLib.cohort.study_design import Design, mask_distances
-from Agg2ExpLib.cohort.study_measures import MEAN, MEAN_OF_RANKS, auroc_interval, lines, namings
-from Agg2ExpLib.cohort.throughput import Run, ratios
-from Agg2ExpLib.cohort.throughput import main as throughput
+from Agg2ExpLib.cohort.judge.scoring import ClassScore, Reason
 from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.studies.design import Design, mask_distances
+from Agg2ExpLib.studies.measures import MEAN, MEAN_OF_RANKS, auroc_interval, lines, namings
+from Agg2ExpLib.studies.phantom_study import main
+from Agg2ExpLib.studies.throughput import Run, ratios
+from Agg2ExpLib.studies.throughput import main as throughput
 
 torch.set_num_threads(1)
 

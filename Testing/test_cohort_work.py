@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from Agg2ExpLib.attribution import METHODS, default_samples
 from Agg2ExpLib.cli import main
-from Agg2ExpLib.cohort.store import CohortFolder, identity_of
-from Agg2ExpLib.cohort.table import CohortTable
-from Agg2ExpLib.cohort.work import agreement_of, planned_identity, surface_dice
+from Agg2ExpLib.cohort.run.store import CohortFolder, identity_of
+from Agg2ExpLib.cohort.run.work import agreement_of, planned_identity, surface_dice
+from Agg2ExpLib.cohort.table.tables import CohortTable
 from Agg2ExpLib.explanation import Explanation, Settings
+from Agg2ExpLib.methods import METHODS, default_samples
 from Agg2ExpLib.models import load_model
 from Agg2ExpLib.models.bundle import write_model_folder
 from Agg2ExpLib.models.card import ModelCard

@@ -245,7 +245,7 @@ def test_a_killed_process_repeats_no_finished_method(cases, small_model, tmp_pat
     out = tmp_path / "out"
     words = words_of(cases, small_model, out)
     results = [out / "cases" / case.name / "gradient.json" for case in sorted(cases.iterdir())]
-    with subprocess.Popen([sys.executable, str(ROOT / "Agg2ExpLib" / "cli.py"), *words]) as process:
+    with subprocess.Popen([sys.executable, str(ROOT / "Agg2ExpLib" / "cli" / "__main__.py"), *words]) as process:
         while not results[0].exists() and process.poll() is None:
             time.sleep(0.02)
         process.kill()

@@ -5,12 +5,12 @@ import pytest
 import torch
 from small_networks import Smooth, aggregated, tiny_swin_unetr
 
-from Agg2ExpLib.attribution.gradcam import attribute, find_layer
-from Agg2ExpLib.attribution.gradients import PassCount
-from Agg2ExpLib.attribution.objective import objectives
+from Agg2ExpLib.case.objective import objectives
+from Agg2ExpLib.case.segmentation import segment
+from Agg2ExpLib.case.windows import Windows
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.segmentation import segment
-from Agg2ExpLib.windows import Windows
+from Agg2ExpLib.methods.gradcam import attribute, find_layer
+from Agg2ExpLib.methods.gradients import PassCount
 
 torch.set_num_threads(1)
 SHAPE = (9, 10, 11)

@@ -11,18 +11,18 @@ import pytest
 import torch
 from small_networks import GreyLevels, Smooth, aggregated, write_case
 
-from Agg2ExpLib.attribution.dispatch import attribute
-from Agg2ExpLib.attribution.gradients import PassCount
-from Agg2ExpLib.attribution.masking import LinearValues, MaskedValues
-from Agg2ExpLib.attribution.objective import objectives
-from Agg2ExpLib.attribution.shapley import exact
-from Agg2ExpLib.attribution.supervoxels import Supervoxels, make_supervoxels
+from Agg2ExpLib.case.objective import objectives
+from Agg2ExpLib.case.segmentation import segment, stitched_logits
+from Agg2ExpLib.case.windows import Windows
 from Agg2ExpLib.cli import main
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.explanation import Explanation
-from Agg2ExpLib.segmentation import segment, stitched_logits
+from Agg2ExpLib.methods.dispatch import attribute
+from Agg2ExpLib.methods.games.masking import LinearValues, MaskedValues
+from Agg2ExpLib.methods.games.shapley import exact
+from Agg2ExpLib.methods.games.supervoxels import Supervoxels, make_supervoxels
+from Agg2ExpLib.methods.gradients import PassCount
 from Agg2ExpLib.volume import Grid, Volume, write_volume
-from Agg2ExpLib.windows import Windows
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).resolve().parents[1]
@@ -391,7 +391,7 @@ def test_a_killed_game_goes_on_from_the_coalitions_it_has_played(tmp_path):
     case, model = write_case(tmp_path)
     words = ["explain", str(case), "--model", str(model), "--method", "kernelshap", "--supervoxels", "cubes",
              "--supervoxel-count", "30", "--samples", "150", "--resume", "--progress", "json"]  # fmt: skip
-    command = [sys.executable, str(ROOT / "Agg2ExpLib" / "cli.py"), *words, "--out", str(tmp_path / "out")]
+    command = [sys.executable, str(ROOT / "Agg2ExpLib" / "cli" / "__main__.py"), *words, "--out", str(tmp_path / "out")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             event = json.loads(line)

@@ -488,7 +488,7 @@ def test_a_cancelled_comparison_of_methods_leaves_nothing_behind(panel, child, t
 def test_a_table_is_saved_with_full_numbers(explained, tmp_path):
     import csv
 
-    from Agg2ExpLib.panel.export import copy_folder, write_rows
+    from Agg2ExpLib.panel.controllers.export import copy_folder, write_rows
 
     write_rows(tmp_path / "row.csv", "heart", explained.results.table.rows)
     with (tmp_path / "row.csv").open() as stream:
@@ -561,10 +561,10 @@ def test_the_log_keeps_its_last_lines_and_can_be_copied(panel):
 
 
 def test_figures_are_offered_only_where_they_can_be_drawn(explained, monkeypatch):
-    monkeypatch.setattr("Agg2ExpLib.panel.export.figures_available", lambda: False)
+    monkeypatch.setattr("Agg2ExpLib.panel.controllers.export.figures_available", lambda: False)
     explained.refresh()
     assert "matplotlib" in read(explained.results.buttons["heat map"], "toolTip")
-    monkeypatch.setattr("Agg2ExpLib.panel.export.figures_available", lambda: True)
+    monkeypatch.setattr("Agg2ExpLib.panel.controllers.export.figures_available", lambda: True)
     explained.refresh()
     assert explained.results.buttons["heat map"].isEnabled()
 

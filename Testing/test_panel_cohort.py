@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from Agg2ExpLib.panel.batch import Request, Seen, look
-from Agg2ExpLib.panel.batch_state import BatchFacts, batch_state
-from Agg2ExpLib.panel.state import Facts, panel_state
+from Agg2ExpLib.panel.words.batch import Request, Seen, look
+from Agg2ExpLib.panel.words.batch_buttons import BatchFacts, batch_state
+from Agg2ExpLib.panel.words.buttons import Facts, panel_state
 from Testing.bench.fixtures import add_ct, read, turn
 from Testing.bench.small_explanation import AFFINE, scan
 
@@ -240,7 +240,7 @@ def test_a_report_is_opened_and_a_reference_fitted_and_used(ready, tmp_path, mon
 
 
 def test_of_many_cases_the_failed_ones_are_listed_first_and_the_rest_counted(panel):
-    from Agg2ExpLib.panel.batch import CaseState
+    from Agg2ExpLib.panel.words.batch import CaseState
 
     panel.batch_section.frame.collapsed = False
     many = [

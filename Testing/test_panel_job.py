@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from Agg2ExpLib.panel import process_tree
-from Agg2ExpLib.panel.background import Background, load_file_library
-from Agg2ExpLib.panel.job import Job
-from Agg2ExpLib.panel.task import Task
+from Agg2ExpLib.panel.compute import process_tree
+from Agg2ExpLib.panel.compute.background import Background, load_file_library
+from Agg2ExpLib.panel.compute.child import Job
+from Agg2ExpLib.panel.compute.task import Task
 from Testing.bench.fixtures import turn, window_answers_within
 
 FLOOD = """
@@ -123,7 +123,7 @@ def test_what_was_complete_when_the_cancel_came_is_kept():
 
 
 def test_a_child_that_will_not_stop_is_ended_after_a_while(tmp_path, monkeypatch):
-    monkeypatch.setattr("Agg2ExpLib.panel.job.PATIENCE_S", 0.2)
+    monkeypatch.setattr("Agg2ExpLib.panel.compute.child.PATIENCE_S", 0.2)
     job = run(GRANDCHILD.format(inner="signal.signal(signal.SIGTERM, signal.SIG_IGN)"), tmp_path / "pid")
     assert turn(lambda: job.lines == ["up"])
     inner = pid_in(tmp_path / "pid")

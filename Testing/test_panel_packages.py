@@ -7,8 +7,8 @@ import types
 
 import pytest
 
-from Agg2ExpLib.panel import packages
-from Agg2ExpLib.panel.failures import explain_failure, pip_words
+from Agg2ExpLib.panel.compute import packages
+from Agg2ExpLib.panel.compute.failures import explain_failure, pip_words
 from Testing.bench.fixtures import add_ct, read, turn
 
 

@@ -10,15 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from Agg2ExpLib.attribution import METHODS, REDUCTIONS
+from Agg2ExpLib.case import REDUCTIONS
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.importance import MEASURES, build_table
-from Agg2ExpLib.panel import commands
-from Agg2ExpLib.panel.choices import FILL_TEXTS, METHOD_TEXTS, REDUCTION_TEXTS, Choices
-from Agg2ExpLib.panel.lines import LONGEST_LINE, LineReader, parse_line
-from Agg2ExpLib.panel.rows import Row, rows_of, sort_rows, with_live
-from Agg2ExpLib.panel.state import Facts, panel_state
+from Agg2ExpLib.methods import METHODS
+from Agg2ExpLib.panel.compute import commands
+from Agg2ExpLib.panel.compute.output import LONGEST_LINE, LineReader, parse_line
 from Agg2ExpLib.panel.store import Store
+from Agg2ExpLib.panel.words.buttons import Facts, panel_state
+from Agg2ExpLib.panel.words.choices import FILL_TEXTS, METHOD_TEXTS, REDUCTION_TEXTS, Choices
+from Agg2ExpLib.panel.words.rows import Row, rows_of, sort_rows, with_live
 from Agg2ExpLib.progress import Event, JsonLinesSink
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from Agg2ExpLib.panel.state import Facts, panel_state
-from Agg2ExpLib.panel.verdicts import Verdicts, verdicts_of
+from Agg2ExpLib.panel.words.buttons import Facts, panel_state
+from Agg2ExpLib.panel.words.verdicts import Verdicts, verdicts_of
 from Testing.bench.fixtures import add_ct, read, turn
 from Testing.bench.small_explanation import write_small_explanation
 
@@ -18,8 +18,8 @@ def references(tmp_path_factory):
 
     ``alike`` surrounds the small explanation; in ``other`` the heart always looked at the aorta; ``samples`` is of other settings.
     """
-    from Agg2ExpLib.cohort.profile import fit_profile
-    from Agg2ExpLib.cohort.table import CohortTable
+    from Agg2ExpLib.cohort.judge.profile import fit_profile
+    from Agg2ExpLib.cohort.table.tables import CohortTable
     from Agg2ExpLib.explanation import Explanation
 
     folder = tmp_path_factory.mktemp("references")
@@ -172,7 +172,7 @@ def test_verdicts_belong_to_their_explanation(opened, references, tmp_path):
 
 
 def test_a_script_gets_the_verdicts(module, settings, references, tmp_path):
-    from Agg2ExpLib.panel.referee import verdicts_in
+    from Agg2ExpLib.panel.controllers.reference import verdicts_in
 
     logic = module.Agg2ExpLogic()
     shown = logic.openExplanation(write_small_explanation(tmp_path / "given", model="thorax-phantom"))
@@ -239,7 +239,7 @@ def test_heat_map_and_graph_are_drawn_by_the_real_command_and_shown(opened, monk
 def test_figures_are_exported_where_the_user_says(opened, tmp_path, monkeypatch):
     import qt
 
-    from Agg2ExpLib.panel import export
+    from Agg2ExpLib.panel.controllers import export
 
     monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path / "out"))
     export.export(opened.presenter, opened.results, opened.shown, "figures")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from Agg2ExpLib.panel.verdicts import Reason, Verdict, Verdicts
+from Agg2ExpLib.panel.words.verdicts import Reason, Verdict, Verdicts
 from Agg2ExpLib.scene.nodes import PROVENANCE, provenance
 from Testing.bench.fixtures import add_ct, read, turn
 from Testing.bench.small_explanation import write_small_explanation

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from Agg2ExpLib.attribution.masking import LinearValues
-from Agg2ExpLib.attribution.objective import objectives
+from Agg2ExpLib.case.objective import objectives
+from Agg2ExpLib.case.segmentation import segment
+from Agg2ExpLib.case.windows import Windows
 from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.methods.games.masking import LinearValues
 from Agg2ExpLib.quality import (
     bootstrap,
     complexity,
@@ -21,8 +23,6 @@ from Agg2ExpLib.quality import (
     similarity,
     subset_sums,
 )
-from Agg2ExpLib.segmentation import segment
-from Agg2ExpLib.windows import Windows
 
 torch.set_num_threads(1)
 SHAPE = (18, 14, 16)
@@ -58,7 +58,7 @@ class Linearly:
         return random_subsets(self.x.numel(), 300, 60, seed=1)
 
     def gradients(self):
-        from Agg2ExpLib.attribution.gradients import attribute
+        from Agg2ExpLib.methods.gradients import attribute
 
         found = attribute(self.network, self.x, self.windows, self.aims, method="gradient", precision="float64")
         return [one.full(SHAPE) for one in found]

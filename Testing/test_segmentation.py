@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_networks import GreyLevels, Smooth, undivided
 
+from Agg2ExpLib.case.segmentation import segment, stitched_logits
+from Agg2ExpLib.case.windows import Windows
 from Agg2ExpLib.errors import Agg2ExpError, InputError
-from Agg2ExpLib.segmentation import segment, stitched_logits
-from Agg2ExpLib.windows import Windows
 
 torch.set_num_threads(1)
 
@@ -72,7 +72,7 @@ def test_logits_are_settled_in_slabs_that_join_without_a_seam(monkeypatch):
     network, x = Smooth().double(), torch.rand((20, 9, 13), dtype=torch.float64)
     windows = Windows((20, 9, 13), (12, 10, 12), 0.25, "gaussian")
     whole = stitched_logits(network, x, windows, 4, precision="float64")
-    monkeypatch.setattr("Agg2ExpLib.segmentation._SLAB_BYTES", 1)
+    monkeypatch.setattr("Agg2ExpLib.case.segmentation._SLAB_BYTES", 1)
     assert torch.equal(stitched_logits(network, x, windows, 4, precision="float64"), whole)
 
 

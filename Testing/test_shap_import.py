@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from Agg2ExpLib.attribution.shap_import import import_shap, private_folder
 from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.methods.games.shap_import import import_shap, private_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 installed = importlib.util.find_spec("shap") is not None and (private_folder() / "slicer").is_dir()
 needs_shap = pytest.mark.skipif(
-    not installed, reason="shap is not installed; python -m Agg2ExpLib.attribution.shap_import"
+    not installed, reason="shap is not installed; python -m Agg2ExpLib.methods.games.shap_import"
 )
 
 STAND_IN = {
@@ -30,7 +30,7 @@ scene = slicer.util.scene()
 assert slicer.app == "the application" and slicer.mrmlScene is scene
 """
 USES_SHAP = """
-from Agg2ExpLib.attribution.shap_import import import_shap
+from Agg2ExpLib.methods.games.shap_import import import_shap
 shap = import_shap()
 import numpy as np
 values = shap.KernelExplainer(lambda kept: kept @ [1.0, 2.0, 3.0], np.zeros((1, 3))).shap_values(np.ones((1, 3)), silent=True)
@@ -107,7 +107,7 @@ def test_the_child_process_explains_with_shap_where_slicer_is_on_the_path(slicer
     from small_networks import write_case
 
     case, model = write_case(tmp_path)
-    command = [sys.executable, str(ROOT / "Agg2ExpLib" / "cli.py"), "explain", str(case), "--model", str(model), "--out",
+    command = [sys.executable, str(ROOT / "Agg2ExpLib" / "cli" / "__main__.py"), "explain", str(case), "--model", str(model), "--out",
                str(tmp_path / "out"), "--method", "kernelshap", "--estimator", "shap", "--progress", "json"]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(slicers_folder)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -131,7 +131,7 @@ def test_a_shap_that_does_not_load_leaves_slicer_alone(slicers_folder, tmp_path)
     program = (
         USES_SLICER
         + """
-from Agg2ExpLib.attribution.shap_import import import_shap
+from Agg2ExpLib.methods.games.shap_import import import_shap
 from Agg2ExpLib.errors import InputError
 try:
     import_shap()

@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from Agg2ExpLib.attribution import ESTIMATORS
-from Agg2ExpLib.attribution.shapley import exact, kernel_sizes, sample_coalitions, shapley_values, solve
 from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.methods import ESTIMATORS
+from Agg2ExpLib.methods.games.shapley import exact, kernel_sizes, sample_coalitions, shapley_values, solve
 
 SAMPLED = [name for name in ESTIMATORS if name != "exact"]
 
@@ -16,7 +16,7 @@ SAMPLED = [name for name in ESTIMATORS if name != "exact"]
 def available(estimator):
     if estimator == "shap":
         pytest.importorskip("numba")
-        from Agg2ExpLib.attribution.shap_import import import_shap
+        from Agg2ExpLib.methods.games.shap_import import import_shap
 
         try:
             import_shap()

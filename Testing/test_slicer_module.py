@@ -197,7 +197,7 @@ def test_the_real_child_process_explains_a_ct_of_the_scene(logic, settings, tmp_
 
 
 def test_methods_are_compared_on_the_chosen_ct_by_the_real_child_process(panel, settings, tmp_path, monkeypatch):
-    from Agg2ExpLib.panel import choices
+    from Agg2ExpLib.panel.words import choices
 
     # The bench's CT has fewer voxels than a subset of the usual size.
     monkeypatch.setitem(choices.COMPARISON, "subset-voxels", 500)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from small_networks import write_case
 
-from Agg2ExpLib.attribution.supervoxel_map import MANY, count_supervoxels, read_map
 from Agg2ExpLib.cli import main
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.explanation import Explanation, Settings
+from Agg2ExpLib.methods.games.supervoxel_map import MANY, count_supervoxels, read_map
 from Agg2ExpLib.volume import Grid, Volume, read_volume, write_volume
 
 SHAPE = (24, 20, 22)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from Agg2ExpLib.attribution.supervoxels import ELSEWHERE, Supervoxels, make_supervoxels
 from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.methods.games.supervoxels import ELSEWHERE, Supervoxels, make_supervoxels
 
 NAMES = ("background", "lung", "heart", "never")
 

@@ -13,12 +13,12 @@ LIBRARY = ROOT / "Agg2ExpLib"
 # Ground floor first. A room imports only rooms of lower floors; rooms on one floor do not know each other.
 FLOORS = (
     {"errors"},
-    {"progress", "anatomy", "agreement", "files"},
+    {"progress", "anatomy", "agreement", "storage"},
     {"volume"},
     {"models"},
-    {"device", "windows"},
-    {"segmentation"},
-    {"attribution"},
+    {"device"},
+    {"case"},
+    {"methods"},
     {"importance"},
     {"quality"},
     {"explanation"},
@@ -26,9 +26,9 @@ FLOORS = (
     {"figures", "report", "scene"},
     {"phantom", "training", "estimate", "whatif", "environment"},
     {"cohort"},
+    {"studies"},
     {"panel"},
     {"demo", "benchmark"},
-    {"commands"},
     {"cli"},
 )
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}

@@ -13,18 +13,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from Agg2ExpLib.attribution import METHODS, OWN_MAP
-from Agg2ExpLib.attribution.dispatch import attribute
-from Agg2ExpLib.attribution.gradients import PassCount
-from Agg2ExpLib.attribution.masking import LinearValues
-from Agg2ExpLib.attribution.objective import Objective, objectives
-from Agg2ExpLib.attribution.supervoxel_map import SupervoxelMap, read_map
-from Agg2ExpLib.attribution.supervoxels import Supervoxels, make_supervoxels
+from Agg2ExpLib.case.objective import Objective, objectives
+from Agg2ExpLib.case.segmentation import Network, Segmentation, segment
+from Agg2ExpLib.case.windows import Windows
 from Agg2ExpLib.comparison.files import read_json, write_json
 from Agg2ExpLib.comparison.passes import Share, naive_passes, passes_of_one
 from Agg2ExpLib.comparison.plan import MethodSpec, Plan
 from Agg2ExpLib.device import dtype_of
 from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.methods import METHODS, OWN_MAP
+from Agg2ExpLib.methods.dispatch import attribute
+from Agg2ExpLib.methods.games.masking import LinearValues
+from Agg2ExpLib.methods.games.supervoxel_map import SupervoxelMap, read_map
+from Agg2ExpLib.methods.games.supervoxels import Supervoxels, make_supervoxels
+from Agg2ExpLib.methods.gradients import PassCount
 from Agg2ExpLib.models import SegmentationModel
 from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.quality import (
@@ -41,9 +43,7 @@ from Agg2ExpLib.quality import (
     similarity,
     subset_sums,
 )
-from Agg2ExpLib.segmentation import Network, Segmentation, segment
 from Agg2ExpLib.volume import Volume, preprocess
-from Agg2ExpLib.windows import Windows
 
 SHARED = "shared.json"
 

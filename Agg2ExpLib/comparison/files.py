@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from Agg2ExpLib.errors import InputError, OutputError
-from Agg2ExpLib.files import write_whole
+from Agg2ExpLib.storage.files import write_whole
 
 _LARGEST = 256 * 1024**2
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from Agg2ExpLib.attribution.shapley import n_coalitions
 from Agg2ExpLib.comparison.plan import MethodSpec, Plan
+from Agg2ExpLib.methods.games.shapley import n_coalitions
 from Agg2ExpLib.progress import Progress
 
 

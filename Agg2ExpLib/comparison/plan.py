@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from Agg2ExpLib.anatomy import safe_file_name
-from Agg2ExpLib.attribution import METHODS, OWN_MAP, SUPERVOXELS, default_samples
 from Agg2ExpLib.errors import InputError, nearest_names
 from Agg2ExpLib.explanation import Settings
+from Agg2ExpLib.methods import METHODS, OWN_MAP, SUPERVOXELS, default_samples
 from Agg2ExpLib.quality import COPIES, NOISE_BOUND, SUBSET_VOXELS, SUBSETS
 
 #: The paper's benchmark.

@@ -38,12 +38,12 @@ import numpy as np
 
 from Agg2ExpLib.anatomy import safe_file_name
 from Agg2ExpLib.errors import InputError, OutputError
-from Agg2ExpLib.files import replace_folder, sync_folder
 from Agg2ExpLib.importance import ImportanceTable
+from Agg2ExpLib.storage.files import replace_folder, sync_folder
 from Agg2ExpLib.volume import Volume, read_volume
 
 if TYPE_CHECKING:
-    from Agg2ExpLib.attribution.gradients import SupervoxelValues
+    from Agg2ExpLib.methods.gradients import SupervoxelValues
 
 FORMAT = "agg2exp-explanation"
 FORMAT_VERSION = 1

@@ -17,12 +17,9 @@ import torch
 
 import Agg2ExpLib
 from Agg2ExpLib.anatomy import safe_file_name
-from Agg2ExpLib.attribution import METHODS, OWN_MAP
-from Agg2ExpLib.attribution.dispatch import attribute
-from Agg2ExpLib.attribution.gradients import Attribution, PassCount, SupervoxelValues
-from Agg2ExpLib.attribution.objective import Objective, objectives
-from Agg2ExpLib.attribution.supervoxel_map import SupervoxelMap, read_map
-from Agg2ExpLib.attribution.supervoxels import Supervoxels, make_supervoxels
+from Agg2ExpLib.case.objective import Objective, objectives
+from Agg2ExpLib.case.segmentation import Segmentation, segment
+from Agg2ExpLib.case.windows import Windows
 from Agg2ExpLib.device import choose_device, dtype_of
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.explanation.folder import (
@@ -41,9 +38,13 @@ from Agg2ExpLib.explanation.folder import (
 )
 from Agg2ExpLib.explanation.settings import Settings
 from Agg2ExpLib.importance import ImportanceTable, absent_row, build_table, importance_row
+from Agg2ExpLib.methods import METHODS, OWN_MAP
+from Agg2ExpLib.methods.dispatch import attribute
+from Agg2ExpLib.methods.games.supervoxel_map import SupervoxelMap, read_map
+from Agg2ExpLib.methods.games.supervoxels import Supervoxels, make_supervoxels
+from Agg2ExpLib.methods.gradients import Attribution, PassCount, SupervoxelValues
 from Agg2ExpLib.models import SegmentationModel, load_model
 from Agg2ExpLib.progress import Progress
-from Agg2ExpLib.segmentation import Segmentation, segment
 from Agg2ExpLib.volume import (
     MIN_AXIS,
     Volume,
@@ -54,7 +55,6 @@ from Agg2ExpLib.volume import (
     to_grid,
     write_volume,
 )
-from Agg2ExpLib.windows import Windows
 
 # Whole numbers are fine enough for a range as wide as this, and pack to a third.
 _ROUNDED_RANGE = 256

@@ -6,19 +6,19 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from Agg2ExpLib.anatomy import structure
-from Agg2ExpLib.attribution import (
+from Agg2ExpLib.case import REDUCTIONS
+from Agg2ExpLib.device import PRECISIONS
+from Agg2ExpLib.errors import InputError, nearest_names
+from Agg2ExpLib.methods import (
     ESTIMATORS,
     METHODS,
     OWN_MAP,
     PATHS,
-    REDUCTIONS,
     SCOPES,
     VALUE_FUNCTIONS,
     default_samples,
     supervoxel_kind,
 )
-from Agg2ExpLib.device import PRECISIONS
-from Agg2ExpLib.errors import InputError, nearest_names
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Settings:
     Attributes
     ----------
     method : str
-        A key of :data:`Agg2ExpLib.attribution.METHODS`.
+        A key of :data:`Agg2ExpLib.methods.METHODS`.
     classes : tuple of str, optional
         Names of the classes to explain; ``None`` means every structure (all classes but background),
         ``("all",)`` background too.
@@ -52,17 +52,17 @@ class Settings:
     memory_budget : int
         Bytes that the attributions held at one time may take; more classes are processed in groups.
     supervoxels : str
-        What KernelSHAP and occlusion remove: a key of :data:`Agg2ExpLib.attribution.SUPERVOXELS`, or the file of a label
+        What KernelSHAP and occlusion remove: a key of :data:`Agg2ExpLib.methods.SUPERVOXELS`, or the file of a label
         volume whose values from 1 on are the supervoxels; 0 is never removed.
     supervoxel_count : int
         About how many regular supervoxels.
     estimator, scope : str
         How KernelSHAP estimates, and over what each game is played: keys of
-        :data:`~Agg2ExpLib.attribution.ESTIMATORS` and :data:`~Agg2ExpLib.attribution.SCOPES`.
+        :data:`~Agg2ExpLib.methods.ESTIMATORS` and :data:`~Agg2ExpLib.methods.SCOPES`.
     ridge : float
         Penalty of KernelSHAP's regression.
     value : str
-        What KernelSHAP's game is about: a key of :data:`Agg2ExpLib.attribution.VALUE_FUNCTIONS`. Those that read the
+        What KernelSHAP's game is about: a key of :data:`Agg2ExpLib.methods.VALUE_FUNCTIONS`. Those that read the
         whole prediction are always played over the scan.
     layer : str, optional
         Layer that Grad-CAM looks at; ``None`` chooses one.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from Agg2ExpLib.errors import InputError, OutputError
 from Agg2ExpLib.figures.style import drawing
-from Agg2ExpLib.files import write_whole
+from Agg2ExpLib.storage.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from Agg2ExpLib.errors import InputError, OutputError
-from Agg2ExpLib.files import replace_folder
 from Agg2ExpLib.models.architectures import COMPUTED_BUFFERS
 from Agg2ExpLib.models.card import ModelCard, read_card
 from Agg2ExpLib.models.metadata import metadata_file, read_json
 from Agg2ExpLib.models.untrusted import WEIGHT_SUFFIXES, sha256
+from Agg2ExpLib.storage.files import replace_folder
 
 if TYPE_CHECKING:
     import torch

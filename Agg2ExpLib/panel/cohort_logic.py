@@ -11,13 +11,13 @@ import slicer
 
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.panel import views
-from Agg2ExpLib.panel.batch_results import result_of
-from Agg2ExpLib.panel.choices import Choices
-from Agg2ExpLib.panel.referee import verdicts_in
-from Agg2ExpLib.panel.reference_view import chart_of
+from Agg2ExpLib.panel.compute.task import Task
+from Agg2ExpLib.panel.compute.workbench import Workbench
+from Agg2ExpLib.panel.controllers.batch_results import result_of
+from Agg2ExpLib.panel.controllers.reference import verdicts_in
+from Agg2ExpLib.panel.controllers.reference_view import chart_of
 from Agg2ExpLib.panel.shown import shown_in
-from Agg2ExpLib.panel.task import Task
-from Agg2ExpLib.panel.workbench import Workbench
+from Agg2ExpLib.panel.words.choices import Choices
 
 if TYPE_CHECKING:
     from Agg2ExpLib.progress import Event

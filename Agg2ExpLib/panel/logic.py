@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import slicer
 
-from Agg2ExpLib.cohort.scoring import FALSE_ALARMS
+from Agg2ExpLib.cohort.judge.scoring import FALSE_ALARMS
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.panel.choices import Choices
 from Agg2ExpLib.panel.cohort_logic import CohortLogic
-from Agg2ExpLib.panel.export import Change, read_whatif, show_whatif_segmentation
-from Agg2ExpLib.panel.job import Outcome
+from Agg2ExpLib.panel.compute.child import Outcome
+from Agg2ExpLib.panel.compute.packages import ensure_packages
+from Agg2ExpLib.panel.compute.task import Task
+from Agg2ExpLib.panel.compute.workbench import Workbench
+from Agg2ExpLib.panel.controllers.export import Change, read_whatif, show_whatif_segmentation
+from Agg2ExpLib.panel.controllers.reference import keep_verdicts
 from Agg2ExpLib.panel.nodes import first_scan, segment_volume, segments_of
-from Agg2ExpLib.panel.packages import ensure_packages
-from Agg2ExpLib.panel.referee import keep_verdicts
 from Agg2ExpLib.panel.shown import Shown, shown_in
 from Agg2ExpLib.panel.store import Store
-from Agg2ExpLib.panel.task import Task
-from Agg2ExpLib.panel.verdicts import Verdicts, verdicts_of
-from Agg2ExpLib.panel.workbench import Workbench
+from Agg2ExpLib.panel.words.choices import Choices
+from Agg2ExpLib.panel.words.verdicts import Verdicts, verdicts_of
 
 if TYPE_CHECKING:
     from Agg2ExpLib.progress import Event

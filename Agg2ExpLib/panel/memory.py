@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from Agg2ExpLib.panel.choices import MODES, Choices, Overlay
+from Agg2ExpLib.panel.words.choices import MODES, Choices, Overlay
 
 
 class Memory:

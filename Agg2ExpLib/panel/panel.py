@@ -11,20 +11,10 @@ import slicer
 from slicer.i18n import tr as _
 
 from Agg2ExpLib.errors import Agg2ExpError
-from Agg2ExpLib.panel import export, forms, views
-from Agg2ExpLib.panel.anomaly_section import AnomalySection
-from Agg2ExpLib.panel.background import load_file_library
-from Agg2ExpLib.panel.batch_results import BatchResults
-from Agg2ExpLib.panel.batch_runner import BatchRunner
-from Agg2ExpLib.panel.batch_section import BatchSection
-from Agg2ExpLib.panel.choices import Choices, Overlay
-from Agg2ExpLib.panel.explain_section import ExplainSection, describe_cost
-from Agg2ExpLib.panel.inputs_section import InputsSection
-from Agg2ExpLib.panel.job import Outcome
-from Agg2ExpLib.panel.log_section import LogSection
-from Agg2ExpLib.panel.memory import Memory
-from Agg2ExpLib.panel.nodes import Watch, visible_names
-from Agg2ExpLib.panel.packages import (
+from Agg2ExpLib.panel import views
+from Agg2ExpLib.panel.compute.background import load_file_library
+from Agg2ExpLib.panel.compute.child import Outcome
+from Agg2ExpLib.panel.compute.packages import (
     FOR_COHORTS,
     FOR_FIGURES,
     FOR_SCORES,
@@ -33,14 +23,26 @@ from Agg2ExpLib.panel.packages import (
     ensure_packages,
     version_problem,
 )
-from Agg2ExpLib.panel.presenter import Presenter
-from Agg2ExpLib.panel.referee import Referee
-from Agg2ExpLib.panel.results_section import SLIDER_DELAY_MS, ResultsSection
+from Agg2ExpLib.panel.compute.task import Task
+from Agg2ExpLib.panel.compute.workbench import COHORT, AtExit, Workbench
+from Agg2ExpLib.panel.controllers import export
+from Agg2ExpLib.panel.controllers.batch_results import BatchResults
+from Agg2ExpLib.panel.controllers.batch_runner import BatchRunner
+from Agg2ExpLib.panel.controllers.presenter import Presenter
+from Agg2ExpLib.panel.controllers.reference import Referee
+from Agg2ExpLib.panel.memory import Memory
+from Agg2ExpLib.panel.nodes import Watch, visible_names
+from Agg2ExpLib.panel.sections import forms
+from Agg2ExpLib.panel.sections.anomaly import AnomalySection
+from Agg2ExpLib.panel.sections.batch import BatchSection
+from Agg2ExpLib.panel.sections.explain import ExplainSection, describe_cost
+from Agg2ExpLib.panel.sections.inputs import InputsSection
+from Agg2ExpLib.panel.sections.log import LogSection
+from Agg2ExpLib.panel.sections.results import SLIDER_DELAY_MS, ResultsSection
 from Agg2ExpLib.panel.shown import Shown, shown_in
-from Agg2ExpLib.panel.state import Facts, busy_words, panel_state
 from Agg2ExpLib.panel.store import Store
-from Agg2ExpLib.panel.task import Task
-from Agg2ExpLib.panel.workbench import COHORT, AtExit, Workbench
+from Agg2ExpLib.panel.words.buttons import Facts, busy_words, panel_state
+from Agg2ExpLib.panel.words.choices import Choices, Overlay
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from Agg2ExpLib.errors import Agg2ExpError, InputError
-from Agg2ExpLib.panel.choices import METHOD_TEXTS
-from Agg2ExpLib.panel.live import LiveImportance
+from Agg2ExpLib.panel.compute.workbench import region_names
+from Agg2ExpLib.panel.controllers.live import LiveImportance
 from Agg2ExpLib.panel.nodes import Segment, segment_volume, segments_of, volume_of
-from Agg2ExpLib.panel.rows import Row, rows_of, with_live
-from Agg2ExpLib.panel.workbench import region_names
+from Agg2ExpLib.panel.words.choices import METHOD_TEXTS
+from Agg2ExpLib.panel.words.rows import Row, rows_of, with_live
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from Agg2ExpLib.agreement import dice_of_labels
+from Agg2ExpLib.case.segmentation import segment
+from Agg2ExpLib.case.windows import Windows
 from Agg2ExpLib.models.card import ModelCard
 from Agg2ExpLib.progress import Progress
-from Agg2ExpLib.segmentation import segment
 from Agg2ExpLib.training.cases import Case
 from Agg2ExpLib.volume import preprocess, reorient, to_grid
-from Agg2ExpLib.windows import Windows
 
 
 def validate(

@@ -17,9 +17,9 @@ import numpy as np
 from Agg2ExpLib.demo import DEMO_FINDINGS, DEMO_INDEX, DEMO_MODEL, DEMO_SEED
 from Agg2ExpLib.explanation import Explanation, Settings, explain
 from Agg2ExpLib.explanation.folder import DOCUMENT, attribution_file
-from Agg2ExpLib.files import replace_folder
 from Agg2ExpLib.phantom import Finding, write_phantoms
 from Agg2ExpLib.scene.render import RIGHT, TOP, render_explanation
+from Agg2ExpLib.storage.files import replace_folder
 from Agg2ExpLib.volume import Volume, write_volume
 
 RESOURCES = Path(__file__).resolve().parents[2] / "Agg2Exp" / "Resources"

@@ -1,6 +1,6 @@
 """Stands in for the interpreter of the child process: the same words on standard output, no network.
 
-Called as PythonSlicer would be: ``fake_child.py .../cli.py explain IMAGE --out=DIR ...``. What it does beyond that is told by the
+Called as PythonSlicer would be: ``fake_child.py .../cli/__main__.py explain IMAGE --out=DIR``. What it does beyond that is told by the
 file ``behaviour.json`` beside the launcher that starts it.
 """
 
@@ -88,8 +88,8 @@ def cohort(words, given, behaviour):
     """The real runner over a network that is none: a case whose name has ``bad`` fails, ``stop_at`` is never finished."""
     from dataclasses import replace
 
-    from Agg2ExpLib.cohort.cases import find_cohort
-    from Agg2ExpLib.cohort.runner import run_cohort
+    from Agg2ExpLib.cohort.run.cases import find_cohort
+    from Agg2ExpLib.cohort.run.runner import run_cohort
     from Agg2ExpLib.progress import JsonLinesSink, Progress
     from Testing.bench.small_explanation import write_small_explanation
     from Testing.cohort_samples import fake_explain, fake_job

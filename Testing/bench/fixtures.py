@@ -183,7 +183,7 @@ def pip(monkeypatch):
     import slicer.packaging
     import slicer.util
 
-    from Agg2ExpLib.panel import packages
+    from Agg2ExpLib.panel.compute import packages
 
     found = Pip(slicer.packaging.pip_check)
     real = packages.installed_version

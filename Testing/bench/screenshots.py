@@ -91,9 +91,9 @@ def wait_for(panel, begin):
 
 def show_batch(panel):
     """A batch in the middle of its work, as the section shows it; nothing runs."""
-    from Agg2ExpLib.panel.batch import CaseState, Seen, describe_progress
-    from Agg2ExpLib.panel.batch_runner import describe_settings
-    from Agg2ExpLib.panel.batch_state import BatchFacts, batch_state
+    from Agg2ExpLib.panel.controllers.batch_runner import describe_settings
+    from Agg2ExpLib.panel.words.batch import CaseState, Seen, describe_progress
+    from Agg2ExpLib.panel.words.batch_buttons import BatchFacts, batch_state
 
     reason = "/data/cts/s0007.nii.gz cannot be read as an image; export it again"
     cases = [CaseState(f"s{number:04d}", "done" if number < 24 else "waiting") for number in range(60)]
@@ -108,7 +108,7 @@ def show_batch(panel):
 
 def session(studio, explanation, reference):
     """The story of one patient."""
-    from Agg2ExpLib.panel.state import Facts, panel_state
+    from Agg2ExpLib.panel.words.buttons import Facts, panel_state
     from Agg2ExpLib.progress import Event
 
     panel = studio.panel

@@ -8,8 +8,8 @@ import numpy as np
 
 def write_reference(explanation, path, count=60, shifted=None, spread=0.15):
     """Write a profile of made-up cases; ``shifted`` is structure -> (region, share): there the reference looked elsewhere."""
-    from Agg2ExpLib.cohort.profile import fit_profile
-    from Agg2ExpLib.cohort.table import CohortTable
+    from Agg2ExpLib.cohort.judge.profile import fit_profile
+    from Agg2ExpLib.cohort.table.tables import CohortTable
     from Agg2ExpLib.explanation import Explanation
 
     one = CohortTable.of_explanation(Explanation.load(explanation))

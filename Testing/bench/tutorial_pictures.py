@@ -18,7 +18,7 @@ def story(studio):
     """One session with the sample."""
     import numpy as np
 
-    from Agg2ExpLib.panel import forms
+    from Agg2ExpLib.panel.sections import forms
     from Testing.bench.fixtures import turn
 
     panel = studio.panel

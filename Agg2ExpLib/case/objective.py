@@ -1,0 +1,85 @@
+"""The aggregated function F_c(x) = A_v(M_c[v] f_c(x)[v]) (equation 2), as fixed weights: F_c(x) = sum_v a_c[v] f_c(x)[v].
+
+M_c, and the probabilities of the weighted mean, are taken once from the clean input and stay fixed while x varies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from Agg2ExpLib.case import REDUCTIONS
+from Agg2ExpLib.case.segmentation import Segmentation
+from Agg2ExpLib.case.windows import Slices, Windows
+from Agg2ExpLib.errors import InputError
+
+
+@dataclass(frozen=True)
+class Objective:
+    """F_c of one class.
+
+    Attributes
+    ----------
+    class_index : int
+        c.
+    box : tuple of slice
+        Bounding box of M_c in the volume.
+    weight : ndarray of float64, the box's shape
+        a_c; 0 outside M_c.
+    windows : tuple of int
+        Windows that hold a voxel of M_c: the only ones whose gradient is not zero.
+    value : float
+        F_c at the clean input.
+    voxels : int
+        Size of M_c; 0 when the class is absent.
+    """
+
+    class_index: int
+    box: Slices
+    weight: np.ndarray
+    windows: tuple[int, ...]
+    value: float
+    voxels: int
+
+
+def objectives(
+    segmentation: Segmentation, windows: Windows, classes: Sequence[int], reduction: str = "sum"
+) -> list[Objective]:
+    """Return F_c for each class; an absent class has no voxels and no windows.
+
+    Raises
+    ------
+    InputError
+        An unknown reduction.
+    """
+    if reduction not in REDUCTIONS:
+        raise InputError(f"unknown reduction {reduction!r}: use {', '.join(REDUCTIONS)}")
+    return [_objective(segmentation, windows, index, reduction) for index in classes]
+
+
+def _objective(segmentation: Segmentation, windows: Windows, index: int, reduction: str) -> Objective:
+    mask = segmentation.labels == index
+    voxels = int(mask.sum())
+    if not voxels:
+        empty = slice(0, 0)
+        return Objective(index, (empty, empty, empty), np.zeros((0, 0, 0)), (), float("nan"), 0)
+    box = bounding_box(mask)
+    weight = mask[box].astype(np.float64)
+    if reduction == "mean":
+        weight /= voxels
+    elif reduction == "probability":
+        weight *= segmentation.confidence[box]
+        weight /= weight.sum()
+    value = float((weight * segmentation.winning_logit[box]).sum())
+    return Objective(index, box, weight, tuple(windows.touching(mask)), value, voxels)
+
+
+def bounding_box(mask: np.ndarray) -> Slices:
+    """Return the smallest box that holds every true voxel of a mask that has some."""
+    parts = []
+    for axis in range(3):
+        line = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        parts.append(slice(int(line[0]), int(line[-1]) + 1))
+    return parts[0], parts[1], parts[2]

@@ -1,0 +1,94 @@
+"""The commands. ``agg2exp explain`` is also what the Slicer panel runs in its child process.
+
+Exit codes: 0 done; 2 an input or output cannot be used (one sentence on standard error); 130 cancelled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from Agg2ExpLib import __version__
+from Agg2ExpLib.cli.common import close_bars
+from Agg2ExpLib.cli.families import add_all
+from Agg2ExpLib.errors import Agg2ExpError, Cancelled
+
+_TWO_WORDS = (("cohort", "import"), ("cohort", "report"))
+_OUT_OF_MEMORY = ("out of memory", "can't allocate", "failed to allocate")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = _parser().parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
+    _stop_on_signals()
+    try:
+        options.run(options)
+        return 0
+    except BrokenPipeError:
+        # The reader of our output went away (agg2exp ... | head); that is not an error.
+        sys.stderr.close()
+        return 0
+    except (Exception, KeyboardInterrupt) as error:
+        sentence, code = _outcome(error, options)
+        if not sentence:
+            raise
+        _complain(sentence)
+        return code
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Make one command of two words; a folder of cases that is named like the second is given as ``./report``."""
+    first, rest = arguments[:2], arguments[2:]
+    return [" ".join(first), *rest] if tuple(first) in _TWO_WORDS else list(arguments)
+
+
+def _outcome(error: BaseException, options: argparse.Namespace) -> tuple[str, int]:
+    """Return the sentence about an error and the exit code; an empty one for a fault of our own."""
+    if isinstance(error, (KeyboardInterrupt, Cancelled)):
+        if getattr(options, "resume", False) or "goes_on" in options:
+            return "cancelled; what is finished is kept, and the same command goes on from it", 130
+        return "cancelled; nothing incomplete was left behind", 130
+    if isinstance(error, Agg2ExpError):
+        return str(error), 2
+    # torch and ITK say with a RuntimeError that memory is full.
+    full = isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
+    if full or isinstance(error, MemoryError):
+        return (
+            "not enough memory; explain fewer classes (--classes), or use a coarser --spacing or a smaller --window"
+        ), 2
+    if isinstance(error, OSError) and error.filename is not None:
+        # Such as a name that is too long, or a folder that may not be entered, wherever it was touched first.
+        return f"{error.filename}: {error.strerror}; check the path and the permission to use it", 2
+    return "", 1
+
+
+def _complain(sentence: str) -> None:
+    close_bars()
+    print(f"agg2exp: {' '.join(sentence.split())}", file=sys.stderr)
+
+
+def _stop_on_signals() -> None:
+    """Let a kind kill (SIGTERM) clean up as Ctrl-C does."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        signal.signal(signal.SIGTERM, stop)
+    except ValueError:
+        # Signals can be set in the main thread only; a caller in another thread handles its own.
+        return
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="agg2exp",
+        description="What did a 3D segmentation network look at? Voxel attributions and RoI importance for CT.",
+    )
+    parser.add_argument("--version", action="version", version=f"agg2exp {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    add_all(commands)
+    return parser

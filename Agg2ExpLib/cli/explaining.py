@@ -1,0 +1,119 @@
+"""Commands for one case: explain, show, estimate, whatif."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from Agg2ExpLib.cli.common import (
+    add_settings,
+    command,
+    model_of,
+    print_result,
+    progress_of,
+    quiet_libraries,
+    regions_of,
+    settings_of,
+)
+
+
+def add(commands: Any) -> None:
+    """Add these commands."""
+    _add_explain(commands)
+    _add_show(commands)
+    _add_estimate(commands)
+    _add_whatif(commands)
+
+
+def _add_explain(commands: Any) -> None:
+    parser = command(commands, "explain", _explain, "explain the segmentation of one CT")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; must not exist")
+    parser.add_argument("--overwrite", action="store_true", help="replace an Explanation folder at --out")
+    parser.add_argument("--resume", action="store_true", help="keep finished classes when stopped, and go on from them")
+    parser.add_argument(
+        "--roi", action="append", default=[], metavar="NAME=FILE", help="extra region: a mask on any grid; repeatable"
+    )
+    parser.add_argument("--truth", metavar="FILE", help="true label map, for values of kernelshap that compare with it")
+    add_settings(parser)
+
+
+def _explain(options: argparse.Namespace) -> None:
+    from Agg2ExpLib.explanation import explain
+
+    settings = settings_of(options)
+    progress = progress_of(options)
+    quiet_libraries()
+    explanation = explain(
+        options.image,
+        model_of(options),
+        options.out,
+        settings,
+        regions=regions_of(options.roi),
+        truth=options.truth,
+        overwrite=options.overwrite,
+        resume=options.resume,
+        progress=progress,
+    )
+    if options.progress != "json":
+        print_result(explanation)
+
+
+def _add_show(commands: Any) -> None:
+    parser = command(commands, "show", _show, "print the importance table of an Explanation folder")
+    parser.add_argument("folder", metavar="DIR")
+
+
+def _show(options: argparse.Namespace) -> None:
+    from Agg2ExpLib.explanation import Explanation
+
+    print_result(Explanation.load(options.folder))
+
+
+def _add_estimate(commands: Any) -> None:
+    parser = command(commands, "estimate", _estimate, "say what explaining a CT would cost, without doing it")
+    add_settings(parser)
+
+
+def _estimate(options: argparse.Namespace) -> None:
+    import json
+
+    from Agg2ExpLib.estimate import describe_estimate, estimate
+
+    settings = settings_of(options)
+    quiet_libraries()
+    found = estimate(options.image, model_of(options), settings)
+    print(json.dumps(found.to_dict()) if options.progress == "json" else describe_estimate(found))
+
+
+def _add_whatif(commands: Any) -> None:
+    parser = command(commands, "whatif", _whatif, "replace a region in the scan and predict again")
+    parser.add_argument("folder", metavar="DIR", help="Explanation folder of the scan")
+    parser.add_argument(
+        "--roi", required=True, metavar="NAME[=FILE]", help="a class, a region of the explanation, or any mask file"
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; must not exist")
+    parser.add_argument("--fill", default="shell", help="air, shell (mean of what is around, default) or noise")
+    parser.add_argument("--model", metavar="M", help="where the explained model is now, if it was moved")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda:N")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise")
+
+
+def _whatif(options: argparse.Namespace) -> None:
+    from Agg2ExpLib.explanation import Explanation
+    from Agg2ExpLib.whatif import describe_whatif, whatif
+
+    quiet_libraries()
+    name, _, file = options.roi.partition("=")
+    result = whatif(
+        Explanation.load(options.folder),
+        name.strip(),
+        options.out,
+        mask=file or None,
+        fill=options.fill,
+        model=options.model,
+        device=options.device,
+        seed=options.seed,
+        progress=progress_of(options),
+    )
+    if options.progress != "json":
+        print(describe_whatif(result))

@@ -1,0 +1,1 @@
+"""Is a case unusual? Profiles, detectors, scores, and the statistics that say what they are worth."""

@@ -1,0 +1,1 @@
+"""The report of a cohort: one HTML page with its figures."""

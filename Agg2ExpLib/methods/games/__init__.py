@@ -1,0 +1,1 @@
+"""The games of KernelSHAP and occlusion: supervoxels, masked scans, value functions, Shapley values."""

@@ -1,0 +1,1 @@
+"""The child process that computes: commands, tasks, packages. No network library is imported here."""

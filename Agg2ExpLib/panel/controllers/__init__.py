@@ -1,0 +1,1 @@
+"""What happens when something in a section is chosen or pressed."""

@@ -1,0 +1,320 @@
+"""What is shown of an explanation: which one, which structure, its overlay, its table while somebody paints, its pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from Agg2ExpLib.anatomy import structure
+from Agg2ExpLib.errors import Agg2ExpError
+from Agg2ExpLib.panel import views
+from Agg2ExpLib.panel.compute.child import Outcome
+from Agg2ExpLib.panel.compute.task import Task
+from Agg2ExpLib.panel.compute.workbench import Workbench
+from Agg2ExpLib.panel.controllers import export
+from Agg2ExpLib.panel.nodes import Watch, segment_volume
+from Agg2ExpLib.panel.sections import forms
+from Agg2ExpLib.panel.sections.inputs import InputsSection
+from Agg2ExpLib.panel.sections.results import ResultsSection
+from Agg2ExpLib.panel.shown import Shown, shown_in, title_of
+from Agg2ExpLib.panel.signals import Signal
+from Agg2ExpLib.panel.words.choices import Overlay
+
+if TYPE_CHECKING:
+    from Agg2ExpLib.explanation import Explanation
+
+#: Milliseconds from an edit of a segment to the new numbers; edits within them are taken together.
+LIVE_DELAY_MS = 80
+
+Run = Callable[[Callable[[], Task], Callable[[Outcome, Task], None]], None]
+
+
+class Presenter:
+    """Stands between the results section and the scene.
+
+    Parameters
+    ----------
+    results, inputs : ResultsSection, InputsSection
+        What it fills, and where CT and segmentation are chosen.
+    workbench : Workbench
+        Makes the tasks of what-ifs and figures.
+    run : callable
+        Starts a task and calls a function when it is done.
+    refresh, remember : callable
+        Give the buttons their looks; keep with the scene what is shown.
+    overlay, device : callable
+        Return how the attribution is to be shown, and the chosen device.
+    can_draw : callable
+        Returns whether the packages for figures are there, after asking.
+
+    Attributes
+    ----------
+    changed, overlaid : Signal
+        Without values: another explanation is shown, or none; a structure or its overlay was shown anew.
+    """
+
+    def __init__(
+        self,
+        results: ResultsSection,
+        inputs: InputsSection,
+        workbench: Workbench,
+        run: Run,
+        refresh: Callable[[], None],
+        remember: Callable[[], None],
+        overlay: Callable[[], Overlay],
+        device: Callable[[], str],
+        can_draw: Callable[[], bool],
+    ) -> None:
+        self.changed, self.overlaid = Signal(), Signal()
+        self.shown: Shown | None = None
+        self.picture: Any = None
+        self._results, self._inputs, self._workbench = results, inputs, workbench
+        self._run, self._refresh, self._remember = run, refresh, remember
+        self._overlay, self._device, self._can_draw = overlay, device, can_draw
+        self._segment_watch = Watch()
+        self._live_timer = qt.QTimer()
+        self._live_timer.setSingleShot(True)
+        self._live_timer.setInterval(LIVE_DELAY_MS)
+        self._live_timer.timeout.connect(lambda *_: self.refresh_live())
+        results.structure_changed.connect(self.show_structure)
+        results.explanation_changed.connect(self.show_key)
+        results.pressed.connect(self._on_pressed)
+        results.table.region_chosen.connect(self._on_region)
+
+    def close(self) -> None:
+        """Hear nothing more."""
+        self._segment_watch.clear()
+        self._live_timer.stop()
+
+    def forget(self) -> None:
+        """Let go of a scene that is being closed."""
+        self._segment_watch.clear()
+        self.shown = None
+
+    def show_folder(self, folder: Path, ct_node: Any = None) -> None:
+        """Put an Explanation folder into the scene and show it.
+
+        Raises
+        ------
+        InputError
+            It is no complete Explanation folder.
+        """
+        from Agg2ExpLib.explanation import Explanation as Folder
+        from Agg2ExpLib.scene import show_explanation
+
+        title = _("Explanation of {scan}").format(scan=ct_node.GetName()) if ct_node is not None else None
+        with forms.busy():
+            put = show_explanation(Folder.load(folder), slicer.mrmlScene, name=title, ct_node=ct_node)
+        self.show_key(put.key, explanation=put.explanation)
+        self._results.frame.collapsed = False
+        forms.reveal(self._results.frame)
+
+    def show_key(self, key: str, structure: str = "", explanation: Explanation | None = None) -> None:
+        """Show an explanation of the scene, the first one when there is none of that key; its folder may be read already."""
+        there = {one.key: one for one in shown_in(slicer.mrmlScene)}
+        self.shown = None
+        chosen = there.get(key) or next(iter(there.values()), None)
+        if chosen is not None:
+            try:
+                self.shown = Shown(chosen, explanation if chosen.key == key else None)
+            except Agg2ExpError as error:
+                self._results.say(str(error))
+        titles = [(one.key, title_of(one)) for one in there.values()]
+        self._results.show_explanations(titles, self.shown.key if self.shown else "")
+        explained = self.shown.explained if self.shown else []
+        self._results.show_structures(
+            explained, self.shown.absent if self.shown else [], structure if structure in explained else ""
+        )
+        self._results.say_whatif("")
+        self.watch_segments()
+        self.show_structure(self._results.chosen_structure())
+        self.changed.emit()
+
+    def show_structure(self, name: str) -> None:
+        """Show another structure of the explanation."""
+        with forms.busy():
+            if self.shown is not None and name:
+                self.shown.select(name)
+                self._draw_overlay()
+            self.refresh_live()
+        self.tell_about_shown()
+        self._remember()
+        self.overlaid.emit()
+
+    def show_region(self, name: str, region: str) -> None:
+        """Show a structure, and choose a region's line in its table."""
+        if self.shown is None or name not in self.shown.explained:
+            return
+        forms.choose(self._results.structure, name)
+        if region:
+            self._results.table.choose_region(region)
+
+    def refresh_live(self) -> None:
+        """Compute the painted regions' lines again and show the table."""
+        node = self._inputs.regions.currentNode()
+        if self.shown is None or not self.shown.structure:
+            self._results.table.show_rows([], "")
+            self._results.show_regions([])
+        else:
+            self._results.table.show_rows(self.shown.rows(node), structure(self.shown.structure).name)
+            self._results.show_regions(self.shown.regions(node))
+        self._refresh()
+
+    def watch_segments(self) -> None:
+        """Follow the segments of the chosen segmentation, and of no other."""
+        self._segment_watch.clear()
+        node = self._inputs.regions.currentNode()
+        if node is not None:
+            self._segment_watch.add_segmentation(node, lambda *_: self._on_segment_edited())
+
+    def _on_segment_edited(self) -> None:
+        # Not restarted while it runs: somebody who paints without a pause sees numbers all the time.
+        if self.shown is not None and not self._live_timer.isActive():
+            self._live_timer.start()
+
+    def coloured_by_importance(self) -> bool:
+        """Whether the segments have the colours of their importance."""
+        return self._overlay().coloured
+
+    def colour_by_importance(self, on: bool) -> None:
+        """Colour the segments by their importance, or no longer."""
+        self._results.coloured.setChecked(on)
+
+    def show_overlay(self) -> None:
+        """Draw the shown structure's attribution as the panel says."""
+        self._draw_overlay()
+        self.overlaid.emit()
+
+    def _draw_overlay(self) -> None:
+        shown, overlay = self.shown, self._overlay()
+        if shown is None or not shown.structure or shown.in_scene is None:
+            return
+        name = shown.structure
+        masked = list(shown.in_scene.explanation.labels[1:]) if overlay.masked else None
+        try:
+            shown.in_scene.show_overlay(
+                name, overlay.mode, percentile=overlay.percentile, opacity=overlay.opacity, masked_segments=masked
+            )
+            shown.in_scene.show_volume_rendering(name, percentile=overlay.percentile, visible=overlay.volume_rendering)
+            shown.in_scene.colour_segments(name if overlay.coloured else None)
+        except Agg2ExpError as error:
+            self._results.say(str(error))
+
+    def tell_about_shown(self) -> None:
+        """Say what a reader must know of the explanation before believing it."""
+        shown = self.shown
+        if shown is None:
+            self._results.say("")
+            return
+        parts = []
+        volume, card = self._inputs.ct_node(), self._inputs.card()
+        if shown.problem:
+            parts.append(_("Shown from the scene alone: {problem}.").format(problem=shown.problem))
+        if volume is not None and shown.ct_node is not None and volume.GetID() != shown.ct_node.GetID():
+            parts.append(
+                _("Made with another scan: {one}, not {other}.").format(
+                    one=shown.ct_node.GetName(), other=volume.GetName()
+                )
+            )
+        if card is not None and shown.model_name and card.name != shown.model_name:
+            parts.append(
+                _("Made with another model: {one}, not {other}.").format(one=shown.model_name, other=card.name)
+            )
+        if not shown.explained:
+            parts.append(_("None of the structures asked for is in the segmentation."))
+        self._results.say(" ".join(parts))
+
+    def _on_region(self, region: str) -> None:
+        """Say what the chosen line means, and offer its region to the what-if."""
+        row = next((one for one in self._results.table.rows if one.region == region), None)
+        if row is not None and self.shown is not None:
+            self._results.say_meaning(row.sentence(structure(self.shown.structure).name))
+            forms.choose(self._results.region, region)
+            self._refresh()
+
+    def _on_pressed(self, name: str) -> None:
+        try:
+            self._press(name)
+        except Agg2ExpError as error:
+            self._results.say(str(error))
+
+    def _press(self, name: str) -> None:
+        shown = self.shown
+        if name == "open":
+            folder = qt.QFileDialog.getExistingDirectory(self._results.frame, _("Open an Explanation folder"))
+            if folder:
+                self.show_folder(Path(folder))
+        elif name == "whatif":
+            self.on_whatif()
+        elif shown is None or shown.in_scene is None:
+            return
+        elif name == "strongest":
+            shown.in_scene.go_to_strongest(shown.structure)
+        elif name == "graph3d":
+            from Agg2ExpLib.scene.arrange import graph_in_patient
+
+            with forms.busy():
+                graph_in_patient(shown.in_scene, shown.structure)
+        elif name == "bars":
+            views.show_plot_and_table(shown.in_scene.show_chart(shown.structure), shown.saved.table_node)
+        elif name in ("heat map", "graph"):
+            self._draw(name, shown)
+        elif name == "export":
+            export.ask_and_export(self, self._results, shown)
+
+    def draw_figures(self, shown: Shown, out: Path, then: Callable[[], None] | None = None, classes: str = "") -> None:
+        """Have the child process draw the figures of an explanation into a folder; of all structures, or of some alone."""
+        if not self._can_draw():
+            return
+        options = {"background": "dark" if views.is_dark(self._results.frame) else "light", "classes": classes}
+        self._run(
+            lambda: self._workbench.figures(shown.folder, out, options),
+            lambda *ignored: (
+                then() if then else self._results.say(_("The figures are in {folder}.").format(folder=out))
+            ),
+        )
+
+    def _draw(self, name: str, shown: Shown) -> None:
+        out = export.figures_folder(shown)
+        prefix, title = ("heat_map", _("Heat map")) if name == "heat map" else ("graph", _("Graph"))
+
+        def show() -> None:
+            pictures = sorted(out.glob(f"{prefix}_mass.png")) or sorted(out.glob(f"{prefix}_*.png"))
+            if pictures:
+                self.picture = views.show_picture(self._results.frame, pictures[0], title)
+
+        # Somebody waits for one picture.
+        self.draw_figures(shown, out, show, shown.structure)
+
+    def on_whatif(self) -> None:
+        """Replace the chosen region and predict again."""
+        shown, key = self.shown, str(forms.chosen(self._results.region) or "")
+        if shown is None or not key:
+            return
+        name, mask = self._region(key)
+        fill, device = str(forms.chosen(self._results.fill)), self._device()
+        self._results.say_whatif("")
+        self._run(
+            lambda: self._workbench.whatif(shown.folder, name, fill, mask=mask, device=device),
+            lambda outcome, task: self._on_whatif(outcome, task, shown, name, fill),
+        )
+
+    def _region(self, key: str) -> tuple[str, Any]:
+        """Return name and mask of a region: the mask of a painted segment, None for one that the explanation knows."""
+        if not key.startswith("segment:"):
+            return key, None
+        node_id, _, identifier = key.removeprefix("segment:").partition("/")
+        node = slicer.mrmlScene.GetNodeByID(node_id)
+        segment = node.GetSegmentation().GetSegment(identifier)
+        return segment.GetName(), segment_volume(node, identifier)
+
+    def _on_whatif(self, outcome: Outcome, task: Task, shown: Shown, name: str, fill: str) -> None:
+        if task.out is not None:
+            answer = export.read_whatif(task.out)
+            export.show_whatif_segmentation(task.out, shown, name)
+            self._results.say_whatif(export.describe_whatif(answer, name, fill))

@@ -1,0 +1,1 @@
+"""The sections of the panel: widgets, what they show, and signals of what was pressed."""

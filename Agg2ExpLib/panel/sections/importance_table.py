@@ -1,0 +1,148 @@
+"""The importance table: one line a region, sorted by a click on a heading; colours, bars and words together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import qt
+
+from Agg2ExpLib.panel.sections import forms
+from Agg2ExpLib.panel.signals import Signal
+from Agg2ExpLib.panel.words.rows import COLUMNS, Row, sort_rows
+
+_ORDER = tuple(COLUMNS)
+_BAR_WIDTH = 32
+#: Pixels of the columns after the first, which takes the rest: a name needs most of 380 pixels.
+_WIDTHS = {"share": 90, "size": 72, "for": 96}
+_ROWS_SHOWN = 11
+
+
+class ImportanceTable:
+    """The table of one structure.
+
+    Parameters
+    ----------
+    table : QTableWidget
+        Of the .ui.
+
+    Attributes
+    ----------
+    region_chosen : Signal
+        With the identifier of the region of the current line.
+    """
+
+    def __init__(self, table: Any) -> None:
+        self.region_chosen = Signal()
+        self._rows: list[Row] = []
+        self._explained = ""
+        self._sort, self._descending = "share", True
+        self.table = table
+        self.table.setColumnCount(len(_ORDER))
+        self.table.setIconSize(qt.QSize(_BAR_WIDTH, forms.PATCH))
+        header = self.table.horizontalHeader()
+        header.setSectionsClickable(True)
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        for index, name in enumerate(_ORDER[1:], start=1):
+            header.setSectionResizeMode(index, qt.QHeaderView.Fixed)
+            self.table.setColumnWidth(index, _WIDTHS[name])
+        header.sectionClicked.connect(self._on_heading)
+        self.table.itemSelectionChanged.connect(self._on_selection)
+        self._head()
+        self.show_signed(False)
+
+    @property
+    def rows(self) -> list[Row]:
+        """The lines as they are shown, top first."""
+        return list(self._rows)
+
+    def show_rows(self, rows: Sequence[Row], explained: str) -> None:
+        """Show the regions of a structure; order, scroll position and the chosen line are kept."""
+        chosen = self.chosen_region()
+        self._explained = explained
+        ordered = sort_rows(rows, self._sort, self._descending)
+        same = [row.region for row in ordered] == [row.region for row in self._rows]
+        before, self._rows = self._rows, ordered
+        self.table.blockSignals(True)
+        self.table.setRowCount(len(ordered))
+        largest = max((row.share for row in ordered if row.share == row.share), default=0.0)
+        was = max((row.share for row in before if row.share == row.share), default=0.0)
+        for line, row in enumerate(ordered):
+            # While somebody paints only a line or two change; the others are left alone.
+            if not (same and before[line] == row and was == largest):
+                self._fill(line, row, largest)
+        if not same and chosen:
+            self._choose(chosen)
+        self.table.blockSignals(False)
+        self.table.setMinimumHeight(26 + 22 * min(max(len(ordered), 4), _ROWS_SHOWN))
+
+    def show_signed(self, signed: bool) -> None:
+        """Show for and against in place of the enrichment, as the overlay does: both do not fit beside a name."""
+        self.table.setColumnHidden(_ORDER.index("for"), not signed)
+        self.table.setColumnHidden(_ORDER.index("size"), signed)
+        if self._sort == ("size" if signed else "for"):
+            self.sort_by("share", True)
+
+    def chosen_region(self) -> str:
+        """Return the identifier of the current line's region; empty when there is none."""
+        line = self.table.currentRow()
+        return self._rows[line].region if 0 <= line < len(self._rows) else ""
+
+    def choose_region(self, region: str) -> None:
+        """Make a region's line the current one, where there is one."""
+        self._choose(region)
+
+    def sort_by(self, column: str, descending: bool) -> None:
+        """Order the lines by a column of :data:`~Agg2ExpLib.panel.words.rows.COLUMNS`."""
+        self._sort, self._descending = column, descending
+        self._head()
+        self.show_rows(self._rows, self._explained)
+
+    def _head(self) -> None:
+        self.table.setHorizontalHeaderLabels([COLUMNS[name][0] for name in _ORDER])
+        for index, name in enumerate(_ORDER):
+            self.table.horizontalHeaderItem(index).setToolTip(COLUMNS[name][1])
+            side = qt.Qt.AlignRight if index else qt.Qt.AlignLeft
+            _align(self.table.horizontalHeaderItem(index), side)
+        order = qt.Qt.DescendingOrder if self._descending else qt.Qt.AscendingOrder
+        self.table.horizontalHeader().setSortIndicator(_ORDER.index(self._sort), order)
+
+    def _fill(self, line: int, row: Row, largest: float) -> None:
+        sentence = row.sentence(self._explained)
+        for column, text in enumerate(row.texts()):
+            item = self.table.item(line, column)
+            if item is None:
+                item = qt.QTableWidgetItem()
+                self.table.setItem(line, column, item)
+            item.setText(text + (" ✎" if column == 0 and row.live else ""))
+            item.setToolTip(sentence)
+            if column:
+                _align(item, qt.Qt.AlignRight)
+            font = item.font()
+            font.setBold(row.own)
+            item.setFont(font)
+            # What cannot be told apart by colour alone has words beside it; absent regions are greyed as well.
+            item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable if row.voxels else qt.Qt.ItemIsSelectable)
+        self.table.item(line, 0).setIcon(forms.icon(forms.patch(row.colour)))
+        share = row.share / largest if largest > 0 and row.share == row.share else 0.0
+        self.table.item(line, 1).setIcon(forms.icon(forms.bar(share, row.colour, _BAR_WIDTH)))
+
+    def _choose(self, region: str) -> None:
+        for line, row in enumerate(self._rows):
+            if row.region == region:
+                self.table.setCurrentCell(line, 0)
+                return
+
+    def _on_heading(self, index: int) -> None:
+        name = _ORDER[index]
+        self.sort_by(name, not self._descending if name == self._sort else name != "region")
+
+    def _on_selection(self, *_: Any) -> None:
+        region = self.chosen_region()
+        if region:
+            self.region_chosen.emit(region)
+
+
+def _align(item: Any, side: Any) -> None:
+    # As data, because setTextAlignment takes a number in Qt 5 and a flag in Qt 6.
+    item.setData(qt.Qt.TextAlignmentRole, int(side) | int(qt.Qt.AlignVCenter))

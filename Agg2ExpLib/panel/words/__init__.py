@@ -1,0 +1,1 @@
+"""What the panel says, from facts alone: buttons, rows, verdicts, choices. No Qt."""

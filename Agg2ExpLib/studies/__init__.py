@@ -1,0 +1,1 @@
+"""Studies of the software itself on generated patients."""

@@ -1,0 +1,209 @@
+"""What the phantom study measures: does a score tell where a finding is near, does it follow Dice, do reasons name it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from Agg2ExpLib.cohort.judge.scoring import ClassScore
+from Agg2ExpLib.cohort.judge.statistics import auroc, class_ranks, row_means, score_against_dice
+
+#: Rows over all classes: the mean of the scores as they are, and of their ranks among the new cases, since some detectors'
+#: scores have no common scale.
+MEAN, MEAN_OF_RANKS = "mean of scores", "mean of ranks"
+_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Line:
+    """One detector on one structure, or on all.
+
+    Attributes
+    ----------
+    structure, detector : str
+        What was scored, and by what.
+    cases, near : int
+        New cases with the structure, and those of them with a finding near it (of a mean: with any finding).
+    auroc, low, high : float
+        Area under the ROC curve of the score for "near", with the central 95 % of resampled cases; NaN when all or none are.
+    rho, p, q : float
+        Spearman's correlation of score and Dice; q corrected over the structures of a detector.
+    """
+
+    structure: str
+    detector: str
+    cases: int
+    near: int
+    auroc: float
+    low: float
+    high: float
+    rho: float
+    p: float
+    q: float
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How often reasons name the finding, when it is given as a region, and how often a verdict is unusual.
+
+    Attributes
+    ----------
+    structure : str
+        Structure; empty for all together.
+    near, named, first : int
+        Explanations with a finding near; those whose reasons name it; those whose first reason does.
+    far, far_named : int
+        Explanations of ill patients with no finding near, and those whose reasons name the finding all the same.
+    near_unusual, far_unusual, healthy, healthy_unusual : int
+        Verdicts of the forest; of healthy patients all explanations are counted.
+    median_share : float
+        Median share of the attribution that lies in the finding, of those near.
+    """
+
+    structure: str
+    near: int
+    named: int
+    first: int
+    far: int
+    far_named: int
+    near_unusual: int
+    far_unusual: int
+    healthy: int
+    healthy_unusual: int
+    median_share: float
+
+
+def lines(
+    matrices: Mapping[str, np.ndarray], dice: np.ndarray, near: np.ndarray, ill: np.ndarray, classes: Sequence[str]
+) -> list[Line]:
+    """Measure every detector on every structure and over all.
+
+    Parameters
+    ----------
+    matrices : mapping of str to ndarray, shape (cases, classes)
+        Scores by detector.
+    dice : ndarray, shape (cases, classes)
+        NaN where not known.
+    near : ndarray of bool, shape (cases, classes)
+        Whether a finding is near the structure.
+    ill : ndarray of bool, shape (cases,)
+        Whether the patient has a finding at all.
+    classes : sequence of str
+        Structures.
+    """
+    found = []
+    for detector, scores in matrices.items():
+        by_class = score_against_dice(scores, dice, classes)
+        for i, name in enumerate(classes):
+            found.append(_line(name, detector, scores[:, i], near[:, i], by_class[i]))
+        for name, values in ((MEAN, scores), (MEAN_OF_RANKS, class_ranks(scores))):
+            overall = score_against_dice(values, dice, classes)[-1]
+            found.append(_line(name, detector, row_means(values), ill, overall))
+    return found
+
+
+def _line(name: str, detector: str, scores: np.ndarray, positive: np.ndarray, correlation: Any) -> Line:
+    known = np.isfinite(scores)
+    low, high = auroc_interval(scores, positive)
+    counts = int(known.sum()), int(positive[known].sum())
+    return Line(
+        name, detector, *counts, auroc(scores, positive), low, high, correlation.rho, correlation.p, correlation.q
+    )
+
+
+def auroc_interval(
+    scores: np.ndarray, positive: np.ndarray, confidence: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """Return the percentile bootstrap interval of the area under the ROC curve, either side resampled on its own.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (cases,)
+        NaN is left out.
+    positive : ndarray of bool, shape (cases,)
+        The truth.
+    confidence : float
+        Of the interval.
+    seed : int
+        Of 2000 resamplings.
+    """
+    known = np.isfinite(scores)
+    first, second = scores[known & positive], scores[known & ~positive]
+    if not len(first) or not len(second):
+        return float("nan"), float("nan")
+    wins = (first[:, None] > second) + 0.5 * (first[:, None] == second)
+    rng = np.random.default_rng(seed)
+    drawn = [rng.multinomial(n, np.full(n, 1.0 / n), _RESAMPLES) / n for n in wins.shape]
+    areas = np.einsum("ra,ab,rb->r", drawn[0], wins, drawn[1], optimize=True)
+    low, high = np.quantile(areas, (0.5 - confidence / 2, 0.5 + confidence / 2))
+    return float(low), float(high)
+
+
+def namings(
+    scores: Sequence[ClassScore],
+    near: Mapping[tuple[str, str], bool],
+    regions: Mapping[str, Sequence[str]],
+    shares: Mapping[tuple[str, str], float],
+    classes: Sequence[str],
+) -> list[Naming]:
+    """Count reasons and verdicts per structure, and over all.
+
+    Parameters
+    ----------
+    scores : sequence of ClassScore
+        Of the new cases.
+    near : mapping of (case, class) to bool
+        Whether a finding is near.
+    regions : mapping of case to region names
+        Findings of each case; empty for a healthy patient.
+    shares : mapping of (case, class) to float
+        Share of the attribution that lies in the case's findings.
+    classes : sequence of str
+        Structures.
+    """
+    return [_naming(name, [one for one in scores if one.status == "scored" and name in ("", one.name)], near, regions, shares)
+            for name in (*classes, "")]  # fmt: skip
+
+
+def _naming(
+    name: str,
+    scored: Sequence[ClassScore],
+    near: Mapping[tuple[str, str], bool],
+    regions: Mapping[str, Sequence[str]],
+    shares: Mapping[tuple[str, str], float],
+) -> Naming:
+    close = [one for one in scored if near[one.case, one.name]]
+    healthy = [one for one in scored if not regions[one.case]]
+    far = [one for one in scored if regions[one.case] and not near[one.case, one.name]]
+
+    def named(one: ClassScore, most: int | None = None) -> bool:
+        return any(reason.roi in regions[one.case] for reason in one.reasons[:most])
+
+    def unusual(some: Sequence[ClassScore]) -> int:
+        return sum(one.verdict == "unusual" for one in some)
+
+    share = float(np.median([shares[one.case, one.name] for one in close])) if close else float("nan")
+    return Naming(
+        name,
+        len(close),
+        sum(map(named, close)),
+        sum(named(one, 1) for one in close),
+        len(far),
+        sum(map(named, far)),
+        unusual(close),
+        unusual(far),
+        len(healthy),
+        unusual(healthy),
+        share,
+    )
+
+
+def plain(one: Line | Naming) -> dict[str, Any]:
+    """Return plain values for JSON; a number that is not known is ``None``."""
+    return {
+        key: None if isinstance(value, float) and not np.isfinite(value) else value
+        for key, value in asdict(one).items()
+    }
