@@ -116,7 +116,7 @@ def test_the_same_folder_with_another_model_or_other_settings_is_refused(tmp_pat
     other.sha256 = "cd" * 32
     with pytest.raises(InputError, match="the model is made up"):
         run_cohort(made_up_cases(2), replace(job, load=lambda: other), workers=1)
-    with pytest.raises(InputError, match="seed is 5 instead of"):
+    with pytest.raises(InputError, match="reduction is mean instead of"):
         run_cohort(made_up_cases(2), replace(job, request=replace(job.request, reduction="mean")), workers=1)
 
 

@@ -34,7 +34,7 @@ from Agg2ExpLib.comparison.plan import Plan
 from Agg2ExpLib.comparison.table import QualityTable, Row
 from Agg2ExpLib.device import choose_device
 from Agg2ExpLib.errors import Agg2ExpError, Cancelled, InputError, OutputError
-from Agg2ExpLib.explanation.document import image_sha256
+from Agg2ExpLib.explanation.document import voxels_sha256
 from Agg2ExpLib.models import Model
 from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.volume import Volume, read_volume
@@ -118,7 +118,7 @@ def compare_methods(
         part.stage("case", work)
         try:
             volume = source if isinstance(source, Volume) else read_volume(source)
-            own = f"{identity} {image_sha256(volume)}"
+            own = f"{identity} {voxels_sha256(volume)}"
             opened = Case.open(volume, model, compute=compute)
             case = ComparedCase(name, opened, plan, wanted, out / "cases" / name, maps[name])
             _run_case(case, own, part, result)

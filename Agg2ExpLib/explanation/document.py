@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -54,10 +55,15 @@ def _supervoxel_notes(table: SupervoxelValues) -> dict[str, Any]:
     return notes
 
 
-def image_sha256(volume: Volume) -> str:
-    """SHA-256 of a scan's file; of voxels and affine for a volume in memory, which may have been changed since."""
-    if volume.source is not None:
-        return file_sha256(volume.source)
+def image_sha256(image: Any, volume: Volume) -> str:
+    """SHA-256 of a scan's file; of voxels and affine for a volume in memory, which may have been changed since it was read."""
+    if isinstance(image, (str, os.PathLike)):
+        return file_sha256(image)
+    return voxels_sha256(volume)
+
+
+def voxels_sha256(volume: Volume) -> str:
+    """SHA-256 of voxels and affine."""
     digest = hashlib.sha256(np.ascontiguousarray(volume.voxels).tobytes())
     digest.update(np.ascontiguousarray(volume.affine).tobytes())
     return digest.hexdigest()

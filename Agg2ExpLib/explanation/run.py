@@ -108,7 +108,8 @@ def explain(  # type: ignore[misc]
     for index in wanted:
         case.check_explainable(index)
     inputs = _inputs(case, request, dict(regions or {}), truth)
-    hashes = [image_sha256(volume) for volume in case.images]
+    given = [image] if len(case.images) == 1 and not isinstance(image, (list, tuple)) else list(image)
+    hashes = [image_sha256(one, volume) for one, volume in zip(given, case.images, strict=True)]
     for text in _notes(case, inputs):
         told.say(text)
     sink: Sink = MemorySink()
