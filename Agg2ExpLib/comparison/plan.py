@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from Agg2ExpLib.anatomy import safe_file_name
 from Agg2ExpLib.errors import InputError, nearest_names
 from Agg2ExpLib.explanation import Settings
 from Agg2ExpLib.methods import METHODS, OWN_MAP, SUPERVOXELS, default_samples
 from Agg2ExpLib.quality import COPIES, NOISE_BOUND, SUBSET_VOXELS, SUBSETS
+from Agg2ExpLib.storage import safe_file_name
 
 #: The paper's benchmark.
 PAPER_METHODS = ("gradient", "smoothgrad", "integrated-gradients", "kernelshap:semantic", "kernelshap:cubes")

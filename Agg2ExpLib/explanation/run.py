@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 import Agg2ExpLib
-from Agg2ExpLib.anatomy import safe_file_name
 from Agg2ExpLib.case.objective import Objective, objectives
 from Agg2ExpLib.case.segmentation import Segmentation, segment
 from Agg2ExpLib.case.windows import Windows
@@ -29,12 +28,11 @@ from Agg2ExpLib.explanation.folder import (
     GAME_FILE,
     SUPERVOXELS_FILE,
     Explanation,
-    Staging,
     attribution_file,
+    new_explanation,
     region_file,
     supervoxel_file,
     write_supervoxel_table,
-    write_text,
 )
 from Agg2ExpLib.explanation.settings import Settings
 from Agg2ExpLib.importance import ImportanceTable, absent_row, build_table, importance_row
@@ -45,6 +43,7 @@ from Agg2ExpLib.methods.games.supervoxels import Supervoxels, make_supervoxels
 from Agg2ExpLib.methods.gradients import Attribution, PassCount, SupervoxelValues
 from Agg2ExpLib.models import SegmentationModel, load_model
 from Agg2ExpLib.progress import Progress
+from Agg2ExpLib.storage import file_key, write_file
 from Agg2ExpLib.volume import (
     MIN_AXIS,
     Volume,
@@ -143,8 +142,8 @@ def explain(
     if truth is not None:
         work.truth, work.truth_note = _truth_on_grid(truth, work)
     hashes = {"image": _image_sha256(image, volume), "model": loaded.sha256}
-    staging = Staging(Path(out), _fingerprint(work, hashes), overwrite=overwrite, resume=resume)
-    with staging.open() as folder:
+    labels, sign = loaded.card.labels, _fingerprint(work, hashes)
+    with new_explanation(Path(out), sign, labels, overwrite=overwrite, resume=resume) as folder:
         found = _segment(work, folder, progress)
         table, classes, passes = _attribute(work, found, wanted, folder, progress)
         work.timings["total_seconds"] = time.perf_counter() - started
@@ -152,7 +151,7 @@ def explain(
         table.to_matrix_csv(folder / "importance.csv")
         table.to_long_csv(folder / "importance_long.csv")
         document["files"] = _own_files(folder, document)
-        write_text(folder / DOCUMENT, json.dumps(document, indent=1, allow_nan=False) + "\n")
+        write_file(folder / DOCUMENT, json.dumps(document, indent=1, allow_nan=False) + "\n")
     return Explanation.load(out)
 
 
@@ -171,10 +170,9 @@ def _own_files(folder: Path, document: Mapping[str, Any]) -> list[str]:
 
 
 def _check_region_names(regions: Mapping[str, object], labels: Sequence[str]) -> None:
-    taken = {safe_file_name(label).casefold(): label for label in labels}
+    taken = {file_key(label): label for label in labels}
     for name in regions:
-        # Some systems do not tell "R" and "r" apart in file names.
-        file = safe_file_name(name).casefold()
+        file = file_key(name)
         if file in taken:
             raise InputError(f"region {name!r} has the name of {taken[file]!r}; give it a name of its own")
         taken[file] = name
@@ -417,7 +415,7 @@ def _supervoxel_notes(table: SupervoxelValues) -> dict[str, Any]:
 def _keep(folder: Path, name: str, row: Mapping[str, np.ndarray], entry: Mapping[str, Any]) -> None:
     """Note a finished class beside its attribution, for a resumed run."""
     text = json.dumps({"row": {key: values.tolist() for key, values in row.items()}, "entry": entry})
-    write_text((folder / attribution_file(name)).with_suffix(".json"), text)
+    write_file((folder / attribution_file(name)).with_suffix(".json"), text)
 
 
 def _finished_before(folder: Path, names: Sequence[str]) -> dict[str, tuple[dict[str, np.ndarray], dict[str, Any]]]:
