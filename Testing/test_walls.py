@@ -33,12 +33,23 @@ FLOORS = (
 )
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 # The ground truth must not depend on what it judges.
-ONLY = {"phantom": {"errors", "progress", "anatomy", "volume"}}
+ONLY = {"phantom": {"errors", "progress", "anatomy", "storage", "volume"}}
 
 COMPUTING = ("torch", "monai", "captum", "shap")
 SLICER = ("slicer", "vtk", "qt", "ctk", "PythonQt", "PySide6")
 # What Slicer's own process may import.
-READING = ("errors", "progress", "anatomy", "volume", "importance", "explanation", "figures", "report", "models.card")
+READING = (
+    "errors",
+    "progress",
+    "anatomy",
+    "storage",
+    "volume",
+    "importance",
+    "explanation",
+    "figures",
+    "report",
+    "models.card",
+)
 
 
 def modules():

@@ -103,7 +103,7 @@ def write_folder(
 
 @contextlib.contextmanager
 def open_folder(
-    folder: Path, kind: Kind, *, wait: Callable[[], None] | None = None, option: str = "--out"
+    folder: Path, kind: Kind | None = None, *, wait: Callable[[], None] | None = None, option: str = "--out"
 ) -> Iterator[None]:
     """Keep a folder whose results come one by one for this run alone; it is made when it is not there.
 
@@ -113,8 +113,8 @@ def open_folder(
     ----------
     folder : Path
         The folder.
-    kind : Kind
-        What it must be, unless it is empty.
+    kind : Kind, optional
+        What it must be, unless it is empty; without it anything.
     wait : callable, optional
         Wait for another run there, as :class:`FolderLock` does.
     option : str
@@ -125,7 +125,8 @@ def open_folder(
     OutputError
         The folder holds something else, another run is at work on it, or it cannot be written.
     """
-    kind.refuse_foreign(folder, option)
+    if kind is not None:
+        kind.refuse_foreign(folder, option)
     with FolderLock(folder, inside=True, wait=wait, option=option):
         remove_temporary(folder)
         yield

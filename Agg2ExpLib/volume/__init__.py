@@ -6,7 +6,6 @@ the checks of untrusted files.
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
 import os
