@@ -35,7 +35,7 @@ class Kind:
         """Raise :class:`OutputError` when writing to a folder would touch something else: somebody's scans, say."""
         if folder.exists() and not (folder.is_dir() and (_is_empty(folder) or self.ours(folder))):
             raise OutputError(
-                f"{folder} is not {self.name}, so nothing is written to it or over it; give another {option}"
+                f"{folder} exists and is not {self.name}, so nothing is written to it or over it; give another {option}"
             )
 
 

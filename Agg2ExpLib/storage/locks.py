@@ -19,6 +19,9 @@ from Agg2ExpLib.storage.names import safe_file_name
 LOCK_FILE = ".lock"
 # Seconds between two tries of a run that waits.
 _PAUSE_S = 1.0
+# Bytes; with the endings below the 255 that a name may have. Shorter than the folder's own name it should not be: where this
+# path is not too long, the folder's is not.
+_LONGEST_NAME = 240
 _HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 
 
@@ -75,27 +78,32 @@ class FolderLock:
                 self.file.unlink()
 
     def _taken(self) -> bool:
-        stream = self.file.open("ab")
-        try:
-            _lock(stream)
-            # The run before may have removed the file after we opened it; a lock on a file without a name keeps nobody out.
-            if os.path.samestat(os.fstat(stream.fileno()), os.stat(self.file)):
-                self._stream = stream
-                return True
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            stream.close()
-            if error.errno in _HELD:
-                return False
-            raise
-        stream.close()
-        return self._taken()
+        while True:
+            stream = self.file.open("ab")
+            try:
+                _lock(stream)
+                # The run before may have removed the file since we opened it, and a lock on a file without a name keeps
+                # nobody out.
+                if os.path.samestat(os.fstat(stream.fileno()), os.stat(self.file)):
+                    self._stream = stream
+                    return True
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if error.errno in _HELD:
+                    return False
+                raise OutputError(
+                    f"the file system of {self.folder} gives no locks ({error.strerror}), so a second run could not be kept "
+                    f"away; choose another {self._option}"
+                ) from error
+            finally:
+                if self._stream is not stream:
+                    stream.close()
 
 
 def hidden_beside(folder: Path, ending: str) -> Path:
     """Return the hidden path beside a folder that is always the same for it."""
-    name = folder.name if len(folder.name.encode()) <= 100 else safe_file_name(folder.name, distinct=True)
+    name = folder.name if len(folder.name.encode()) <= _LONGEST_NAME else safe_file_name(folder.name, distinct=True)
     return folder.with_name(f".{name}.{ending}")
 
 
