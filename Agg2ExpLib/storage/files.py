@@ -158,9 +158,8 @@ def _reason(error: OSError, path: Path) -> str:
     if error.errno == errno.ENOSPC:
         return f"the disk is full ({said}); free space or"
     named = [Path(os.fsdecode(one)) for one in (error.filename, error.filename2) if isinstance(one, (str, bytes))]
-    longest = max((one.absolute() for one in (path, *named)), key=lambda one: len(str(one)))
-    length = len(str(longest))
-    lost = length >= _LONG_PATH and error.errno in (errno.ENOENT, errno.EINVAL) and longest.parent.is_dir()
+    length = max(len(str(one.absolute())) for one in (path, *named))
+    lost = length >= _LONG_PATH and error.errno in (errno.ENOENT, errno.EINVAL) and path.parent.is_dir()
     if lost or error.errno == errno.ENAMETOOLONG:
         return f"a path of {length} characters is too long for this system; give a shorter name or"
     if getattr(error, "winerror", None) in _IN_USE:
