@@ -25,7 +25,7 @@ def test_a_second_run_of_a_cohort_is_refused_and_the_first_one_finishes(tmp_path
     def explain(image, model_, folder, settings, **options):
         found = fake_explain(image, model_, folder, settings)
         before = files_of(out)
-        with pytest.raises(OutputError, match="another run is at work on .*out; wait for it, or give another --out"):
+        with pytest.raises(OutputError, match=r"another run is at work on .*out; wait for it, or give another --out"):
             run_cohort(made_up_cases(3), fake_job(out), workers=1)
         assert files_of(out) == before
         seen.append(image)

@@ -86,6 +86,15 @@ def test_a_stopped_explanation_goes_on(scan, model, tmp_path):
     assert names_in(tmp_path) == ["ct.nii.gz", "out"]
 
 
+@pytest.mark.usefixtures("windows")
+def test_the_notes_of_a_game_are_closed_and_gone_from_the_explanation(scan, model, tmp_path):
+    settings = Settings(method="kernelshap", samples=12, device="cpu")
+    explain(scan, model, tmp_path / "out", settings, resume=True)
+    assert names_in(tmp_path / "out" / "attributions") == [
+        name for label in ("aux_", "сердце", "心脏") for name in (f"{label}.nii.gz", f"{label}_supervoxels.csv")
+    ]
+
+
 def test_an_explanation_that_a_viewer_has_open_is_kept(windows, scan, model, tmp_path):  # noqa: F811
     explain(scan, model, tmp_path / "out", QUICK)
     before = names_in(tmp_path / "out" / "attributions")

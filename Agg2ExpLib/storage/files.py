@@ -164,4 +164,4 @@ def _reason(error: OSError, path: Path) -> str:
         return f"a path of {length} characters is too long for this system; give a shorter name or"
     if getattr(error, "winerror", None) in _IN_USE:
         return f"another program has it open ({said}); close it there or"
-    return f"{said}; free space or"
+    return f"{said};" if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else f"{said}; free space or"
