@@ -15,18 +15,19 @@ from windows_double import windows  # noqa: F401  (a fixture)
 
 from Agg2ExpLib.comparison import Plan, compare_methods
 from Agg2ExpLib.errors import Cancelled, OutputError
-from Agg2ExpLib.explanation import Explanation, Settings, explain
+from Agg2ExpLib.explanation import Explanation, explain
 from Agg2ExpLib.models import load_model
 from Agg2ExpLib.models.bundle import save_model
 from Agg2ExpLib.models.card import ModelCard
 from Agg2ExpLib.models.model import SegmentationModel
 from Agg2ExpLib.progress import Progress
+from Agg2ExpLib.request import request_of
 from Agg2ExpLib.storage import FolderLock, write_file, write_folder
 from Agg2ExpLib.volume import Grid, Volume, write_volume
 from Agg2ExpLib.whatif import whatif
 
 torch.set_num_threads(1)
-QUICK = Settings(method="gradient", device="cpu")
+QUICK = request_of(method="gradient", device="cpu")
 #: Reserved, in other scripts, and with signs that no file name may have.
 LABELS = ("background", "aux", "сердце", "心脏")
 
@@ -77,7 +78,7 @@ def test_a_stopped_explanation_goes_on(scan, model, tmp_path):
     def kept():
         return any(tmp_path.glob(".out.partial/attributions/*.json"))
 
-    one_at_a_time = Settings(method="gradient", device="cpu", memory_budget=1)
+    one_at_a_time = request_of(method="gradient", device="cpu", memory_budget=1)
     with pytest.raises(Cancelled):
         explain(scan, model, tmp_path / "out", one_at_a_time, resume=True, progress=Progress(cancelled=kept))
     assert ".out.partial" in names_in(tmp_path)
@@ -88,7 +89,7 @@ def test_a_stopped_explanation_goes_on(scan, model, tmp_path):
 
 @pytest.mark.usefixtures("windows")
 def test_the_notes_of_a_game_are_closed_and_gone_from_the_explanation(scan, model, tmp_path):
-    settings = Settings(method="kernelshap", samples=12, device="cpu")
+    settings = request_of(method="kernelshap", samples=12, device="cpu")
     explain(scan, model, tmp_path / "out", settings, resume=True)
     assert names_in(tmp_path / "out" / "attributions") == [
         name for label in ("aux_", "сердце", "心脏") for name in (f"{label}.nii.gz", f"{label}_supervoxels.csv")
@@ -171,11 +172,11 @@ def test_a_training_saves_and_goes_on(tmp_path):
     from test_training import SMALL, After
 
     from Agg2ExpLib.phantom import write_phantoms
-    from Agg2ExpLib.training import TrainingSettings, train
+    from Agg2ExpLib.training import train
 
     write_phantoms(tmp_path / "train", 1, 1, 6.0)
     write_phantoms(tmp_path / "held", 1, 2, 6.0)
-    settings = TrainingSettings(**SMALL)
+    settings = Trainingrequest_of(**SMALL)
     for stop in (2, None):
         try:
             train(tmp_path / "train", tmp_path / "held", tmp_path / "run", tmp_path / "model", settings, device="cpu",

@@ -8,7 +8,8 @@
       importance_long.csv          class, roi, mass, positive, negative, mean_density, enrichment, voxels
       prediction.nii.gz            label values on the input's own grid
       attributions/<class>.nii.gz  float32 on the model's grid
-      model_grid/image.nii.gz      the scan as the network saw it, in HU (clipped), on the model's grid
+      attributions/<class>_channel_<channel>.nii.gz   of each channel, where the model has several
+      model_grid/image.nii.gz      the scan as the network saw it, in its own units (HU, clipped), on the model's grid
       model_grid/prediction.nii.gz label values on the model's grid: what importance was summed over
       regions/<roi>.nii.gz         extra regions on the model's grid
 
@@ -38,7 +39,7 @@ from Agg2ExpLib.storage import Kind, safe_file_name, write_folder, write_table
 from Agg2ExpLib.volume import Volume, read_volume
 
 if TYPE_CHECKING:
-    from Agg2ExpLib.methods.gradients import SupervoxelValues
+    from Agg2ExpLib.case.attribution import SupervoxelValues
 
 FORMAT = "agg2exp-explanation"
 FORMAT_VERSION = 1
@@ -54,7 +55,7 @@ _LARGEST_DOCUMENT = 64 * 1024**2
 # What readers look up; a document that lacks one is refused on reading rather than in the middle of showing it.
 _READ_PARTS = {
     "": ("settings", "device", "messages", "timings", "image", "model"),
-    "settings": ("method", "samples"),
+    "settings": ("method",),
     "timings": ("total_seconds",),
     "image": ("name", "shape", "affine"),
     "model": ("name", "path", "sha256", "labels", "spacing_mm", "intensity_range", "window", "overlap", "blending"),
@@ -168,6 +169,11 @@ def region_file(name: str) -> str:
     return f"regions/{safe_file_name(name)}.nii.gz"
 
 
+def channel_file(name: str, channel: str) -> str:
+    """Path of a class's attribution of one channel within the folder; only of scans of several."""
+    return f"attributions/{safe_file_name(name)}_channel_{safe_file_name(channel)}.nii.gz"
+
+
 def supervoxel_file(name: str) -> str:
     """Path of a class's table of supervoxels within the folder."""
     return f"attributions/{safe_file_name(name)}_supervoxels.csv"
@@ -237,10 +243,14 @@ def _check_shape(document: dict[str, Any], path: Path) -> None:
         raise InputError(f"{path} names files outside of its folder; do not use it")
 
 
+def longest_file(labels: Sequence[str], channels: Sequence[str]) -> str:
+    """Return the longest path within an Explanation folder of these classes and channels."""
+    files = [channel_file(label, channel) for label in labels for channel in channels if len(channels) > 1]
+    return max((*files, *map(supervoxel_file, labels)), key=len)
+
+
 @contextlib.contextmanager
-def new_explanation(
-    target: Path, fingerprint: str, labels: Sequence[str], *, overwrite: bool, resume: bool
-) -> Iterator[Path]:
+def new_explanation(target: Path, fingerprint: str, longest: str, *, overwrite: bool, resume: bool) -> Iterator[Path]:
     """Yield a hidden folder with the places of an explanation's files; it gets its name when the block ends.
 
     Parameters
@@ -249,12 +259,11 @@ def new_explanation(
         The Explanation folder to make.
     fingerprint : str
         What was asked for; finished classes of a stopped run serve only a run of the same.
-    labels : sequence of str
-        The model's classes.
+    longest : str
+        See :func:`longest_file`.
     overwrite, resume : bool
         As for an explanation.
     """
-    longest = max((supervoxel_file(label) for label in labels), key=len)
     keep = "attributions/*.json" if resume else ""
     with write_folder(target, KIND, overwrite=overwrite, fingerprint=fingerprint, keep=keep, longest=longest) as folder:
         for name in ("attributions", "model_grid", "regions"):

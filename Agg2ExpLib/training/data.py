@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from Agg2ExpLib.models.card import ModelCard
+from Agg2ExpLib.models.model import prepare_by_card
 from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.storage import FolderLock, write_folder
 from Agg2ExpLib.training.cases import Case
-from Agg2ExpLib.volume import preprocess, reorient, to_grid
+from Agg2ExpLib.volume import reorient, to_grid
 
 # Voxels kept per class and case as possible patch centres.
 _CENTRES = 400
@@ -70,7 +71,7 @@ def prepare_cases(cases: Sequence[Case], card: ModelCard, cache: Path, progress:
 def _prepare(case: Case, card: ModelCard, folder: Path, lock: FolderLock) -> tuple[str, ...]:
     """Write the folder of one case, and return what was odd about its files."""
     image, labels = case.read(card.labels)
-    small = preprocess(image, spacing=card.spacing, orientation=card.orientation, intensity_range=card.intensity_range)
+    small = prepare_by_card([image], card)
     truth = to_grid(reorient(labels, card.orientation), small.grid, "nearest").voxels.astype(labels.voxels.dtype)
     rng = np.random.default_rng(0)
     rows = []
@@ -79,7 +80,7 @@ def _prepare(case: Case, card: ModelCard, folder: Path, lock: FolderLock) -> tup
         chosen = voxels[rng.choice(len(voxels), min(_CENTRES, len(voxels)), replace=False)]
         rows.append(np.column_stack([np.full(len(chosen), index), chosen]))
     with write_folder(folder, lock=lock, option="--run") as part:
-        np.save(part / "image.npy", small.voxels.astype(np.float16))
+        np.save(part / "image.npy", small.x[0].astype(np.float16))
         np.save(part / "labels.npy", truth)
         np.save(part / "centres.npy", np.concatenate(rows).astype(np.int32))
     return (*image.notes, *labels.notes)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from Agg2ExpLib.cohort.run.cases import CohortCase
-from Agg2ExpLib.cohort.run.store import CohortFolder, Part, arrow, difference
+from Agg2ExpLib.cohort.run.store import CohortFolder, Part, arrow
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.importance import MEASURES
+from Agg2ExpLib.request import difference
 from Agg2ExpLib.storage import new_file
 
 #: Schema metadata of the tables: the identity that all rows share.
