@@ -172,11 +172,11 @@ def test_a_training_saves_and_goes_on(tmp_path):
     from test_training import SMALL, After
 
     from Agg2ExpLib.phantom import write_phantoms
-    from Agg2ExpLib.training import train
+    from Agg2ExpLib.training import TrainingSettings, train
 
     write_phantoms(tmp_path / "train", 1, 1, 6.0)
     write_phantoms(tmp_path / "held", 1, 2, 6.0)
-    settings = Trainingrequest_of(**SMALL)
+    settings = TrainingSettings(**SMALL)
     for stop in (2, None):
         try:
             train(tmp_path / "train", tmp_path / "held", tmp_path / "run", tmp_path / "model", settings, device="cpu",
