@@ -129,7 +129,7 @@ def test_another_scan_under_a_finished_name_is_refused(tmp_path):
 def test_a_folder_of_something_else_is_not_written_to(tmp_path):
     (tmp_path / "scans").mkdir()
     (tmp_path / "scans" / "ct.nii.gz").touch()
-    with pytest.raises(OutputError, match="is no cohort folder"):
+    with pytest.raises(OutputError, match="is not a cohort folder"):
         run_cohort(made_up_cases(1), fake_job(tmp_path / "scans"), workers=1)
 
 

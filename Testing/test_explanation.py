@@ -233,7 +233,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(scan, model, quick, tmp_
     def full(*_):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("Agg2ExpLib.explanation.sinks.write_text", full)
+    monkeypatch.setattr("Agg2ExpLib.explanation.sinks.write_file", full)
     with pytest.raises(OutputError, match="the disk is full"):
         explain(scan, model, tmp_path / "out", quick)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["ct.nii.gz"]

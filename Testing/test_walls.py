@@ -33,7 +33,7 @@ FLOORS = (
 )
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 # The ground truth must not depend on what it judges.
-ONLY = {"phantom": {"errors", "progress", "anatomy", "volume"}}
+ONLY = {"phantom": {"errors", "progress", "anatomy", "storage", "volume"}}
 
 COMPUTING = ("torch", "monai", "captum", "shap")
 SLICER = ("slicer", "vtk", "qt", "ctk", "PythonQt", "PySide6")
@@ -42,6 +42,7 @@ READING = (
     "errors",
     "progress",
     "anatomy",
+    "storage",
     "volume",
     "importance",
     "methods",

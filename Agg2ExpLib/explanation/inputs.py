@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from Agg2ExpLib.anatomy import safe_file_name
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.explanation.folder import region_file
 from Agg2ExpLib.methods.games.supervoxel_map import SupervoxelMap
+from Agg2ExpLib.storage import file_key
 from Agg2ExpLib.volume import Grid, Volume, file_sha256, read_volume, to_grid
 
 Source = str | Path | Volume
@@ -89,10 +89,9 @@ def check_region_names(regions: Mapping[str, object], labels: Sequence[str]) -> 
     InputError
         With both names.
     """
-    taken = {safe_file_name(label).casefold(): label for label in labels}
+    taken = {file_key(label): label for label in labels}
     for name in regions:
-        # Some systems do not tell "R" and "r" apart in file names.
-        file = safe_file_name(name).casefold()
+        file = file_key(name)
         if file in taken:
             raise InputError(f"region {name!r} has the name of {taken[file]!r}; give it a name of its own")
         taken[file] = name

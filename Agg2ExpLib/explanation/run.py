@@ -12,7 +12,7 @@ from typing import Any, overload
 import Agg2ExpLib
 from Agg2ExpLib.case.case import Case
 from Agg2ExpLib.explanation.document import class_entry, document_of, image_sha256
-from Agg2ExpLib.explanation.folder import Explanation
+from Agg2ExpLib.explanation.folder import Explanation, longest_file
 from Agg2ExpLib.explanation.inputs import Inputs, Source, read_inputs
 from Agg2ExpLib.explanation.result import Result
 from Agg2ExpLib.explanation.sinks import FolderSink, MemorySink, Sink
@@ -114,7 +114,8 @@ def explain(  # type: ignore[misc]
         told.say(text)
     sink: Sink = MemorySink()
     if out is not None:
-        sink = FolderSink(Path(out), _fingerprint(case, request, inputs, hashes), overwrite=overwrite, resume=resume)
+        sign, longest = _fingerprint(case, request, inputs, hashes), longest_file(case.labels, case.model.card.channels)
+        sink = FolderSink(Path(out), sign, longest, overwrite=overwrite, resume=resume)
     timings: dict[str, float] = {}
     with sink.opened():
         begin = time.perf_counter()
