@@ -208,7 +208,7 @@ def test_voxels_without_a_number_become_air_and_it_is_said(tmp_path, name):
     found = read_volume(tmp_path / name)
     assert (found.voxels == -1024).sum() == 2
     assert found.voxels[3, 4, 5] == found.voxels[6, 6, 6] == -1024
-    assert any("2 voxels were no numbers and were set to -1024 HU" in note for note in found.notes)
+    assert any("2 voxels had no finite value and were set to -1024 HU" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(
