@@ -58,7 +58,12 @@ class Estimate:
         return asdict(self)
 
 
-def estimate(image: str | Path | Volume, model: SegmentationModel, settings: Settings | None = None) -> Estimate:
+def estimate(
+    image: str | Path | Volume,
+    model: SegmentationModel,
+    settings: Settings | None = None,
+    series: str | int | None = None,
+) -> Estimate:
     """Time one window on the device and count what the whole would take.
 
     Parameters
@@ -69,6 +74,8 @@ def estimate(image: str | Path | Volume, model: SegmentationModel, settings: Set
         Moved to the device.
     settings : Settings
         Method, classes, samples, device, precision.
+    series : str or int, optional
+        Of a DICOM folder: see :func:`Agg2ExpLib.volume.read_volume`.
 
     Raises
     ------
@@ -79,7 +86,7 @@ def estimate(image: str | Path | Volume, model: SegmentationModel, settings: Set
     device = choose_device(settings.device)
     card = model.card
     classes = len(settings.class_indices(card.labels))
-    volume = image if isinstance(image, Volume) else read_volume(image)
+    volume = image if isinstance(image, Volume) else read_volume(image, series=series)
     shape = model_grid(volume.grid, card.spacing, card.orientation).shape
     windows = Windows(shape, card.window, card.overlap, card.blending)
     method = METHODS[settings.method]

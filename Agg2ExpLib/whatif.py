@@ -21,7 +21,8 @@ from Agg2ExpLib.explanation import Explanation
 from Agg2ExpLib.explanation.folder import partial_folder, write_text
 from Agg2ExpLib.models import SegmentationModel, load_model
 from Agg2ExpLib.progress import Progress
-from Agg2ExpLib.volume import Grid, Volume, labels_to_input_grid, preprocess, read_volume, to_grid, write_volume
+from Agg2ExpLib.regions import as_regions, regions_on_grid
+from Agg2ExpLib.volume import Grid, Volume, labels_to_input_grid, preprocess, write_volume
 
 #: Fill -> what takes the region's place.
 FILLS: dict[str, str] = {
@@ -237,8 +238,11 @@ def _source(weights: Path, name: str) -> Path:
 
 def _region(explanation: Explanation, name: str, mask: str | Path | Volume | None, first: Volume) -> np.ndarray:
     if mask is not None:
-        volume = mask if isinstance(mask, Volume) else read_volume(mask, kind="labels")
-        inside = to_grid(Volume((volume.voxels > 0).astype(np.uint8), volume.grid), first.grid, "nearest").voxels > 0
+        image = explanation.document["image"]
+        frame = image.get("dicom", {}).get("frame_of_reference", "")
+        scan_grid = Grid(tuple(image["shape"]), np.array(image["affine"]))
+        placed = regions_on_grid(as_regions({name: mask}), first.grid, (), frame, scan_grid)
+        inside = placed.masks[0]
     elif name in explanation.labels:
         inside = np.asarray(first.voxels) == explanation.labels.index(name)
     elif name in explanation.regions:

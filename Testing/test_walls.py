@@ -15,6 +15,7 @@ FLOORS = (
     {"errors"},
     {"progress", "anatomy", "agreement", "storage"},
     {"volume"},
+    {"regions"},
     {"models"},
     {"device"},
     {"case"},
@@ -38,7 +39,18 @@ ONLY = {"phantom": {"errors", "progress", "anatomy", "volume"}}
 COMPUTING = ("torch", "monai", "captum", "shap")
 SLICER = ("slicer", "vtk", "qt", "ctk", "PythonQt", "PySide6")
 # What Slicer's own process may import.
-READING = ("errors", "progress", "anatomy", "volume", "importance", "explanation", "figures", "report", "models.card")
+READING = (
+    "errors",
+    "progress",
+    "anatomy",
+    "volume",
+    "regions",
+    "importance",
+    "explanation",
+    "figures",
+    "report",
+    "models.card",
+)
 
 
 def modules():

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from Agg2ExpLib.cli.common import (
+    add_region_options,
     add_settings,
     command,
     model_of,
@@ -30,9 +31,7 @@ def _add_explain(commands: Any) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; must not exist")
     parser.add_argument("--overwrite", action="store_true", help="replace an Explanation folder at --out")
     parser.add_argument("--resume", action="store_true", help="keep finished classes when stopped, and go on from them")
-    parser.add_argument(
-        "--roi", action="append", default=[], metavar="NAME=FILE", help="extra region: a mask on any grid; repeatable"
-    )
+    add_region_options(parser)
     parser.add_argument("--truth", metavar="FILE", help="true label map, for values of kernelshap that compare with it")
     add_settings(parser)
 
@@ -48,11 +47,12 @@ def _explain(options: argparse.Namespace) -> None:
         model_of(options),
         options.out,
         settings,
-        regions=regions_of(options.roi),
+        regions=regions_of(options.roi, options.rois),
         truth=options.truth,
         overwrite=options.overwrite,
         resume=options.resume,
         progress=progress,
+        series=options.series,
     )
     if options.progress != "json":
         print_result(explanation)
@@ -81,7 +81,7 @@ def _estimate(options: argparse.Namespace) -> None:
 
     settings = settings_of(options)
     quiet_libraries()
-    found = estimate(options.image, model_of(options), settings)
+    found = estimate(options.image, model_of(options), settings, series=options.series)
     print(json.dumps(found.to_dict()) if options.progress == "json" else describe_estimate(found))
 
 

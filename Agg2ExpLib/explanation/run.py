@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 import Agg2ExpLib
-from Agg2ExpLib.anatomy import safe_file_name
 from Agg2ExpLib.case.objective import Objective, objectives
 from Agg2ExpLib.case.segmentation import Segmentation, segment
 from Agg2ExpLib.case.windows import Windows
@@ -45,6 +44,7 @@ from Agg2ExpLib.methods.games.supervoxels import Supervoxels, make_supervoxels
 from Agg2ExpLib.methods.gradients import Attribution, PassCount, SupervoxelValues
 from Agg2ExpLib.models import SegmentationModel, load_model
 from Agg2ExpLib.progress import Progress
+from Agg2ExpLib.regions import Region, as_regions, check_names, regions_on_grid
 from Agg2ExpLib.volume import (
     MIN_AXIS,
     Volume,
@@ -87,11 +87,12 @@ def explain(
     out: str | Path,
     settings: Settings | None = None,
     *,
-    regions: Mapping[str, str | Path | Volume] | None = None,
+    regions: Mapping[str, str | Path | Volume | Region] | None = None,
     truth: str | Path | Volume | None = None,
     overwrite: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
+    series: str | int | None = None,
 ) -> Explanation:
     """Segment a CT, attribute each class's prediction to voxels, aggregate to RoI importance, and write it all.
 
@@ -105,8 +106,8 @@ def explain(
         Folder to make; it appears only when complete.
     settings : Settings
         Method, classes, samples, reduction, seed, precision, device.
-    regions : mapping of str to path or Volume
-        Extra regions by name: masks (non-zero is inside) on any grid; they may overlap.
+    regions : mapping of str to path, Volume or Region
+        Extra regions by name, on any grid; they may overlap. A mask is inside where it is above 0.
     truth : path or Volume, optional
         True classes as a label map on any grid, for value functions that compare with it. Its file and hash are noted in
         explanation.json, as those of a supervoxel map are.
@@ -116,6 +117,8 @@ def explain(
         Keep the finished classes when the run is stopped, and go on from them when it is started again.
     progress : Progress
         Where stages, counts and the time left go; also cancels.
+    series : str or int, optional
+        Of a DICOM folder: see :func:`Agg2ExpLib.volume.read_volume`.
 
     Returns
     -------
@@ -136,9 +139,9 @@ def explain(
     device = choose_device(settings.device)
     loaded = model if isinstance(model, SegmentationModel) else load_model(model)
     wanted = settings.class_indices(loaded.card.labels)
-    volume = image if isinstance(image, Volume) else read_volume(image)
+    volume = image if isinstance(image, Volume) else read_volume(image, series=series)
     given = dict(regions or {})
-    _check_region_names(given, loaded.card.labels)
+    check_names(given, loaded.card.labels)
     work = _prepare(volume, loaded, settings, device, given, progress)
     if truth is not None:
         work.truth, work.truth_note = _truth_on_grid(truth, work)
@@ -170,16 +173,6 @@ def _own_files(folder: Path, document: Mapping[str, Any]) -> list[str]:
     return sorted(own)
 
 
-def _check_region_names(regions: Mapping[str, object], labels: Sequence[str]) -> None:
-    taken = {safe_file_name(label).casefold(): label for label in labels}
-    for name in regions:
-        # Some systems do not tell "R" and "r" apart in file names.
-        file = safe_file_name(name).casefold()
-        if file in taken:
-            raise InputError(f"region {name!r} has the name of {taken[file]!r}; give it a name of its own")
-        taken[file] = name
-
-
 def _truth_on_grid(source: str | Path | Volume, work: _Work) -> tuple[np.ndarray, dict[str, str]]:
     given = source if isinstance(source, Volume) else read_volume(source, kind="labels")
     highest, count = int(given.voxels.max()), len(work.model.card.labels)
@@ -193,7 +186,11 @@ def _truth_on_grid(source: str | Path | Volume, work: _Work) -> tuple[np.ndarray
 def _whence(volume: Volume) -> dict[str, str]:
     """Where a volume beside the scan came from; of one in memory there is nothing to tell."""
     path = volume.source
-    return {"path": str(path.resolve()), "sha256": file_sha256(path)} if path else {"path": "", "sha256": ""}
+    return (
+        {"path": str(path.resolve()), "sha256": volume.sha256 or file_sha256(path)}
+        if path
+        else {"path": "", "sha256": ""}
+    )
 
 
 def _prepare(
@@ -201,7 +198,7 @@ def _prepare(
     model: SegmentationModel,
     settings: Settings,
     device: torch.device,
-    regions: Mapping[str, str | Path | Volume],
+    regions: Mapping[str, str | Path | Volume | Region],
     progress: Progress,
 ) -> _Work:
     card = model.card
@@ -222,21 +219,20 @@ def _prepare(
     if settings.supervoxel_kind == OWN_MAP:
         work.supervoxel_map = read_map(settings.supervoxels, prepared.grid)
         work.messages.extend(work.supervoxel_map.notes)
-    for name, source in regions.items():
-        mask = source if isinstance(source, Volume) else read_volume(source, kind="labels")
-        inside = to_grid(Volume((mask.voxels > 0).astype(np.uint8), mask.grid), prepared.grid, "nearest").voxels > 0
-        work.regions[name] = inside
+    frame = volume.dicom.frame_of_reference if volume.dicom else ""
+    placed = regions_on_grid(as_regions(regions), prepared.grid, card.labels, frame, volume.grid)
+    work.messages.extend(placed.notes)
+    for region, inside in zip(placed.regions, placed.masks, strict=True):
+        work.regions[region.name] = inside
         work.region_notes.append(
             {
-                "id": name,
-                "source": str(mask.source or ""),
-                "sha256": file_sha256(mask.source) if mask.source else "",
+                "id": region.name,
+                "source": region.source,
+                "sha256": region.sha256,
                 "voxels": int(inside.sum()),
-                "file": region_file(name),
+                "file": region_file(region.name),
             }
         )
-        if not inside.any():
-            work.messages.append(f"region {name} has no voxel within the scan; its importance is 0")
     for message in work.messages:
         progress.message(message)
     return work
@@ -437,7 +433,7 @@ def _finished_before(folder: Path, names: Sequence[str]) -> dict[str, tuple[dict
 def _image_sha256(image: str | Path | Volume, volume: Volume) -> str:
     """SHA-256 of the scan's file; of voxels and affine for a volume in memory, which may have been changed since."""
     if not isinstance(image, Volume):
-        return file_sha256(image)
+        return volume.sha256
     digest = hashlib.sha256(np.ascontiguousarray(volume.voxels).tobytes())
     digest.update(np.ascontiguousarray(volume.affine).tobytes())
     return digest.hexdigest()
@@ -471,6 +467,7 @@ def _document(
             "shape": list(volume.shape),
             "spacing_mm": list(volume.spacing),
             "affine": volume.affine.tolist(),
+            **({"dicom": asdict(volume.dicom)} if volume.dicom else {}),
         },
         "model": {
             "name": card.name,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from Agg2ExpLib.volume.dicom import describe_series, is_dicom
 from Agg2ExpLib.volume.grid import Grid
-from Agg2ExpLib.volume.headers import MIN_AXIS
-from Agg2ExpLib.volume.reading import READABLE, file_sha256, read_volume
+from Agg2ExpLib.volume.headers import MIN_AXIS, refuse
+from Agg2ExpLib.volume.reading import READABLE, check_exists, file_sha256, read_image_file, read_volume, suffix_of
 from Agg2ExpLib.volume.resampling import crop, labels_to_input_grid, model_grid, preprocess, reorient, to_grid
-from Agg2ExpLib.volume.values import AIR_HU
+from Agg2ExpLib.volume.values import AIR_HU, as_labels
 from Agg2ExpLib.volume.volume import DicomIds, Volume
 from Agg2ExpLib.volume.writing import write_volume
 
@@ -22,6 +22,8 @@ __all__ = [
     "DicomIds",
     "Grid",
     "Volume",
+    "as_labels",
+    "check_exists",
     "crop",
     "describe_series",
     "file_sha256",
@@ -29,8 +31,11 @@ __all__ = [
     "labels_to_input_grid",
     "model_grid",
     "preprocess",
+    "read_image_file",
     "read_volume",
+    "refuse",
     "reorient",
+    "suffix_of",
     "to_grid",
     "write_volume",
 ]

@@ -63,13 +63,12 @@ def as_labels(path: Path, array: np.ndarray, notes: list[str]) -> np.ndarray:
 def _whole(path: Path, array: np.ndarray, notes: list[str]) -> np.ndarray:
     whole = np.rint(array)
     beside = abs(array - whole)
-    furthest = beside.max()
-    if furthest > _NEARLY_WHOLE:
+    if beside.max() > _NEARLY_WHOLE:
         refuse(path, "the label map holds fractions", "give labels as whole numbers, resampled by nearest neighbour")
-    if furthest > 0:
+    if beside.any():
         one = array[np.unravel_index(beside.argmax(), beside.shape)]
         notes.append(
-            f"The labels are not quite whole numbers ({one:.6g}, as when saved with a scale) and were rounded."
+            f"{path.name}: the values are not quite whole ({one:.6g}, as when saved with a scale) and were rounded."
         )
     return whole
 
@@ -81,8 +80,9 @@ def as_mask(path: Path, array: np.ndarray, notes: list[str]) -> np.ndarray:
     if not np.isfinite(array).all():
         refuse(path, "the mask holds voxels without a finite value", "save it again with 0 and 1")
     whole = np.rint(array)
-    labels = bool((abs(array - whole) <= _NEARLY_WHOLE).all()) and bool((whole > 0).any())
-    return np.ascontiguousarray((whole if labels else array) > 0, dtype=np.uint8)
+    if (abs(array - whole) <= _NEARLY_WHOLE).all() and (whole > 0).any():
+        array = _whole(path, array, notes)
+    return np.ascontiguousarray(array > 0, dtype=np.uint8)
 
 
 def as_map(path: Path, array: np.ndarray, notes: list[str]) -> np.ndarray:

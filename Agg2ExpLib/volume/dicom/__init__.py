@@ -7,7 +7,39 @@
 from __future__ import annotations
 
 from Agg2ExpLib.volume.dicom.describing import describe_series
-from Agg2ExpLib.volume.dicom.headers import is_dicom
+from Agg2ExpLib.volume.dicom.headers import (
+    Plane,
+    found_in,
+    frames_of,
+    is_dicom,
+    plane_of,
+    quiet_pydicom,
+    read_header,
+    text_of,
+)
+from Agg2ExpLib.volume.dicom.kinds import LABEL_MAP, SEGMENTATION, STRUCTURE_SET
+from Agg2ExpLib.volume.dicom.pixels import stored_pixels
 from Agg2ExpLib.volume.dicom.reading import DicomScan, read_series, series_digest
+from Agg2ExpLib.volume.dicom.series import files_of
+from Agg2ExpLib.volume.dicom.stack import placed_planes
 
-__all__ = ["DicomScan", "describe_series", "is_dicom", "read_series", "series_digest"]
+__all__ = [
+    "LABEL_MAP",
+    "SEGMENTATION",
+    "STRUCTURE_SET",
+    "DicomScan",
+    "Plane",
+    "describe_series",
+    "files_of",
+    "found_in",
+    "frames_of",
+    "is_dicom",
+    "placed_planes",
+    "plane_of",
+    "quiet_pydicom",
+    "read_header",
+    "read_series",
+    "series_digest",
+    "stored_pixels",
+    "text_of",
+]

@@ -150,7 +150,7 @@ def described(header: Any, path: Path) -> DicomFile | None:
     colour = int(header.get("SamplesPerPixel") or 1) != 1 or text_of(header, "PhotometricInterpretation").startswith(
         "PAL"
     )
-    frames = _frames(header) if rows else []
+    frames = frames_of(header) if rows else []
     placed = any(_vector(one, "ImagePositionPatient", 3) is not None for one, *_ in frames)
     kind, kinds = what_it_is(sop_class, image_type, colour, placed)
     if not kind and not rows:
@@ -160,7 +160,7 @@ def described(header: Any, path: Path) -> DicomFile | None:
         ()
         if kind
         else tuple(
-            _plane(path, number if many else -1, (columns, rows), sources)
+            plane_of(path, number if many else -1, (columns, rows), sources)
             for number, sources in enumerate(frames)
             if not _is_scout(sources)
         )
@@ -188,8 +188,8 @@ def text_of(header: Any, name: str) -> str:
     return " ".join(str("" if value is None else value).split())[:_LONGEST_TEXT]
 
 
-def _frames(header: Any) -> list[tuple[Any, ...]]:
-    """For each frame: the datasets that its attributes are looked up in, the nearest first."""
+def frames_of(header: Any) -> list[tuple[Any, ...]]:
+    """Return, for each frame, the datasets that its attributes are looked up in, the nearest first."""
     count = int(header.get("NumberOfFrames") or 1)
     groups = header.get("PerFrameFunctionalGroupsSequence")
     if not groups:
@@ -207,16 +207,17 @@ def _macros(group: Any) -> tuple[Any, ...]:
     return tuple(element.value[0] for element in group if element.VR == "SQ" and element.value)
 
 
-def _plane(path: Path, number: int, size: tuple[int, int], sources: tuple[Any, ...]) -> Plane:
+def plane_of(path: Path, number: int, size: tuple[int, int], sources: tuple[Any, ...]) -> Plane:
+    """Return where a frame lies, by the datasets of :func:`frames_of`."""
     spacing = axes = position = None
     for one in sources:
         spacing = _vector(one, "PixelSpacing", 2) if spacing is None else spacing
         axes = _vector(one, "ImageOrientationPatient", 6) if axes is None else axes
         position = _vector(one, "ImagePositionPatient", 3) if position is None else position
-    slope, intercept = _found(sources, "RescaleSlope"), _found(sources, "RescaleIntercept")
-    if _found(sources, "ModalityLUTSequence") is not None:
+    slope, intercept = found_in(sources, "RescaleSlope"), found_in(sources, "RescaleIntercept")
+    if found_in(sources, "ModalityLUTSequence") is not None:
         slope = np.nan
-    stack, time = _found(sources, "StackID"), _found(sources, "TemporalPositionIndex")
+    stack, time = found_in(sources, "StackID"), found_in(sources, "TemporalPositionIndex")
     return Plane(
         path,
         number,
@@ -232,10 +233,11 @@ def _plane(path: Path, number: int, size: tuple[int, int], sources: tuple[Any, .
 
 
 def _is_scout(sources: tuple[Any, ...]) -> bool:
-    return any(str(word).upper() == "LOCALIZER" for word in _listed(_found(sources, "FrameType")))
+    return any(str(word).upper() == "LOCALIZER" for word in _listed(found_in(sources, "FrameType")))
 
 
-def _found(sources: tuple[Any, ...], name: str) -> Any:
+def found_in(sources: tuple[Any, ...], name: str) -> Any:
+    """Return an attribute of a frame from the first dataset that has it, else None."""
     return next((one.get(name) for one in sources if one.get(name) not in (None, "")), None)
 
 

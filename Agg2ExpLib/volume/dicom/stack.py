@@ -105,6 +105,59 @@ def stacked(path: Path, planes: Sequence[Plane], notes: list[str]) -> Stack:
     return Stack(ordered, places, even, uneven, shifts, _LPS_TO_RAS @ affine, tilt)
 
 
+def placed_planes(path: Path, planes: Sequence[Plane], step: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return which slice of an even stack each plane is: several may be the same one, and some may have no plane.
+
+    Parameters
+    ----------
+    path : Path
+        For sentences.
+    planes : sequence of Plane
+        In any order.
+    step : float
+        Millimetres between slices as the file tells them; 0 when it does not.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+        From 0, along the normal.
+    ndarray of shape (4, 4)
+        Index (column, row, slice) to RAS millimetres.
+
+    Raises
+    ------
+    InputError
+        The planes do not belong to one straight and even stack.
+    """
+    _check_complete(path, planes)
+    usual = _check_alike(path, planes)
+    assert usual.axes is not None and usual.spacing is not None
+    row, column = usual.axes / np.linalg.norm(usual.axes, axis=1)[:, None]
+    normal = np.cross(row, column)
+    positions = np.array([plane.position for plane in planes])
+    along = positions @ normal
+    places = along - along.min()
+    first = positions[int(along.argmin())]
+    aside = np.linalg.norm(positions - first - places[:, None] * normal, axis=1)
+    if aside.max() > TOLERANCE:
+        odd = planes[int(aside.argmax())]
+        refuse(
+            path, f"{odd.name} lies {aside.max():.3g} mm aside of the other slices", "resample it to a straight grid"
+        )
+    gaps = np.diff(np.unique(places.round(3)))
+    gaps = gaps[gaps > _SAME_PLACE]
+    tries = [step, *((gaps.min() / parts for parts in range(1, 5)) if len(gaps) else (1.0,))]
+    fits = [
+        one for one in tries if one > 0 and abs(places - np.rint(places / one) * one).max() <= min(TOLERANCE, 0.2 * one)
+    ]
+    if not fits:
+        refuse(path, f"its slices lie at uneven places ({gaps.min():.3g} to {gaps.max():.3g} mm apart)", "resample it")
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1] = row * usual.spacing[0], column * usual.spacing[1]
+    affine[:3, 2], affine[:3, 3] = normal * fits[0], first
+    return np.rint(places / fits[0]).astype(int), _LPS_TO_RAS @ affine
+
+
 def _check_complete(path: Path, planes: Sequence[Plane]) -> None:
     for name, words in _MISSING.items():
         lacking = [plane for plane in planes if getattr(plane, name) is None]
