@@ -1,7 +1,7 @@
 """DICOM structure sets (RTSTRUCT): contours drawn slice by slice, filled to voxels.
 
-A contour has no voxels of its own. It is filled on a grid along its own planes, a slice for each plane and fine enough
-that the outline stays within a quarter of a millimetre (half for very large structures).
+A contour has no voxels of its own. It is filled on a grid along its own planes: a slice for each plane, and pixels of a
+quarter of a millimetre, larger only where a structure would need too many.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from Agg2ExpLib.regions.region import Region
 from Agg2ExpLib.volume import Grid, refuse
 from Agg2ExpLib.volume.dicom import found_in, text_of
 
-_PIXEL, _COARSE = 0.5, 1.0  # millimetres
+_PIXELS = (0.25, 0.5, 1.0)  # millimetres, the finest that is not too many
 _MOST_VOXELS = 100_000_000
 _FLAT = 0.1  # millimetres that a point may lie off its contour's plane
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR", "CLOSED_PLANAR_XOR")
@@ -70,7 +70,8 @@ def _filled(
     low = np.min([points[:, :2].min(axis=0) for points in flat], axis=0)
     high = np.max([points[:, :2].max(axis=0) for points in flat], axis=0)
     count = int(slices.max()) + 1
-    pixel = _PIXEL if np.prod((high - low) / _PIXEL + 3) * count <= _MOST_VOXELS else _COARSE
+    fine = (one for one in _PIXELS if np.prod((high - low) / one + 3) * count <= _MOST_VOXELS)
+    pixel = next(fine, _PIXELS[-1])
     columns, rows = (int(size) for size in np.ceil((high - low) / pixel) + 2)
     if columns * rows * count > 10 * _MOST_VOXELS:
         refuse(path, f"the contours of {name} span {columns * rows * count:.2g} voxels", "check its coordinates")

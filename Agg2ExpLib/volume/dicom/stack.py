@@ -264,7 +264,7 @@ def _even(path: Path, planes: Sequence[Plane], places: np.ndarray, notes: list[s
         return places, False
     step = places[-1] / len(gaps)
     regular = step * np.arange(len(places))
-    if abs(places - regular).max() <= min(TOLERANCE, 0.1 * step):
+    if abs(places - regular).max() <= min(TOLERANCE, 0.2 * step):
         return regular, False
     usual = float(np.median(gaps))
     count = round(places[-1] / usual) + 1
