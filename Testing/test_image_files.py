@@ -189,7 +189,8 @@ def test_a_metaimage_without_spacing_or_orientation_says_so(tmp_path, lines, tol
 
 
 def test_a_big_endian_nrrd_is_read(tmp_path):
-    head = "NRRD0004\ntype: short\ndimension: 3\nsizes: 8 9 10\nendian: big\nencoding: raw\nspace: RAS\nspace directions: (2,0,0) (0,2,0) (0,0,3)"
+    head = "NRRD0004\ntype: short\ndimension: 3\nsizes: 8 9 10\nendian: big\nencoding: raw"
+    head += "\nspace: RAS\nspace directions: (2,0,0) (0,2,0) (0,0,3)"
     path = tmp_path / "scan.nrrd"
     path.write_bytes(f"{head}\n\n".encode() + hu().astype(">i2").tobytes(order="F"))
     found = read_volume(path)
@@ -233,5 +234,5 @@ def test_damaged_compressed_data_is_refused(tmp_path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(bytes(content))
-    with pytest.raises(InputError, match="the compressed data is damaged|cut short"):
+    with pytest.raises(InputError, match=r"the compressed data is damaged|cut short"):
         read_volume(path)

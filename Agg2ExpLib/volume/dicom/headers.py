@@ -16,6 +16,7 @@ from Agg2ExpLib.volume.dicom.kinds import is_secondary_capture, what_it_is
 
 _LONGEST_TEXT = 64
 _MOST_FRAMES = 100_000
+IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +64,30 @@ class Plane:
         return "nowhere" if self.position is None else "({:.6g}, {:.6g}, {:.6g}) mm".format(*self.position)
 
 
+@dataclass(frozen=True)
+class PixelFormat:
+    """How a file keeps its pixels.
+
+    Attributes
+    ----------
+    syntax : str
+        Transfer syntax.
+    bits, stored, high : int
+        Bits allocated, bits stored and the highest of these.
+    signed : bool
+        Whether the numbers have a sign.
+    at : int
+        Where the pixel element begins in the file.
+    """
+
+    syntax: str
+    bits: int
+    stored: int
+    high: int
+    signed: bool
+    at: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class DicomFile:
     """What the header of a file says.
@@ -83,6 +108,8 @@ class DicomFile:
         A secondary capture.
     unit : str
         RescaleType.
+    format : PixelFormat or None
+        How its pixels are kept.
     """
 
     path: Path
@@ -98,6 +125,7 @@ class DicomFile:
     modality: str = ""
     secondary: bool = False
     unit: str = ""
+    format: PixelFormat | None = None
 
 
 def is_dicom(path: Path) -> bool:
@@ -131,25 +159,27 @@ def quiet_pydicom() -> Iterator[Any]:
 
 def read_header(path: Path) -> DicomFile | None:
     """Return what a file's header says, pixels left aside; None when it cannot be made sense of."""
-    with quiet_pydicom() as pydicom:
-        try:
-            header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-            return described(header, path)
-        # Damaged headers make pydicom raise almost anything; each is the same to us: a file that cannot be read.
-        except Exception:
-            return None
+    import pydicom
+
+    try:
+        with path.open("rb") as file:
+            header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
+            return described(header, path, file.tell())
+    # Damaged headers make pydicom raise almost anything; each is the same to us: a file that cannot be read.
+    except Exception:
+        return None
 
 
-def described(header: Any, path: Path) -> DicomFile | None:
+def described(header: Any, path: Path, at: int = 0) -> DicomFile | None:
     """Return the record of a header that pydicom has read; None without the least that a DICOM object needs."""
     sop_class = text_of(header, "SOPClassUID")
-    rows, columns = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
+    rows, columns = int(value_of(header, "Rows") or 0), int(value_of(header, "Columns") or 0)
     if not sop_class and not rows:
         return None
-    image_type = [str(word) for word in _listed(header.get("ImageType"))]
-    colour = int(header.get("SamplesPerPixel") or 1) != 1 or text_of(header, "PhotometricInterpretation").startswith(
-        "PAL"
-    )
+    image_type = [str(word) for word in _listed(value_of(header, "ImageType"))]
+    colour = int(value_of(header, "SamplesPerPixel") or 1) != 1 or text_of(
+        header, "PhotometricInterpretation"
+    ).startswith("PAL")
     frames = frames_of(header) if rows else []
     placed = any(_vector(one, "ImagePositionPatient", 3) is not None for one, *_ in frames)
     kind, kinds = what_it_is(sop_class, image_type, colour, placed)
@@ -162,7 +192,7 @@ def described(header: Any, path: Path) -> DicomFile | None:
         else tuple(
             plane_of(path, number if many else -1, (columns, rows), sources)
             for number, sources in enumerate(frames)
-            if not _is_scout(sources)
+            if len(sources) == 1 or not _is_scout(sources)
         )
     )
     return DicomFile(
@@ -179,25 +209,49 @@ def described(header: Any, path: Path) -> DicomFile | None:
         text_of(header, "Modality"),
         is_secondary_capture(sop_class),
         text_of(header, "RescaleType"),
+        format_of(header, at),
     )
+
+
+def format_of(header: Any, at: int = 0) -> PixelFormat:
+    """Return how the pixels of a dataset are kept."""
+    meta = getattr(header, "file_meta", None)
+    bits = int(value_of(header, "BitsAllocated") or 16)
+    stored = int(value_of(header, "BitsStored") or bits)
+    return PixelFormat(
+        str((meta is not None and value_of(meta, "TransferSyntaxUID")) or IMPLICIT_LITTLE_ENDIAN),
+        bits,
+        stored,
+        max(int(value_of(header, "HighBit") or 0), stored - 1),
+        bool(value_of(header, "PixelRepresentation")),
+        at,
+    )
+
+
+def value_of(source: Any, name: str) -> Any:
+    """Return an attribute, None when it is missing. Dataset.get is slow for what is missing, and most of it is."""
+    from pydicom.datadict import tag_for_keyword
+
+    element = source.get(tag_for_keyword(name))
+    return None if element is None else element.value
 
 
 def text_of(header: Any, name: str) -> str:
     """Return an attribute as one line of text, empty when it is missing."""
-    value = header.get(name)
+    value = value_of(header, name)
     return " ".join(str("" if value is None else value).split())[:_LONGEST_TEXT]
 
 
 def frames_of(header: Any) -> list[tuple[Any, ...]]:
     """Return, for each frame, the datasets that its attributes are looked up in, the nearest first."""
-    count = int(header.get("NumberOfFrames") or 1)
-    groups = header.get("PerFrameFunctionalGroupsSequence")
+    count = int(value_of(header, "NumberOfFrames") or 1)
+    groups = value_of(header, "PerFrameFunctionalGroupsSequence")
     if not groups:
         # Several frames without places of their own cannot be stacked.
         return [(header,)] if count == 1 else [()] * min(count, _MOST_FRAMES)
     if len(groups) != count:
         raise ValueError("the number of frames and of their descriptions differ")
-    shared = next(iter(header.get("SharedFunctionalGroupsSequence") or ()), None)
+    shared = next(iter(value_of(header, "SharedFunctionalGroupsSequence") or ()), None)
     common = _macros(shared) if shared is not None else ()
     return [(*_macros(group), *common, header) for group in groups]
 
@@ -217,7 +271,8 @@ def plane_of(path: Path, number: int, size: tuple[int, int], sources: tuple[Any,
     slope, intercept = found_in(sources, "RescaleSlope"), found_in(sources, "RescaleIntercept")
     if found_in(sources, "ModalityLUTSequence") is not None:
         slope = np.nan
-    stack, time = found_in(sources, "StackID"), found_in(sources, "TemporalPositionIndex")
+    # Single slices have no functional groups: their time points are found by place.
+    stack, time = (found_in(sources, name) if number >= 0 else None for name in ("StackID", "TemporalPositionIndex"))
     return Plane(
         path,
         number,
@@ -238,7 +293,11 @@ def _is_scout(sources: tuple[Any, ...]) -> bool:
 
 def found_in(sources: tuple[Any, ...], name: str) -> Any:
     """Return an attribute of a frame from the first dataset that has it, else None."""
-    return next((one.get(name) for one in sources if one.get(name) not in (None, "")), None)
+    for one in sources:
+        value = value_of(one, name)
+        if value is not None and value != "":
+            return value
+    return None
 
 
 def _listed(value: Any) -> list[Any]:
@@ -248,7 +307,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _vector(source: Any, name: str, count: int) -> np.ndarray | None:
-    values = source.get(name)
+    values = value_of(source, name)
     if values is None or isinstance(values, (str, bytes)) or not hasattr(values, "__len__") or len(values) != count:
         return None
     return np.array([float(value) for value in values])

@@ -146,15 +146,13 @@ def _filled(
     digests = []
     for file, content in _contents(path, files):
         digests.append(hashlib.sha256(content).hexdigest())
-        values = decoded(file.path, content, file.planes)
+        values = decoded(file, content)
         if values.dtype != voxels.dtype:
             voxels = voxels.astype(values.dtype)
         for plane, one in zip(file.planes, values, strict=True):
             voxels[place_of[plane.file, plane.frame]] = one
         for other, other_content in _contents(path, copied.get(file.path, ())):
-            if other_content != content and not np.array_equal(
-                decoded(other.path, other_content, other.planes), values, equal_nan=True
-            ):
+            if other_content != content and not np.array_equal(decoded(other, other_content), values, equal_nan=True):
                 cause = f"{file.path.name} and {other.path.name} have the same SOPInstanceUID and different pixels"
                 refuse(path, cause, "keep the one that is right")
     return voxels.transpose(2, 1, 0), digests

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from Agg2ExpLib.volume.dicom.headers import DicomFile, is_dicom, read_header
+from Agg2ExpLib.volume.dicom.headers import DicomFile, is_dicom, quiet_pydicom, read_header
 from Agg2ExpLib.volume.headers import refuse
 
 _MOST_TOLD = 10
@@ -71,7 +71,8 @@ def chosen_series(path: Path, wanted: str | int | None, notes: list[str]) -> Ser
     InputError
         No slices there, no such series, or several of that number.
     """
-    found = [(file, read_header(file)) for file in files_of(path)]
+    with quiet_pydicom():
+        found = [(file, read_header(file)) for file in files_of(path)]
     headers = [header for _, header in found if header is not None]
     _tell_unread([file.name for file, header in found if header is None], notes)
     _tell_beside([header for header in headers if header.kind], notes)
