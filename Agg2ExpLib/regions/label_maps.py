@@ -73,9 +73,9 @@ def segment_regions(path: Path) -> list[Region]:
     i, j, k = layers.shape[1:]
     grid = Grid((i, j, k), affine)
     table: dict[int, dict[str, str]] = {}
-    for key, value in claim.fields.items():
+    for key, text in claim.fields.items():
         if match := _SEGMENT.match(key):
-            table.setdefault(int(match[1]), {})[match[2]] = value
+            table.setdefault(int(match[1]), {})[match[2]] = text
     checked: dict[int, np.ndarray] = {}
     regions = []
     for number, fields in sorted(table.items()):
