@@ -117,7 +117,7 @@ def test_the_same_folder_with_another_model_or_other_settings_is_refused(tmp_pat
     with pytest.raises(InputError, match="the model is made up"):
         run_cohort(made_up_cases(2), replace(job, load=lambda: other), workers=1)
     with pytest.raises(InputError, match="seed is 5 instead of"):
-        run_cohort(made_up_cases(2), replace(job, settings=replace(job.settings, seed=5)), workers=1)
+        run_cohort(made_up_cases(2), replace(job, request=replace(job.request, reduction="mean")), workers=1)
 
 
 def test_another_scan_under_a_finished_name_is_refused(tmp_path):

@@ -330,6 +330,13 @@ def test_a_label_map_given_a_name_is_one_region(tmp_path):
     assert named_region("both", tmp_path / "seg.nii.gz").voxels == 128
 
 
+def test_a_label_of_a_label_map_is_found_again_by_its_name(tmp_path):
+    label_map(tmp_path / "seg.nii.gz")
+    assert named_region("label 7", tmp_path / "seg.nii.gz").voxels == 64
+    (tmp_path / "seg.csv").write_text("3,spleen\n")
+    assert named_region("spleen", tmp_path / "seg.nii.gz").voxels == 64
+
+
 @pytest.mark.parametrize("name", ["heart", "Heart", "h/e:a|r t"])
 def test_a_name_of_a_class_or_of_another_region_is_refused(name):
     with pytest.raises(InputError, match="give it a name of its own"):

@@ -16,16 +16,16 @@ FLOORS = (
     {"progress", "anatomy", "agreement", "storage"},
     {"volume"},
     {"regions"},
-    {"models"},
+    {"models", "importance"},
     {"device"},
     {"case"},
     {"methods"},
-    {"importance"},
-    {"quality"},
+    {"quality", "request"},
     {"explanation"},
-    {"comparison"},
+    {"whatif", "estimate", "comparison"},
+    {"repeating"},
     {"figures", "report", "scene"},
-    {"phantom", "training", "estimate", "whatif", "environment"},
+    {"phantom", "training", "environment"},
     {"cohort"},
     {"studies"},
     {"panel"},
@@ -46,6 +46,8 @@ READING = (
     "volume",
     "regions",
     "importance",
+    "methods",
+    "request",
     "explanation",
     "figures",
     "report",
@@ -134,7 +136,7 @@ def test_the_reading_half_imports_without_torch_and_without_slicer(name):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", ["Volume", "read_volume", "Explanation", "Settings"])
+@pytest.mark.parametrize("name", ["Volume", "read_volume", "Explanation", "Request", "request_of"])
 def test_the_public_names_of_the_reading_half_load_without_torch(name):
     done = run_with_blocked(COMPUTING, f"import Agg2ExpLib; Agg2ExpLib.{name}")
     assert done.returncode == 0, done.stderr

@@ -20,22 +20,22 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import Agg2ExpLib
-from Agg2ExpLib.comparison.case import SHARED, Case, is_done
+from Agg2ExpLib.case.case import Case
+from Agg2ExpLib.comparison.case import SHARED, ComparedCase, is_done
 from Agg2ExpLib.comparison.figure import draw
 from Agg2ExpLib.comparison.files import read_json, write_bytes, write_json
 from Agg2ExpLib.comparison.passes import Share, work_of, work_of_method
 from Agg2ExpLib.comparison.plan import Plan
 from Agg2ExpLib.comparison.table import QualityTable, Row
-from Agg2ExpLib.device import choose_device, dtype_of
+from Agg2ExpLib.device import choose_device
 from Agg2ExpLib.errors import Agg2ExpError, Cancelled, InputError, OutputError
-from Agg2ExpLib.models import SegmentationModel
+from Agg2ExpLib.explanation.document import image_sha256
+from Agg2ExpLib.models import Model
 from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.volume import Volume, read_volume
 
@@ -73,7 +73,7 @@ class Comparison:
 
 def compare_methods(
     scans: dict[str, Path | Volume],
-    model: SegmentationModel,
+    model: Model,
     out: str | Path,
     plan: Plan | None = None,
     *,
@@ -86,7 +86,7 @@ def compare_methods(
     ----------
     scans : mapping of str to path or Volume
         CTs by name of case.
-    model : SegmentationModel
+    model : Model
         What is explained.
     out : path
         Folder of the results; a stopped comparison in it goes on.
@@ -106,8 +106,7 @@ def compare_methods(
     """
     plan, progress, out = plan or Plan(), progress or Progress(), Path(out)
     wanted = plan.class_indices(model.card.labels)
-    device = choose_device(plan.device)
-    loaded = model.to(device, dtype_of(plan.precision, device))
+    compute = replace(plan.compute, device=str(choose_device(plan.device)))
     identity = _identity(plan, model, wanted)
     maps = {name: plan.map_of(name, source if isinstance(source, Path) else None) for name, source in scans.items()}
     _open(out, identity, plan, overwrite)
@@ -119,8 +118,9 @@ def compare_methods(
         part.stage("case", work)
         try:
             volume = source if isinstance(source, Volume) else read_volume(source)
-            own = f"{identity} {_voxels_sha256(volume)}"
-            case = Case(name, volume, loaded, plan, wanted, device, out / "cases" / name, maps[name])
+            own = f"{identity} {image_sha256(volume)}"
+            opened = Case.open(volume, model, compute=compute)
+            case = ComparedCase(name, opened, plan, wanted, out / "cases" / name, maps[name])
             _run_case(case, own, part, result)
         except Cancelled:
             raise
@@ -134,7 +134,7 @@ def compare_methods(
     return result
 
 
-def _run_case(case: Case, identity: str, progress: Progress, result: Comparison) -> None:
+def _run_case(case: ComparedCase, identity: str, progress: Progress, result: Comparison) -> None:
     """Do what is not done yet, and collect everything."""
     plan, shared = case.plan, case.folder / SHARED
     if case.own_map:
@@ -153,7 +153,7 @@ def _run_case(case: Case, identity: str, progress: Progress, result: Comparison)
     result.notes += [f"{name} is absent from the prediction of {case.name}" for name in about["absent"]]
     for spec in plan.specs:
         if spec not in todo:
-            progress.advance(work_of_method(plan, spec, len(case.model.card.labels)))
+            progress.advance(work_of_method(plan, spec, len(case.labels)))
         else:
             try:
                 case.measure(spec, identity, progress)
@@ -176,19 +176,13 @@ def _run_case(case: Case, identity: str, progress: Progress, result: Comparison)
         )
 
 
-def _identity(plan: Plan, model: SegmentationModel, wanted: list[int]) -> str:
+def _identity(plan: Plan, model: Model, wanted: list[int]) -> str:
     """Everything that a result depends on, but the scan; which methods are asked for does not matter."""
     apart = ("methods", "classes", "device", "supervoxel_map")
     settings = {key: value for key, value in plan.to_dict().items() if key not in apart}
     parts = [Agg2ExpLib.__version__, model.sha256, settings, wanted, asdict(model.card)]
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _voxels_sha256(volume: Volume) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(volume.voxels).tobytes())
-    digest.update(np.ascontiguousarray(volume.affine).tobytes())
-    return digest.hexdigest()
 
 
 def _open(out: Path, identity: str, plan: Plan, overwrite: bool) -> None:
@@ -217,9 +211,7 @@ def _is_ours(marker: Path) -> bool:
         return False
 
 
-def _finish(
-    result: Comparison, plan: Plan, model: SegmentationModel, scans: dict[str, Path | Volume], wanted: list[int]
-) -> None:
+def _finish(result: Comparison, plan: Plan, model: Model, scans: dict[str, Path | Volume], wanted: list[int]) -> None:
     if not result.table.rows:
         reasons = [failure["reason"] for failure in result.failures] or result.notes
         first = reasons[0] if reasons else "every attribution is 0 everywhere"

@@ -8,7 +8,8 @@
       importance_long.csv          class, roi, mass, positive, negative, mean_density, enrichment, voxels
       prediction.nii.gz            label values on the input's own grid
       attributions/<class>.nii.gz  float32 on the model's grid
-      model_grid/image.nii.gz      the scan as the network saw it, in HU (clipped), on the model's grid
+      attributions/<class>_channel_<channel>.nii.gz   of each channel, where the model has several
+      model_grid/image.nii.gz      the scan as the network saw it, in its own units (HU, clipped), on the model's grid
       model_grid/prediction.nii.gz label values on the model's grid: what importance was summed over
       regions/<roi>.nii.gz         extra regions on the model's grid
 
@@ -43,7 +44,7 @@ from Agg2ExpLib.storage.files import replace_folder, sync_folder
 from Agg2ExpLib.volume import Volume, read_volume
 
 if TYPE_CHECKING:
-    from Agg2ExpLib.methods.gradients import SupervoxelValues
+    from Agg2ExpLib.case.attribution import SupervoxelValues
 
 FORMAT = "agg2exp-explanation"
 FORMAT_VERSION = 1
@@ -57,7 +58,7 @@ _LARGEST_DOCUMENT = 64 * 1024**2
 # What readers look up; a document that lacks one is refused on reading rather than in the middle of showing it.
 _READ_PARTS = {
     "": ("settings", "device", "messages", "timings", "image", "model"),
-    "settings": ("method", "samples"),
+    "settings": ("method",),
     "timings": ("total_seconds",),
     "image": ("name", "shape", "affine"),
     "model": ("name", "path", "sha256", "labels", "spacing_mm", "intensity_range", "window", "overlap", "blending"),
@@ -163,6 +164,11 @@ def attribution_file(name: str) -> str:
 def region_file(name: str) -> str:
     """Path of an extra region's mask within the folder."""
     return f"regions/{safe_file_name(name)}.nii.gz"
+
+
+def channel_file(name: str, channel: str) -> str:
+    """Path of a class's attribution of one channel within the folder; only of scans of several."""
+    return f"attributions/{safe_file_name(name)}_channel_{safe_file_name(channel)}.nii.gz"
 
 
 def supervoxel_file(name: str) -> str:

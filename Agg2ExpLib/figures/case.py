@@ -134,7 +134,7 @@ def provenance(explanation: Explanation) -> str:
     document = explanation.document
     try:
         image, model, settings = document["image"]["name"], document["model"]["name"], document["settings"]
-        samples = f", {settings['samples']} samples" if settings["samples"] else ""
+        samples = f", {settings['samples']} samples" if settings.get("samples") else ""
         return f"Scan {image}, model {model}, method {settings['method']}{samples}."
     except (KeyError, TypeError) as error:
         raise InputError(f"{explanation.folder} does not tell its {error}; repeat the explanation") from error

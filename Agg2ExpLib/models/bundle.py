@@ -169,6 +169,8 @@ def _fill(folder: Path, tensors: Mapping[str, torch.Tensor], card: ModelCard, re
 
 def _inference(card: ModelCard) -> dict[str, Any]:
     """Return a minimal MONAI inference configuration that says the same as the card, for users of MONAI alone."""
+    if card.intensity_range is None:
+        raise InputError(f"{card.name}: its card states no intensity_range, so it cannot be written as a folder")
     low, high = card.intensity_range
     transforms: list[dict[str, Any]] = [
         {"_target_": "LoadImaged", "keys": "image"},

@@ -49,6 +49,14 @@ def label_map_regions(path: Path) -> list[Region]:
     return numbered(regions)
 
 
+def is_label_of(path: Path, name: str) -> bool:
+    """Tell whether a label map has a label of that name, as :func:`label_map_regions` names them."""
+    # Only then is the file read for it.
+    if not (re.fullmatch(r"label \d+", name) or name in label_names(path).values()):
+        return False
+    return any(region.name == name for region in label_map_regions(path))
+
+
 def has_segment_table(path: Path) -> bool:
     """Tell whether a file is an NRRD whose header names segments."""
     if not suffix_of(path, (".nrrd", ".nhdr")):

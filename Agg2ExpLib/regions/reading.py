@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.regions.label_maps import has_segment_table, label_map_regions, segment_regions
+from Agg2ExpLib.regions.label_maps import has_segment_table, is_label_of, label_map_regions, segment_regions
 from Agg2ExpLib.regions.region import Region
 from Agg2ExpLib.volume import READABLE, check_exists, read_volume, refuse, suffix_of
 
@@ -49,7 +49,8 @@ def read_regions(path: str | Path) -> tuple[Region, ...]:
 def named_region(name: str, path: str | Path) -> Region:
     """Read one region by the name that the user gives it.
 
-    A mask or label map is inside wherever it is above 0. Of a file with several named segments, it is the one of that name.
+    Of a file with several segments, or of a label map that has a label of that name, it is the one of that name; any other
+    label map or mask is inside wherever it is above 0.
 
     Raises
     ------
@@ -78,6 +79,8 @@ def named_regions(name: str, path: str | Path) -> tuple[Region, ...]:
     path = Path(path)
     check_exists(path)
     if not _has_segments(path):
+        if path.is_file() and is_label_of(path, name):
+            return tuple(region for region in read_regions(path) if region.name == name)
         return (Region.from_volume(name, read_volume(path, kind="mask")),)
     regions = read_regions(path)
     same = [region for region in regions if region.name.casefold() == name.casefold()]

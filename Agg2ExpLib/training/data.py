@@ -14,9 +14,10 @@ import numpy as np
 
 from Agg2ExpLib.errors import OutputError
 from Agg2ExpLib.models.card import ModelCard
+from Agg2ExpLib.models.model import prepare_by_card
 from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.training.cases import Case
-from Agg2ExpLib.volume import preprocess, reorient, to_grid
+from Agg2ExpLib.volume import reorient, to_grid
 
 # Voxels kept per class and case as possible patch centres.
 _CENTRES = 400
@@ -70,7 +71,7 @@ def prepare_cases(cases: Sequence[Case], card: ModelCard, cache: Path, progress:
 def _prepare(case: Case, card: ModelCard, folder: Path) -> tuple[str, ...]:
     """Write the folder of one case, and return what was odd about its files."""
     image, labels = case.read(card.labels)
-    small = preprocess(image, spacing=card.spacing, orientation=card.orientation, intensity_range=card.intensity_range)
+    small = prepare_by_card([image], card)
     truth = to_grid(reorient(labels, card.orientation), small.grid, "nearest").voxels.astype(labels.voxels.dtype)
     rng = np.random.default_rng(0)
     rows = []
@@ -82,7 +83,7 @@ def _prepare(case: Case, card: ModelCard, folder: Path) -> tuple[str, ...]:
     partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True, exist_ok=True)
-        np.save(partial / "image.npy", small.voxels.astype(np.float16))
+        np.save(partial / "image.npy", small.x[0].astype(np.float16))
         np.save(partial / "labels.npy", truth)
         np.save(partial / "centres.npy", np.concatenate(rows).astype(np.int32))
         partial.rename(folder)

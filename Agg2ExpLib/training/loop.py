@@ -142,9 +142,12 @@ def _start(
 
 
 def _begin_with(network: torch.nn.Module, source: str) -> None:
-    from Agg2ExpLib.models import load_model
+    from Agg2ExpLib.models import SegmentationModel, load_model
 
-    weights = load_model(source).network.state_dict()
+    model = load_model(source)
+    if not isinstance(model, SegmentationModel):
+        raise InputError(f"{source}: training can begin only with a model folder or a checkpoint of one network")
+    weights = model.network.state_dict()
     own = network.state_dict()
     different = [name for name in own if name not in weights or weights[name].shape != own[name].shape]
     if different:

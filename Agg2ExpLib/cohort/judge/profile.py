@@ -29,10 +29,10 @@ from typing import Any
 import numpy as np
 
 from Agg2ExpLib.cohort.judge.forest import TREES, anomaly_score, fit_forest, held_out_scores
-from Agg2ExpLib.cohort.run.store import difference
 from Agg2ExpLib.cohort.table.tables import CohortTable
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.progress import Progress
+from Agg2ExpLib.request import difference
 from Agg2ExpLib.storage.files import write_whole
 
 FORMAT = "agg2exp-profile"

@@ -9,10 +9,11 @@ from pathlib import Path
 from Agg2ExpLib.cohort.run.cases import CohortCase
 from Agg2ExpLib.cohort.run.spread import count_gpus, spread
 from Agg2ExpLib.cohort.run.store import CohortFolder, arrow
-from Agg2ExpLib.cohort.run.work import CaseWorker, Job, planned_identity
+from Agg2ExpLib.cohort.run.work import CaseWorker, Job
 from Agg2ExpLib.cohort.table.assemble import assemble
 from Agg2ExpLib.device import count_cores
 from Agg2ExpLib.progress import Progress
+from Agg2ExpLib.request import planned_identity
 
 
 @dataclass(frozen=True)
@@ -87,15 +88,15 @@ def run_cohort(
     progress = progress or Progress()
     arrow()
     model = job.load()
-    job.settings.class_indices(model.card.labels)
+    job.request.class_indices(model.card.labels)
     store = CohortFolder(job.folder)
-    everything = store.prepare(planned_identity(model, job.settings), cases)
+    everything = store.prepare(planned_identity(model, job.request), cases)
     todo = [case for case in everything if not store.has(case.id)]
     before = len(everything) - len(todo)
     if not retry_failed:
         todo = [case for case in todo if store.failure(case.id) is None]
     progress.stage("cases", len(everything), before=len(everything) - len(todo))
-    count = min(workers or default_workers(job.settings.device), max(len(todo), 1))
+    count = min(workers or default_workers(job.request.compute.device), max(len(todo), 1))
     if scheduler or count > 1:
         del model
         outcomes = spread(todo, job, count, scheduler)

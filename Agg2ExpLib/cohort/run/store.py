@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from Agg2ExpLib.anatomy import safe_file_name
 from Agg2ExpLib.cohort.run.cases import CohortCase
 from Agg2ExpLib.errors import InputError, OutputError
 from Agg2ExpLib.importance import MEASURES, ImportanceTable
+from Agg2ExpLib.request import difference
 from Agg2ExpLib.storage.files import write_whole
 
 FORMAT = "agg2exp-cohort"
@@ -38,8 +39,6 @@ FORMAT_VERSION = 1
 DOCUMENT = "cohort.json"
 TABLES = ("importance.parquet", "classes.parquet", "cases.parquet")
 _KEY = b"agg2exp"
-# Of the settings, what changes how it is computed and not what comes out.
-_IMMATERIAL = ("classes", "device", "batch_size", "memory_budget")
 
 
 def arrow() -> tuple[Any, Any]:
@@ -52,41 +51,6 @@ def arrow() -> tuple[Any, Any]:
             f"cohort tables need the package pyarrow ({error}); install it: pip install 'agg2exp[cohort]'"
         ) from error
     return pyarrow, pyarrow.parquet
-
-
-def identity_of(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what two explanations must share to be comparable: the model, its grid and windows, and the settings.
-
-    Parameters
-    ----------
-    document : mapping
-        The contents of an ``explanation.json``.
-    """
-    model = document["model"]
-    keys = ("name", "sha256", "labels", "spacing_mm", "orientation", "intensity_range", "window", "overlap", "blending")
-    settings = {key: value for key, value in document["settings"].items() if key not in _IMMATERIAL}
-    if "supervoxels" in settings:
-        # A map of one's own is the same wherever one stands.
-        settings["supervoxels"] = Path(str(settings["supervoxels"])).name
-    return {"model": {key: model.get(key) for key in keys}, "settings": settings}
-
-
-def difference(first: Mapping[str, Any], second: Mapping[str, Any], ignore: Sequence[str] = ()) -> str:
-    """Say in words how the second identity differs from the first; empty when they agree.
-
-    Examples
-    --------
-    >>> difference({"model": {"sha256": "a"}, "settings": {"samples": 20}}, {"model": {"sha256": "a"}, "settings": {"samples": 5}})
-    'samples is 5 instead of 20'
-    """
-    if first["model"].get("sha256") != second["model"].get("sha256"):
-        names = [f"{one['model'].get('name')} ({str(one['model'].get('sha256'))[:12]})" for one in (second, first)]
-        return f"the model is {names[0]} instead of {names[1]}"
-    for part in ("settings", "model"):
-        for key in sorted({*first[part], *second[part]} - {"name", *ignore}):
-            if first[part].get(key) != second[part].get(key):
-                return f"{key} is {second[part].get(key)} instead of {first[part].get(key)}"
-    return ""
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from Agg2ExpLib.cohort.run.cases import CohortCase
-from Agg2ExpLib.cohort.run.store import CohortFolder, Part, arrow, difference
+from Agg2ExpLib.cohort.run.store import CohortFolder, Part, arrow
 from Agg2ExpLib.errors import InputError, OutputError
 from Agg2ExpLib.importance import MEASURES
+from Agg2ExpLib.request import difference
 
 #: Schema metadata of the tables: the identity that all rows share.
 IDENTITY_KEY = b"agg2exp_identity"
