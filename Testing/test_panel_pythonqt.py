@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(
     [
-        *(ROOT / "Agg2ExpLib" / "panel").glob("*.py"),
+        *(ROOT / "Agg2ExpLib" / "panel").rglob("*.py"),
         ROOT / "Agg2Exp" / "Agg2Exp.py",
         *(ROOT / "Testing").glob("test_panel*.py"),
         ROOT / "Testing" / "test_slicer_module.py",
@@ -52,20 +52,27 @@ def questions_of_class(tree):
                 yield call
 
 
-def lines_of(found, text):
-    return [f"{one.lineno}: {ast.get_source_segment(text, one)}" for one in found]
+def lines_of(find):
+    """Return file, line and words of everything that is found in the files."""
+    found = []
+    for file in FILES:
+        text = file.read_text(encoding="utf-8")
+        found += [
+            f"{file.name}:{one.lineno}: {ast.get_source_segment(text, one)}" for one in find(ast.parse(text))
+        ]
+    return found
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_properties_are_read_in_a_way_that_both_answer(file):
-    text = file.read_text(encoding="utf-8")
-    assert lines_of(calls_of_properties(ast.parse(text)), text) == []
+def test_the_files_of_every_sub_room_are_looked_at():
+    assert {"panel", "sections", "controllers", "bench", "Agg2Exp", "Testing"} <= {file.parent.name for file in FILES}
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_kinds_of_widgets_are_asked_for_by_name(file):
-    text = file.read_text(encoding="utf-8")
-    assert lines_of(questions_of_class(ast.parse(text)), text) == []
+def test_properties_are_read_in_a_way_that_both_answer():
+    assert lines_of(calls_of_properties) == []
+
+
+def test_kinds_of_widgets_are_asked_for_by_name():
+    assert lines_of(questions_of_class) == []
 
 
 @pytest.mark.parametrize(
