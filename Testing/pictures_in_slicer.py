@@ -63,7 +63,7 @@ def main(explanation, out):
         for section in (panel.inputs, panel.explain, panel.results):
             section.frame.collapsed = True
         panel.anomaly.frame.collapsed = False
-        panel.referee.open(str(reference))
+        panel.reference.open(str(reference))
         while panel.task.running:
             turn(0.1)
     panel.presenter.show_region("lung_lower_lobe_right", "")

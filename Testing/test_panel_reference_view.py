@@ -23,7 +23,7 @@ def compared(panel, profile, tmp_path):
     add_ct()
     panel.presenter.show_folder(write_small_explanation(tmp_path / "given", model="thorax-phantom"))
     panel.anomaly.frame.collapsed = False
-    panel.referee.open(str(profile))
+    panel.reference.open(str(profile))
     assert turn(lambda: not panel.task.running, 120)
     return panel
 
@@ -41,7 +41,7 @@ def test_the_patient_is_drawn_among_the_reference_and_told_in_words(compared):
     assert read(widgets.picture, "pixmap").width() / read(widgets.picture, "pixmap").devicePixelRatio() <= 340
     assert "heart: score" in read(widgets.words, "text")
     assert "20 reference cases; unusual above" in read(widgets.words, "text")
-    heart = compared.referee.view.found()[1]
+    heart = compared.reference.plots.found()[1]
     assert heart.distance() > 1
     assert len(heart.reference) == 20
     assert any(one.region == "aorta" and one.value < one.low for one in heart.reasons)
@@ -64,7 +64,7 @@ def test_the_plot_has_reference_patient_and_limit_and_is_made_once(compared):
     assert names[2].startswith("unusual above ")
     assert series[0].GetTableNode().GetNumberOfRows() == 20
     assert (
-        float(series[1].GetTableNode().GetTable().GetValue(0, 0).ToDouble()) == compared.referee.view.found()[1].score
+        float(series[1].GetTableNode().GetTable().GetValue(0, 0).ToDouble()) == compared.reference.plots.found()[1].score
     )
     assert len({tuple(one.GetColor()) for one in series}) == 3
 
@@ -97,11 +97,11 @@ def test_colours_of_importance_and_of_anomaly_give_way_to_each_other(compared):
 
 
 def test_another_false_alarm_rate_moves_the_limit_at_the_next_comparison(compared):
-    before = compared.referee.view.found()[1].threshold
+    before = compared.reference.plots.found()[1].threshold
     compared.anomaly.false_alarms.setValue(40)
     compared.anomaly.buttons["compare"].click()
     assert turn(lambda: not compared.task.running, 120)
-    assert compared.referee.view.found()[1].threshold < before
+    assert compared.reference.plots.found()[1].threshold < before
     assert "false-alarm rate 40 %" in read(compared.anomaly.reference.words, "text")
 
 

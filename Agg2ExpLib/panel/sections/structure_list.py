@@ -9,7 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from Agg2ExpLib.anatomy import RGB, structure
-from Agg2ExpLib.panel.sections import forms
+from Agg2ExpLib.panel.sections import widgets
 from Agg2ExpLib.panel.signals import Signal
 
 
@@ -49,7 +49,9 @@ class StructureList:
             if index == 0:
                 continue
             found = structure(label)
-            item = qt.QListWidgetItem(forms.icon(forms.patch(colours[index] if colours else found.colour)), found.name)
+            item = qt.QListWidgetItem(
+                widgets.icon(widgets.patch(colours[index] if colours else found.colour)), found.name
+            )
             item.setData(qt.Qt.UserRole, label)
             item.setToolTip(f"{found.name} ({label})")
             item.setFlags(qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
@@ -83,10 +85,10 @@ class StructureList:
         self.tick([label for label in labels if label.lower() in shown or structure(label).name.lower() in shown])
 
     def _items(self) -> list[Any]:
-        return [self.list.item(index) for index in range(int(forms.read(self.list, "count")))]
+        return [self.list.item(index) for index in range(int(widgets.read(self.list, "count")))]
 
     def _filter(self, *_: Any) -> None:
-        words = str(forms.read(self.search, "text")).lower().split()
+        words = str(widgets.read(self.search, "text")).lower().split()
         for item in self._items():
             text = f"{item.text()} {item.data(qt.Qt.UserRole)}".lower()
             item.setHidden(not all(word in text for word in words))

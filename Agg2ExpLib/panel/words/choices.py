@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from slicer.i18n import tr as _
@@ -13,6 +14,8 @@ from Agg2ExpLib.case import REDUCTIONS
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.explanation.settings import PRECISIONS, Settings
 from Agg2ExpLib.methods import METHODS
+from Agg2ExpLib.models import bundled_models
+from Agg2ExpLib.models.card import ModelCard, read_card
 
 #: Identifier -> name on the surface and what it does in one sentence.
 METHOD_TEXTS = {
@@ -107,6 +110,11 @@ class Choices:
             return f"{text[:1].upper()}{text[1:]}."
         return ""
 
+    def labels(self) -> tuple[str, ...]:
+        """Return the model's structures; none of a model without a card, which tells them when it runs."""
+        card = card_of(self.model)
+        return card.labels if card else ()
+
     def settings(self) -> Settings:
         """Return them as the library's settings, which check themselves."""
         return Settings(
@@ -132,6 +140,15 @@ class Choices:
             "device": self.device,
             "overlap": self.overlap,
         }
+
+
+def card_of(source: str) -> ModelCard | None:
+    """Return the card of a bundled model or a model folder; ``None`` for a bare checkpoint or an unreadable folder."""
+    folder = bundled_models().get(source, Path(source))
+    try:
+        return read_card(folder) if folder.is_dir() else None
+    except InputError:
+        return None
 
 
 def comparison_options(choices: Choices) -> dict[str, Any]:

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from Agg2ExpLib.panel.words.choices import MODES, Choices, Overlay
 
 
-class Memory:
+class Parameters:
     """Reads and writes the parameter node.
 
     Attributes
     ----------
     node : Agg2ExpParameterNode or None
         That of the scene as it is now; ``None`` while a scene is closed or loaded.
+    restoring : bool
+        Whether the panel shows just now what the node says.
     """
 
     def __init__(self) -> None:
         self.node: Any = None
+        self.restoring = False
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """Show what the node says: what widgets say meanwhile is not :meth:`remember`-ed."""
+        before, self.restoring = self.restoring, True
+        try:
+            yield
+        finally:
+            self.restoring = before
+
+    def remember(self, **fields: Any) -> None:
+        """Write what the user did: nothing while the panel shows what the node says."""
+        if not self.restoring:
+            self.keep(**fields)
 
     def keep(self, **fields: Any) -> None:
         """Write some fields, those that have changed."""

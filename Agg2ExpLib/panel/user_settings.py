@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from Agg2ExpLib.panel.compute.commands import INTERPRETER_SETTING
+from Agg2ExpLib.panel.compute.interpreter import INTERPRETER_SETTING
 
 MODELS_SETTING = "Agg2Exp/Models"
 RESULTS_SETTING = "Agg2Exp/ResultsFolder"
@@ -15,7 +15,7 @@ BATCH_SETTING = "Agg2Exp/Batch"
 _MOST_MODELS = 50
 
 
-class Store:
+class UserSettings:
     """The user's settings.
 
     Parameters
