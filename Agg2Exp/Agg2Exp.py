@@ -81,7 +81,7 @@ class Agg2ExpParameterNode:
     """What is saved with a scene. Most of it is bound to a widget of the .ui by the property SlicerParameterName.
 
     The model and the device come from lists that differ between computers, and structures from the model: these the panel
-    keeps itself, and so the mode of the overlay, and which explanation, structure and reference profile are shown.
+    keeps itself, and so the options that only some methods have (JSON), the mode of the overlay, and which explanation, structure and reference profile are shown.
     """
 
     inputVolume: slicer.vtkMRMLScalarVolumeNode
@@ -91,6 +91,7 @@ class Agg2ExpParameterNode:
     structures: list[str]
     method: Method = Method[_CHOICES.method]
     samples: Annotated[int, WithinRange(1, 100_000)] = _CHOICES.samples
+    methodOptions: str = ""
     reduction: Reduction = Reduction[_CHOICES.reduction]
     seed: Annotated[int, WithinRange(0, 2_147_483_647)] = _CHOICES.seed
     precision: Precision = Precision[_CHOICES.precision]

@@ -109,7 +109,8 @@ def _origin(found: Any) -> ScanOrigin | None:
     if found is None:
         return None
     dicom = {_text(name): _text(uid) for name, uid in dict(found["dicom"]).items()}
-    return ScanOrigin(*(_text(found[name]) for name in ("name", "path", "sha256")), bool(found["edited"]), dicom)
+    name, path, sha256 = (_text(found[key]) for key in ("name", "path", "sha256"))
+    return ScanOrigin(name, path, sha256, bool(found["edited"]), dicom)
 
 
 def _text(value: Any) -> str:

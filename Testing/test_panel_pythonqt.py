@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(
     [
-        *(ROOT / "Agg2ExpLib" / "panel").glob("*.py"),
+        *(ROOT / "Agg2ExpLib" / "panel").rglob("*.py"),
         ROOT / "Agg2Exp" / "Agg2Exp.py",
         *(ROOT / "Testing").glob("test_panel*.py"),
         ROOT / "Testing" / "test_slicer_module.py",

@@ -64,7 +64,8 @@ def test_the_plot_has_reference_patient_and_limit_and_is_made_once(compared):
     assert names[2].startswith("unusual above ")
     assert series[0].GetTableNode().GetNumberOfRows() == 20
     assert (
-        float(series[1].GetTableNode().GetTable().GetValue(0, 0).ToDouble()) == compared.reference.plots.found()[1].score
+        float(series[1].GetTableNode().GetTable().GetValue(0, 0).ToDouble())
+        == compared.reference.plots.found()[1].score
     )
     assert len({tuple(one.GetColor()) for one in series}) == 3
 

@@ -10,7 +10,7 @@ import pytest
 from Testing.bench.fixtures import read
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = sorted([*(ROOT / "Agg2ExpLib" / "panel").glob("*.py"), ROOT / "Agg2Exp" / "Agg2Exp.py"])
+FILES = sorted([*(ROOT / "Agg2ExpLib" / "panel").rglob("*.py"), ROOT / "Agg2Exp" / "Agg2Exp.py"])
 DESIGN = ROOT / "Agg2Exp" / "Resources" / "UI" / "Agg2Exp.ui"
 #: Call -> which of its arguments people read.
 SHOWN = {

@@ -92,6 +92,7 @@ class Panel:
         self.inputs.changed.connect(lambda: self.parameters.keep(model=self.inputs.model_source))
         self.explain.changed.connect(self._on_explain)
         self.results.mode_changed.connect(lambda mode: self.parameters.keep(overlay=mode))
+        self.explain.options.changed.connect(self._on_options)
         self.explain.apply_pressed.connect(self.on_apply)
         self.explain.estimate_pressed.connect(self.on_estimate)
         self.explain.environment_pressed.connect(self.on_environment)
@@ -210,6 +211,9 @@ class Panel:
         if not self.parameters.restoring:
             self.parameters.keep(device=str(widgets.chosen(self.explain.device)))
             self.parameters.keep_structures(self.explain.structures.ticked())
+
+    def _on_options(self) -> None:
+        self.parameters.remember_options(self.desk.choices().method, self.explain.options.values())
 
     def _visible_names(self) -> set[str]:
         nodes = [self.inputs.regions.currentNode(), self.shown.saved.segmentation_node if self.shown else None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import qt
@@ -10,11 +10,13 @@ from slicer.i18n import tr as _
 
 from Agg2ExpLib.models.card import ModelCard
 from Agg2ExpLib.panel.sections import widgets
+from Agg2ExpLib.panel.sections.option_controls import OptionControls
 from Agg2ExpLib.panel.sections.structure_list import StructureList
 from Agg2ExpLib.panel.sections.task_line import TaskLine
 from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.words.buttons import PanelState
 from Agg2ExpLib.panel.words.choices import METHOD_TEXTS, Choices, Method
+from Agg2ExpLib.panel.words.options import options_of
 
 
 class ExplainSection:
@@ -32,6 +34,7 @@ class ExplainSection:
         self.frame, self.advanced = ui.explainCollapsibleButton, ui.advancedCollapsibleButton
         self.structures = StructureList(ui, visible_names)
         self.method, self.samples = ui.methodComboBox, ui.samplesSpinBox
+        self.options = OptionControls(ui.methodOptionsFrame)
         self.device, self.results_folder = ui.deviceComboBox, ui.resultsFolderLabel
         self.apply, self.estimate = ui.applyButton, ui.estimateButton
         self.environment, self.compare, self.results = (
@@ -63,16 +66,17 @@ class ExplainSection:
             widgets.choose(self.device, choices.device)
         if self.structures.ticked() != choices.structures:
             self.structures.tick(choices.structures)
-        self.show_method(choices.method)
+        self.show_method(choices.method, dict(choices.more))
 
-    def show_method(self, name: str) -> None:
-        """Say what each method does, and whether the chosen one takes samples."""
+    def show_method(self, name: str, options: Mapping[str, Any]) -> None:
+        """Say what each method does, whether the chosen one takes samples, and what else it takes."""
         from Agg2ExpLib.methods import METHODS
 
         for index, one in enumerate(Method):
             # Bound anew with each scene, the list holds names alone.
             self.method.setItemData(index, METHOD_TEXTS.get(one.name, ("", ""))[1], qt.Qt.ToolTipRole)
         self.samples.setEnabled(name not in METHODS or bool(METHODS[name].samples))
+        self.options.show(options_of(name), options)
 
     def show_model(self, card: ModelCard | None) -> None:
         """List the structures of another model, all ticked."""

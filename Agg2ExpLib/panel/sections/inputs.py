@@ -45,7 +45,7 @@ class InputsSection:
         self.card_text.setVisible(False)
         self.refill_models()
         self.add.clicked.connect(lambda *_: self.ask_for_model())
-        self.info.clicked.connect(lambda *_: self._x())
+        self.info.clicked.connect(lambda *_: self.show_card())
         self.model.currentIndexChanged.connect(self._on_model)
 
     @property

@@ -83,6 +83,9 @@ class Choices:
         Of the noise.
     overlap : float, optional
         Overlap of windows; ``None`` is the model's own.
+    more : tuple of (str, value)
+        Options that only the method has, as :func:`~Agg2ExpLib.panel.words.options.options_of` names them; those left out have
+        their default.
     """
 
     model: str = "thorax-phantom"
@@ -94,6 +97,7 @@ class Choices:
     precision: str = "float32"
     device: str = "auto"
     overlap: float | None = None
+    more: tuple[tuple[str, Any], ...] = ()
 
     def problem(self) -> str:
         """Return why these choices cannot be used, in one sentence; empty when they can."""
@@ -117,15 +121,16 @@ class Choices:
 
     def settings(self) -> Settings:
         """Return them as the library's settings, which check themselves."""
-        return Settings(
-            method=self.method,
-            classes=self.structures,
-            samples=self.samples,
-            reduction=self.reduction,
-            seed=self.seed,
-            precision=self.precision,
-            device=self.device,
-        )
+        values: dict[str, Any] = {
+            "method": self.method,
+            "classes": self.structures,
+            "samples": self.samples,
+            "reduction": self.reduction,
+            "seed": self.seed,
+            "precision": self.precision,
+            "device": self.device,
+        }
+        return Settings(**values | {name.replace("-", "_"): value for name, value in self.more})
 
     def options(self) -> dict[str, Any]:
         """Return the options of ``agg2exp explain`` and ``estimate``."""
@@ -139,6 +144,7 @@ class Choices:
             "precision": self.precision,
             "device": self.device,
             "overlap": self.overlap,
+            **dict(self.more),
         }
 
 
