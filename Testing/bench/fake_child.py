@@ -69,12 +69,18 @@ def compare(given, behaviour):
         time.sleep(0.01)
 
 
-def whatif(given):
+def whatif(given, behaviour):
     import numpy as np
 
     from Agg2ExpLib.volume import Grid, Volume, write_volume
     from Testing.bench.small_explanation import AFFINE, labels
 
+    if "refuse" in behaviour:
+        print(f"agg2exp: {behaviour['refuse']}", file=sys.stderr, flush=True)
+        sys.exit(2)
+    say("predicting again", 0, 1)
+    while behaviour.get("hang"):
+        time.sleep(0.01)
     out = Path(given["out"])
     out.mkdir()
     changed = np.where(labels() == 1, 0, labels()).astype(np.int16)
@@ -161,7 +167,7 @@ def work(command, words, behaviour):
     elif command == "compare-methods":
         compare(given, behaviour)
     elif command == "whatif":
-        whatif(given)
+        whatif(given, behaviour)
     elif command == "estimate":
         print(
             json.dumps(

@@ -128,10 +128,9 @@ class ImportanceTable:
         self.table.item(line, 1).setIcon(widgets.icon(widgets.bar(share, row.colour, _BAR_WIDTH)))
 
     def _choose(self, region: str) -> None:
-        for line, row in enumerate(self._rows):
-            if row.region == region:
-                self.table.setCurrentCell(line, 0)
-                return
+        line = next((line for line, row in enumerate(self._rows) if row.region == region), -1)
+        # The line of a region that is gone is not that of the region which takes its place.
+        self.table.setCurrentCell(line, 0)
 
     def _on_heading(self, index: int) -> None:
         name = _ORDER[index]
