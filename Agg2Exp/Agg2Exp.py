@@ -81,7 +81,8 @@ class Agg2ExpParameterNode:
     """What is saved with a scene. Most of it is bound to a widget of the .ui by the property SlicerParameterName.
 
     The model and the device come from lists that differ between computers, and structures from the model: these the panel
-    keeps itself, and so the options that only some methods have (JSON), the mode of the overlay, and which explanation, structure and reference profile are shown.
+    keeps itself, and so the options that only some methods have (JSON), the mode of the overlay, and which explanation,
+    structure and reference profile are shown.
     """
 
     inputVolume: slicer.vtkMRMLScalarVolumeNode

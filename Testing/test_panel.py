@@ -120,11 +120,10 @@ def test_a_new_a_renamed_and_a_removed_segment_are_followed(explained):
 
 def test_a_segment_named_as_a_structure_is_not_mixed_up_with_it(explained):
     paint(explained.findings, "heart", ELSEWHERE)
-    assert turn(lambda: len([row for row in explained.results.table.rows if row.name == "heart"]) == 2, 2)
-    mine, model = sorted(
-        (row for row in explained.results.table.rows if row.name == "heart"), key=lambda row: not row.live
-    )
-    assert model.share > mine.share
+    assert turn(lambda: "heart (2)" in rows_by_name(explained), 2)
+    rows = rows_by_name(explained)
+    assert rows["heart (2)"].live
+    assert rows["heart"].share > rows["heart (2)"].share
 
 
 def test_the_table_sorts_by_a_click_on_a_heading_and_keeps_order_while_painting(explained):

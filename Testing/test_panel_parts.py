@@ -182,8 +182,6 @@ def test_models_are_remembered_once_and_a_damaged_setting_is_no_disaster():
     for path in ("/a", "/b", "/a"):
         store.add_model(path)
     assert store.models() == ["/b", "/a"]
-    store.forget_model("/b")
-    assert store.models() == ["/a"]
     assert UserSettings(Settings({"Agg2Exp/Models": "{["})).models() == []
     assert UserSettings(Settings({"Agg2Exp/Models": json.dumps([1, "/a"])})).models() == ["/a"]
 

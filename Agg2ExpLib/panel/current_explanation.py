@@ -150,7 +150,7 @@ class CurrentExplanation:
             if known is None or known[0] != state:
                 region = name if name in self.region_ids else segment.key
                 mask = segment_volume(segmentation_node, segment.identifier)
-                known = (state, live.row(mask, region, segment.name, segment.colour))
+                known = (state, live.row(mask, region, name, segment.colour))
                 self._seen[segment.key] = known
             found.append(known[1])
         return found

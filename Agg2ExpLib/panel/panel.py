@@ -323,4 +323,5 @@ class Panel:
         if self.shown is not None and self.shown.key not in there:
             self.presenter.show_key("")
         else:
+            self.presenter.tell_about_shown()
             self.refresh()

@@ -41,10 +41,6 @@ class UserSettings:
         kept = [item for item in self.models() if item != text]
         self._settings.setValue(MODELS_SETTING, json.dumps([*kept, text][-_MOST_MODELS:]))
 
-    def forget_model(self, path: str | Path) -> None:
-        """Forget a model; its files stay."""
-        self._settings.setValue(MODELS_SETTING, json.dumps([item for item in self.models() if item != str(path)]))
-
     def interpreter(self) -> str:
         """Return the Python that the user named; empty for Slicer's own."""
         return str(self._settings.value(INTERPRETER_SETTING) or "")

@@ -73,14 +73,6 @@ def array_of(node: Any) -> np.ndarray:
     return array
 
 
-def grid_of(node: Any) -> Grid:
-    """Return where a volume node's voxels lie; its parent transform is not applied."""
-    from Agg2ExpLib.volume import Grid
-
-    i, j, k = node.GetImageData().GetDimensions()
-    return Grid((i, j, k), affine_of(node))
-
-
 def coded(value: str, scheme: str, meaning: str) -> Any:
     """Return a vtkCodedEntry (DICOM's triple of code, scheme and meaning)."""
     import slicer

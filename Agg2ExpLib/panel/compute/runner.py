@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import qt
+from slicer.i18n import tr as _
 
 from Agg2ExpLib.panel.compute.task import Outcome, Task
 from Agg2ExpLib.panel.compute.task_maker import COHORT
 from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.progress import Event
+from Agg2ExpLib.report import clock
 
 
 class ProgressLine(Protocol):
@@ -66,9 +69,15 @@ class Runner:
         for line in shown:
             task.progressed.connect(line.show_event)
         task.said.connect(self.said.emit)
+        self.said.emit([_("Begun: {task}.").format(task=task.name)])
+
+        begin = time.monotonic()
 
         def over(outcome: Outcome) -> None:
             self._tasks.remove(task)
+            if outcome.status == "done":
+                took = clock(time.monotonic() - begin)
+                self.said.emit([_("Done: {task}, after {time}.").format(task=task.name, time=took)])
             for line in shown:
                 line.end_progress()
             if ended is not None:

@@ -111,9 +111,9 @@ class Presenter:
                 self.shown = CurrentExplanation(chosen, explanation if chosen.key == key else None)
             except Agg2ExpError as error:
                 self._results.say(str(error))
-        if before is not None and before.in_scene is not None and before.key in there:
-            if self.shown is None or self.shown.key != before.key:
-                before.in_scene.hide()
+        now = self.shown.key if self.shown else ""
+        if before is not None and before.in_scene is not None and before.key in there and before.key != now:
+            before.in_scene.hide()
         titles = [(one.key, title_of(one)) for one in there.values()]
         self._results.show_explanations(titles, self.shown.key if self.shown else "")
         explained = self.shown.explained if self.shown else []
@@ -231,6 +231,8 @@ class Presenter:
         volume, card = self._inputs.ct_node(), self._inputs.card()
         if shown.problem:
             parts.append(_("Shown from the scene alone: {problem}.").format(problem=shown.problem))
+        if shown.ct_node is None:
+            parts.append(_("The scan that was explained is no longer in the scene: open the explanation again to see it."))
         if volume is not None and shown.ct_node is not None and volume.GetID() != shown.ct_node.GetID():
             parts.append(
                 _("Made with another scan: {one}, not {other}.").format(

@@ -92,6 +92,7 @@ class StructureList:
         for item in self._items():
             text = f"{item.text()} {item.data(qt.Qt.UserRole)}".lower()
             item.setHidden(not all(word in text for word in words))
+        self._tell()
 
     def _on_item(self, *_: Any) -> None:
         self._tell()
@@ -100,8 +101,10 @@ class StructureList:
     def _tell(self) -> None:
         items, ticked = self._items(), self.ticked()
         count = len(items) if ticked is None else len(ticked)
-        self.count.setText(
-            _("{count} of {all} structures").format(count=count, all=len(items))
-            if items
-            else _("The model's structures are told when it runs.")
-        )
+        if not items:
+            words = _("The model's structures are told when it runs.")
+        elif all(item.isHidden() for item in items):
+            words = _("No structure has this in its name; {count} of {all} are ticked.").format(count=count, all=len(items))
+        else:
+            words = _("{count} of {all} structures").format(count=count, all=len(items))
+        self.count.setText(words)

@@ -66,12 +66,12 @@ def describe_event(event: Event) -> str:
     Examples
     --------
     >>> describe_event(Event("attribution", 7, 20, "heart", 42.0))
-    'attribution: heart, 7 of 20, 0:42 left'
+    'attribution: heart, 7 of 20, 0:42 left in this step'
     """
     parts = [event.detail.replace("_", " ")] if event.detail else []
     if event.total > 0:
         parts.append(_("{done} of {total}").format(done=event.done, total=event.total))
     if event.seconds_left is not None:
         minutes, seconds = divmod(round(event.seconds_left), 60)
-        parts.append(_("{time} left").format(time=f"{minutes}:{seconds:02d}"))
+        parts.append(_("{time} left in this step").format(time=f"{minutes}:{seconds:02d}"))
     return f"{event.stage}: {', '.join(parts)}" if parts else f"{event.stage} …"
