@@ -68,7 +68,7 @@ def main(explanation, out):
             turn(0.1)
     panel.presenter.show_region("lung_lower_lobe_right", "")
     panel.results.modes["off"].click()
-    panel.anomaly.reference.coloured.setChecked(True)
+    panel.anomaly.coloured.setChecked(True)
     take(out / "desktop-unusual.png")
 
 

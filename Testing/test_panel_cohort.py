@@ -208,7 +208,7 @@ def test_cases_and_folders_are_chosen_with_the_buttons(panel, cases, tmp_path, m
 
 
 def test_a_kept_case_is_shown_and_of_another_the_ct_is_chosen(ready):
-    ready.batch_section.keep.setChecked(True)
+    ready.batch_section.keep_box.setChecked(True)
     run(ready)
     assert not button(ready, "open case").isEnabled()
     ready.batch_section.table.setCurrentCell(1, 0)

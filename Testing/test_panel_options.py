@@ -57,7 +57,8 @@ def test_other_options_take_the_place_of_the_first(controls):
     controls.show(EVERY_KIND, VALUES)
     controls.show(EVERY_KIND[:1], {})
     assert list(controls.widgets) == ["flip"]
-    assert controls.frame.layout().count() == 2
+    assert controls.frame.layout().itemAt(1) is not None
+    assert controls.frame.layout().itemAt(2) is None
     controls.show((), {})
     assert controls.values() == {}
 

@@ -217,7 +217,7 @@ def test_packages_for_scoring_are_asked_for_when_slicers_own_python_lacks_them(o
     pip.hidden, pip.answer = {"scikit-learn"}, False
     opened.reference.open(str(references["alike"]))
     assert "scikit-learn>=1.5" in pip.asked[0]
-    assert "you chose not to install" in read(opened.explain.line.label, "text")
+    assert "you chose not to install" in read(opened.anomaly.message, "text")
     assert opened.task is None
 
 
@@ -246,4 +246,4 @@ def test_figures_are_exported_where_the_user_says(opened, tmp_path, monkeypatch)
     assert turn(lambda: not opened.task.running, 60)
     assert opened.task.outcome.status == "done", opened.task.outcome
     assert {"heat_map_mass.png", "heat_map_mass.svg"} <= {path.name for path in (tmp_path / "out").iterdir()}
-    assert str(tmp_path / "out") in read(opened.results.notice, "text")
+    assert str(tmp_path / "out") in read(opened.results.line.label, "text")

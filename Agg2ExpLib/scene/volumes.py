@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from Agg2ExpLib.volume import Grid, Volume
+    from Agg2ExpLib.volume import Volume
 
 
 def matrix_of(affine: np.ndarray) -> Any:

@@ -136,7 +136,7 @@ def session(studio, explanation, reference):
     studio.only("anomaly")
     wait_for(panel, lambda: panel.reference.open(str(reference)))
     panel.presenter.show_region("lung_lower_lobe_right", "")
-    panel.anomaly.reference.coloured.setChecked(True)
+    panel.anomaly.coloured.setChecked(True)
     studio.take("6-anomaly")
     studio.only("cohort")
     show_batch(panel)

@@ -232,7 +232,9 @@ class Presenter:
         if shown.problem:
             parts.append(_("Shown from the scene alone: {problem}.").format(problem=shown.problem))
         if shown.ct_node is None:
-            parts.append(_("The scan that was explained is no longer in the scene: open the explanation again to see it."))
+            parts.append(
+                _("The scan that was explained is no longer in the scene: open the explanation again to see it.")
+            )
         if volume is not None and shown.ct_node is not None and volume.GetID() != shown.ct_node.GetID():
             parts.append(
                 _("Made with another scan: {one}, not {other}.").format(

@@ -104,7 +104,9 @@ class StructureList:
         if not items:
             words = _("The model's structures are told when it runs.")
         elif all(item.isHidden() for item in items):
-            words = _("No structure has this in its name; {count} of {all} are ticked.").format(count=count, all=len(items))
+            words = _("No structure has this in its name; {count} of {all} are ticked.").format(
+                count=count, all=len(items)
+            )
         else:
             words = _("{count} of {all} structures").format(count=count, all=len(items))
         self.count.setText(words)
