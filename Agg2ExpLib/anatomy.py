@@ -9,7 +9,6 @@ from __future__ import annotations
 import colorsys
 import re
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -129,45 +128,6 @@ def thorax_label(identifier: str) -> int:
 def class_names(count: int) -> tuple[str, ...]:
     """Return the default label set for a model of ``count`` classes: thorax-17 for 17, else ``class_0`` and so on."""
     return THORAX_17 if count == len(THORAX_17) else tuple(f"class_{index}" for index in range(count))
-
-
-def safe_file_name(identifier: str) -> str:
-    """Return a name that is safe as a file name on every system.
-
-    Examples
-    --------
-    >>> safe_file_name("my finding / 1")
-    'my_finding_1'
-    """
-    return re.sub(r"[^A-Za-z0-9.-]+", "_", identifier).strip("._") or "region"
-
-
-def region_names(wanted: Sequence[str], labels: Sequence[str]) -> list[str]:
-    """Return a name for each extra region that no structure of the model and no other region has.
-
-    A region that is named like a structure, or like one before it, gets a number. Upper and lower case, and what file names do
-    not tell apart, make no other name: each region has a file of its own on every system.
-
-    Parameters
-    ----------
-    wanted : sequence of str
-        What the user calls the regions.
-    labels : sequence of str
-        The model's structures.
-
-    Examples
-    --------
-    >>> region_names(["nodule", "Heart", "nodule", ""], ["background", "heart"])
-    ['nodule', 'Heart (2)', 'nodule (2)', 'region']
-    """
-    taken = {safe_file_name(label).casefold() for label in labels}
-    names = []
-    for name in wanted:
-        plain = name.strip() or "region"
-        tries = [plain, *(f"{plain} ({number})" for number in range(2, 3 + len(wanted) + len(labels)))]
-        names.append(next(one for one in tries if safe_file_name(one).casefold() not in taken))
-        taken.add(safe_file_name(names[-1]).casefold())
-    return names
 
 
 # Tables of a large model ask for the same hundred names thousands of times.

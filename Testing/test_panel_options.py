@@ -2,18 +2,19 @@
 
 import pytest
 
+from Agg2ExpLib.methods import METHODS, Option
 from Agg2ExpLib.panel.words.batch import Request
 from Agg2ExpLib.panel.words.choices import Choices
-from Agg2ExpLib.panel.words.options import Option, given, options_of
+from Agg2ExpLib.panel.words.options import given, options_of
 from Testing.bench.fixtures import add_ct, read, turn
 
 EVERY_KIND = (
-    Option("flip", "bool", False, "Flip", "Turns it over."),
-    Option("count", "int", 3, "Count", low=1, high=9),
-    Option("width", "float", 1.5, "Width", low=0, high=4, unit="mm"),
-    Option("path", "choice", "a", "Path", choices=(("a", "the first"), ("b", "the second"))),
-    Option("layer", "text", "", "Layer"),
-    Option("draws", "int", 0, "Draws", automatic="as needed"),
+    Option("flip", False, bool, "flip", "Turns it over."),
+    Option("count", 3, int, "count", "How many.", low=1, high=9),
+    Option("width", 1.5, float, "width", "How wide.", unit="mm", low=0, high=4),
+    Option("path", "a", str, "path", "Which way.", choices={"a": "the first", "b": "the second"}),
+    Option("layer", None, str, "layer", "Which layer."),
+    Option("draws", None, int, "draws", "How often.", low=1),
 )
 VALUES = {"flip": True, "count": 7, "width": 2.25, "path": "b", "layer": "enc.1", "draws": 40}
 
@@ -34,14 +35,14 @@ def test_every_kind_of_option_is_shown_and_read_back(controls):
     assert controls.values() == VALUES
     assert read(controls.widgets["width"], "suffix") == " mm"
     assert read(controls.widgets["flip"], "toolTip") == "Turns it over."
-    assert controls.widgets["path"].itemText(1) == "the second"
+    assert controls.widgets["path"].itemText(1) == "b"
 
 
 def test_what_is_the_default_or_not_allowed_is_left_to_the_method(controls):
-    controls.show(EVERY_KIND, {"count": 99, "path": "z", "width": "wide", "flip": "yes"})
+    controls.show(EVERY_KIND, {"count": 99, "path": "z", "width": "wide"})
     assert controls.values() == {}
     assert read(controls.widgets["count"], "value") == 3
-    assert read(controls.widgets["draws"], "text") == "as needed"
+    assert read(controls.widgets["draws"], "text") == "automatic"
 
 
 def test_a_change_is_told_once_and_showing_is_no_change(controls):
@@ -63,14 +64,19 @@ def test_other_options_take_the_place_of_the_first(controls):
     assert controls.values() == {}
 
 
-def test_every_option_of_the_table_is_one_of_the_command_line():
+def test_every_option_of_a_method_has_a_control_and_is_one_of_the_command_line(controls):
     from Agg2ExpLib.cli import parsed
     from Agg2ExpLib.panel.compute.task_maker import arguments_of
 
-    for method in ("gradient", "smoothgrad", "integrated-gradients", "kernelshap", "occlusion", "gradcam"):
-        names = {one.name: one.choices[-1][0] if one.choices else one.default or 3 for one in options_of(method)}
-        words = arguments_of({"method": method, **names})
-        assert parsed(["explain", "ct.nii", "--out=x", *words]).method == method
+    for method in METHODS:
+        controls.show(options_of(method), {})
+        assert controls.values() == {}
+        every = {one.name for one in METHODS[method].options()}
+        assert every - set(controls.widgets) <= {"samples", "seed"}
+        words = arguments_of(Choices(method=method, more=tuple((name, 3) for name in controls.widgets)).options())
+        assert (
+            parsed(["explain", "ct.nii", "--out=x", *(one for one in words if one.count("=3") == 0)]).method == method
+        )
 
 
 def test_kernelshaps_options_are_shown_kept_with_the_scene_and_handed_over(panel, widget, child):
@@ -79,6 +85,7 @@ def test_kernelshaps_options_are_shown_kept_with_the_scene_and_handed_over(panel
     node.method = type(node.method)["kernelshap"]
     shown = panel.explain.options.widgets
     assert {"samples", "supervoxels", "estimator", "scope"} <= set(shown)
+    assert not panel.explain.samples.isEnabled()
     shown["samples"].setValue(64)
     shown["scope"].setCurrentIndex(1)
     assert dict(panel.desk.choices().more) == {"samples": 64, "scope": "scan"}
@@ -103,7 +110,7 @@ def test_a_batch_remembers_the_options_of_its_method():
     choices = Choices(method="kernelshap", more=(("samples", 64), ("scope", "scan")))
     assert Request.from_text(Request("a", "b", choices).to_text()).choices == choices
     assert choices.options()["samples"] == 64
-    assert choices.settings().scope == "scan"
+    assert choices.request().method.scope == "scan"
     assert "unknown" in Choices(method="kernelshap", more=(("estimator", "magic"),)).problem().lower()
 
 

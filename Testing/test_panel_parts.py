@@ -77,7 +77,7 @@ def test_the_interpreter_is_the_setting_else_pythonslicer_else_a_sentence(tmp_pa
 
 
 def test_the_texts_know_every_method_reduction_and_fill_of_the_library():
-    from Agg2ExpLib.whatif import FILLS
+    from Agg2ExpLib.case.filling import FILLS
 
     assert set(METHOD_TEXTS) == set(METHODS)
     assert set(REDUCTION_TEXTS) == set(REDUCTIONS)
@@ -91,7 +91,7 @@ def test_the_texts_know_every_method_reduction_and_fill_of_the_library():
         (Choices(structures=()), "at least one structure"),
         (Choices(model=""), "Choose a model"),
         (Choices(method="magic"), "Unknown method"),
-        (Choices(samples=0), "Samples is 0"),
+        (Choices(samples=0), "Samples of SmoothGrad is 0"),
         (Choices(overlap=1.5), "overlap"),
     ],
 )
@@ -101,7 +101,7 @@ def test_choices_say_what_is_wrong_with_them(choices, words):
 
 
 def test_samples_are_asked_for_only_where_a_method_has_them():
-    assert Choices(method="gradient", samples=20).options()["samples"] is None
+    assert Choices(method="gradient", samples=20).options().get("samples") is None
     assert Choices(method="smoothgrad", samples=7).options()["samples"] == 7
 
 

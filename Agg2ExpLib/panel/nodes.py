@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from Agg2ExpLib.anatomy import region_names
 from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.storage import region_names
 
 if TYPE_CHECKING:
     from Agg2ExpLib.anatomy import RGB
@@ -103,7 +103,7 @@ def segments_of(node: Any) -> list[Segment]:
 
 
 def named_segments(node: Any, labels: Sequence[str]) -> dict[Segment, str]:
-    """Return each segment with the name that it has as an extra region; see :func:`~Agg2ExpLib.anatomy.region_names`."""
+    """Return each segment with the name that it has as an extra region; see :func:`~Agg2ExpLib.storage.region_names`."""
     found = segments_of(node)
     # "=" would end the name on the command line.
     names = region_names([one.name.replace("=", "-") for one in found], labels)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from Agg2ExpLib.anatomy import safe_file_name
 from Agg2ExpLib.errors import Agg2ExpError
 from Agg2ExpLib.panel.nodes import to_world, volume_of
+from Agg2ExpLib.storage import safe_file_name
 from Agg2ExpLib.task_file import ScanOrigin
 
 if TYPE_CHECKING:

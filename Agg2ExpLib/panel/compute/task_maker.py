@@ -9,10 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from Agg2ExpLib.anatomy import safe_file_name
 from Agg2ExpLib.cohort.judge.scoring import FALSE_ALARMS
 from Agg2ExpLib.errors import OutputError
-from Agg2ExpLib.explanation.folder import partial_folder
 from Agg2ExpLib.panel.compute.background import load_file_library
 from Agg2ExpLib.panel.compute.interpreter import interpreter, program
 from Agg2ExpLib.panel.compute.scan_files import SUFFIX, ScanFile, ScanFiles
@@ -20,6 +18,7 @@ from Agg2ExpLib.panel.compute.task import Task
 from Agg2ExpLib.panel.nodes import named_segments, segment_volume
 from Agg2ExpLib.panel.user_settings import UserSettings
 from Agg2ExpLib.panel.words.choices import Choices, comparison_options
+from Agg2ExpLib.storage import discard_folder, safe_file_name
 from Agg2ExpLib.task_file import TaskFile
 
 if TYPE_CHECKING:
@@ -186,12 +185,14 @@ class TaskMaker:
             name,
             [python, program(), "task", str(folder / "task.json")],
             prepare=prepare if handed_over else None,
-            # What a killed child could not remove itself.
-            temporary=[folder, *([partial_folder(out)] if out else [])],
+            temporary=[folder],
             surroundings=self._surroundings(),
             out=out,
             answer_file=answer_file,
         )
+        if out is not None:
+            # What a killed child could not remove itself.
+            task.finished.connect(lambda _: discard_folder(out))
         if scan is not None:
             scan.acquire()
             task.finished.connect(lambda _: scan.release())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.util
 import shutil
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from slicer.i18n import tr as _
 from Agg2ExpLib.errors import InputError, OutputError
 from Agg2ExpLib.panel.sections import widgets
 from Agg2ExpLib.panel.words.importance_rows import Row
+from Agg2ExpLib.storage import write_table
 
 if TYPE_CHECKING:
     from Agg2ExpLib.panel.controllers.presenter import Presenter
@@ -79,15 +79,12 @@ def write_rows(path: Path, explained: str, rows: Sequence[Row]) -> None:
     OutputError
         It cannot be written.
     """
-    try:
-        with path.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            for row in rows:
-                numbers = [repr(value) for value in (row.share, row.enrichment, row.positive, row.negative)]
-                writer.writerow([explained, row.region, row.name, *numbers, row.voxels, "yes" if row.live else "no"])
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror}); choose another place") from error
+    numbers = [[repr(value) for value in (row.share, row.enrichment, row.positive, row.negative)] for row in rows]
+    lines = [
+        [explained, row.region, row.name, *values, row.voxels, "yes" if row.live else "no"]
+        for row, values in zip(rows, numbers, strict=True)
+    ]
+    write_table(path, COLUMNS, lines)
 
 
 def copy_folder(shown: CurrentExplanation, target: Path) -> Path:

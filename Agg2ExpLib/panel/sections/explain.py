@@ -16,7 +16,7 @@ from Agg2ExpLib.panel.sections.task_line import TaskLine
 from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.words.buttons import PanelState
 from Agg2ExpLib.panel.words.choices import METHOD_TEXTS, Choices, Method
-from Agg2ExpLib.panel.words.options import options_of
+from Agg2ExpLib.panel.words.options import bound_options, options_of
 
 
 class ExplainSection:
@@ -70,12 +70,10 @@ class ExplainSection:
 
     def show_method(self, name: str, options: Mapping[str, Any]) -> None:
         """Say what each method does, whether the chosen one takes samples, and what else it takes."""
-        from Agg2ExpLib.methods import METHODS
-
         for index, one in enumerate(Method):
             # Bound anew with each scene, the list holds names alone.
             self.method.setItemData(index, METHOD_TEXTS.get(one.name, ("", ""))[1], qt.Qt.ToolTipRole)
-        self.samples.setEnabled(name not in METHODS or bool(METHODS[name].samples))
+        self.samples.setEnabled("samples" in bound_options(name))
         self.options.show(options_of(name), options)
 
     def show_model(self, card: ModelCard | None) -> None:

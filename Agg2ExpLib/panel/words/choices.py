@@ -11,11 +11,13 @@ from typing import Any, Literal, cast, get_args
 from slicer.i18n import tr as _
 
 from Agg2ExpLib.case import REDUCTIONS
+from Agg2ExpLib.device import PRECISIONS
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.explanation.settings import PRECISIONS, Settings
 from Agg2ExpLib.methods import METHODS
 from Agg2ExpLib.models import bundled_models
 from Agg2ExpLib.models.card import ModelCard, read_card
+from Agg2ExpLib.panel.words.options import bound_options
+from Agg2ExpLib.request import Request, request_of
 
 #: Identifier -> name on the surface and what it does in one sentence.
 METHOD_TEXTS = {
@@ -76,7 +78,7 @@ class Choices:
     structures : tuple of str, optional
         Identifiers; ``None`` is every structure of the model.
     method, reduction, precision, device
-        As in :class:`~Agg2ExpLib.explanation.Settings`.
+        As in :class:`~Agg2ExpLib.request.Request`.
     samples : int
         Noisy copies or path points.
     seed : int
@@ -108,7 +110,7 @@ class Choices:
         if self.overlap is not None and not 0.0 <= self.overlap <= 0.9:
             return _("The overlap is {overlap}; it must be 0 to 0.9.").format(overlap=f"{self.overlap:g}")
         try:
-            self.settings()
+            self.request()
         except InputError as error:
             text = str(error)
             return f"{text[:1].upper()}{text[1:]}."
@@ -119,18 +121,18 @@ class Choices:
         card = card_of(self.model)
         return card.labels if card else ()
 
-    def settings(self) -> Settings:
-        """Return them as the library's settings, which check themselves."""
-        values: dict[str, Any] = {
-            "method": self.method,
-            "classes": self.structures,
-            "samples": self.samples,
-            "reduction": self.reduction,
-            "seed": self.seed,
-            "precision": self.precision,
-            "device": self.device,
-        }
-        return Settings(**values | {name.replace("-", "_"): value for name, value in self.more})
+    def request(self) -> Request:
+        """Return them as the library's request, which checks itself."""
+        bound = bound_options(self.method)
+        return request_of(
+            self.method,
+            classes=self.structures,
+            reduction=self.reduction,
+            precision=self.precision,
+            device=self.device,
+            **{name: getattr(self, name) for name in bound},
+            **dict(self.more),
+        )
 
     def options(self) -> dict[str, Any]:
         """Return the options of ``agg2exp explain`` and ``estimate``."""
@@ -138,13 +140,12 @@ class Choices:
             "model": self.model,
             "classes": self.structures,
             "method": self.method,
-            "samples": self.samples if METHODS[self.method].samples else None,
             "reduction": self.reduction,
-            "seed": self.seed,
             "precision": self.precision,
             "device": self.device,
             "overlap": self.overlap,
-            **dict(self.more),
+            **{name: getattr(self, name) for name in sorted(bound_options(self.method))},
+            **{name.replace("_", "-"): value for name, value in self.more},
         }
 
 
