@@ -22,10 +22,10 @@ FLOORS = (
     {"methods"},
     {"quality", "request"},
     {"explanation"},
-    {"whatif", "estimate", "comparison"},
-    {"repeating"},
+    {"comparison"},
     {"figures", "report", "scene"},
-    {"phantom", "training", "environment"},
+    {"phantom", "training", "environment", "estimate", "whatif"},
+    {"repeating"},
     {"cohort"},
     {"studies"},
     {"panel"},
@@ -34,7 +34,7 @@ FLOORS = (
 )
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 # The ground truth must not depend on what it judges.
-ONLY = {"phantom": {"errors", "progress", "anatomy", "volume"}}
+ONLY = {"phantom": {"errors", "progress", "anatomy", "storage", "volume"}}
 
 COMPUTING = ("torch", "monai", "captum", "shap")
 SLICER = ("slicer", "vtk", "qt", "ctk", "PythonQt", "PySide6")
@@ -43,6 +43,7 @@ READING = (
     "errors",
     "progress",
     "anatomy",
+    "storage",
     "volume",
     "regions",
     "importance",

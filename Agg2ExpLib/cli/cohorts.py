@@ -35,6 +35,7 @@ def _add_cohort(commands: Any) -> None:
     add_request(parser, image=False)
     parser.add_argument("--keep", action="store_true", help="keep every Explanation folder (attribution volumes)")
     parser.add_argument("--retry-failed", action="store_true", help="try failed cases again")
+    parser.add_argument("--wait", action="store_true", help="wait for another run at --out rather than be refused")
     parser.add_argument("--workers", type=int, metavar="N", help="processes; default one per GPU, else one per core")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler of a cluster, instead of --workers")
 
@@ -79,6 +80,7 @@ def _run(options: argparse.Namespace) -> None:
         workers=options.workers,
         scheduler=options.scheduler,
         retry_failed=options.retry_failed,
+        wait=options.wait,
         progress=progress_of(options),
     )
     if options.progress != "json":

@@ -68,8 +68,8 @@ def read_inputs(
     Raises
     ------
     InputError
-        A region that cannot be read or placed, or has the name of a class or of another region; or a truth with more
-        classes than the model.
+        A region that cannot be read or placed, or has the name of a class or of another region; or a truth with more classes
+        than the model.
     """
     frame = scan.dicom.frame_of_reference if scan is not None and scan.dicom else ""
     placed = regions_on_grid(as_regions(regions), grid, labels, frame, scan.grid if scan is not None else None)

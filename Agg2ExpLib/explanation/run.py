@@ -12,7 +12,7 @@ from typing import Any, overload
 import Agg2ExpLib
 from Agg2ExpLib.case.case import Case
 from Agg2ExpLib.explanation.document import class_entry, document_of, image_sha256
-from Agg2ExpLib.explanation.folder import Explanation
+from Agg2ExpLib.explanation.folder import Explanation, longest_file
 from Agg2ExpLib.explanation.inputs import Inputs, Source, read_inputs
 from Agg2ExpLib.explanation.result import Result
 from Agg2ExpLib.explanation.sinks import FolderSink, MemorySink, Sink
@@ -109,12 +109,14 @@ def explain(  # type: ignore[misc]
     for index in wanted:
         case.check_explainable(index)
     inputs = _inputs(case, request, dict(regions or {}), truth)
-    hashes = [image_sha256(volume) for volume in case.images]
+    given = [image] if len(case.images) == 1 and not isinstance(image, (list, tuple)) else list(image)
+    hashes = [image_sha256(one, volume) for one, volume in zip(given, case.images, strict=True)]
     for text in _notes(case, inputs):
         told.say(text)
     sink: Sink = MemorySink()
     if out is not None:
-        sink = FolderSink(Path(out), _fingerprint(case, request, inputs, hashes), overwrite=overwrite, resume=resume)
+        sign, longest = _fingerprint(case, request, inputs, hashes), longest_file(case.labels, case.model.card.channels)
+        sink = FolderSink(Path(out), sign, longest, overwrite=overwrite, resume=resume)
     timings: dict[str, float] = {}
     with sink.opened():
         begin = time.perf_counter()

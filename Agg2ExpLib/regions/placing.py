@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from Agg2ExpLib.anatomy import safe_file_name
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.regions.reading import named_region
 from Agg2ExpLib.regions.region import Region
+from Agg2ExpLib.storage import file_key
 from Agg2ExpLib.volume import Grid, Volume, to_grid
 
 _MOST_PAIRS = 5
@@ -63,10 +63,10 @@ def check_names(names: Iterable[str], labels: Sequence[str]) -> None:
     InputError
         Which name is taken, and by what.
     """
-    taken = {safe_file_name(label).casefold(): label for label in labels}
+    taken = {file_key(label): label for label in labels}
     for name in names:
         # Some systems do not tell "R" and "r" apart in file names.
-        file = safe_file_name(name).casefold()
+        file = file_key(name)
         if file in taken:
             raise InputError(f"region {name!r} has the name of {taken[file]!r}; give it a name of its own")
         taken[file] = name

@@ -32,7 +32,7 @@ from Agg2ExpLib.device import count_cores
 from Agg2ExpLib.errors import Agg2ExpError, InputError, OutputError
 from Agg2ExpLib.progress import Progress, TerminalSink
 from Agg2ExpLib.request import request_of
-from Agg2ExpLib.storage.files import write_whole
+from Agg2ExpLib.storage import write_file
 from Agg2ExpLib.studies.design import CLASSES, Design, distances
 from Agg2ExpLib.studies.measures import lines, namings
 from Agg2ExpLib.studies.pages import write_results
@@ -127,7 +127,7 @@ def _same_design(out: Path, design: Design) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot create {out}: {error.strerror}; choose another --out") from error
-    write_whole(path, (json.dumps(wanted, indent=1) + "\n").encode())
+    write_file(path, (json.dumps(wanted, indent=1) + "\n").encode())
 
 
 def evaluate(out: Path, design: Design, profile: Profile) -> dict[str, Any]:

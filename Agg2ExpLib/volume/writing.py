@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 from pathlib import Path
 
 import numpy as np
 
 from Agg2ExpLib.errors import InputError, OutputError
+from Agg2ExpLib.storage import new_file
 from Agg2ExpLib.volume.headers import checked_claim
 from Agg2ExpLib.volume.itk import quiet_itk, set_geometry, silent_stderr
 from Agg2ExpLib.volume.reading import suffix_of
@@ -50,9 +49,8 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> Path:
     voxels = np.ascontiguousarray(
         volume.voxels.transpose(2, 1, 0), dtype=dtype or volume.voxels.dtype.newbyteorder("=")
     )
-    part = path.with_name(f".{path.name[: -len(suffix)][:100]}.{secrets.token_hex(4)}{suffix}")
     try:
-        with quiet_itk() as sitk:
+        with new_file(path) as part, quiet_itk() as sitk:
             image = sitk.GetImageFromArray(voxels)
             set_geometry(image, volume.grid)
             writer = sitk.ImageFileWriter()
@@ -61,28 +59,14 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> Path:
             writer.SetCompressionLevel(1)
             with silent_stderr():
                 writer.Execute(image)
-        # ITK does not notice a full disk within a compressed file; what is on the disk is what counts.
-        checked_claim(part)
-        _flush(part)
-        os.replace(part, path)
-    except (RuntimeError, TypeError, OSError, InputError) as error:
-        raise OutputError(f"{path}: the volume cannot be written ({_why_not_written(error, part)})") from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+            # ITK does not notice a full disk within a compressed file; what is on the disk is what counts.
+            checked_claim(part)
+    except (RuntimeError, TypeError, InputError) as error:
+        raise OutputError(f"{path}: the volume cannot be written ({_why_not_written(error)})") from None
     return path
 
 
-def _flush(path: Path) -> None:
-    with path.open("r+b") as file:
-        os.fsync(file.fileno())
-
-
-def _why_not_written(error: Exception, part: Path) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    if not os.access(part.parent, os.W_OK):
-        return f"no permission to write into {part.parent}"
+def _why_not_written(error: Exception) -> str:
     if isinstance(error, InputError):
         return "the disk is full or the volume is too small to be one"
     if isinstance(error, TypeError):

@@ -19,7 +19,7 @@ from Agg2ExpLib.cohort.judge.forest import anomaly_score, contributions
 from Agg2ExpLib.cohort.judge.profile import FEWEST, Profile
 from Agg2ExpLib.cohort.table.tables import CohortTable
 from Agg2ExpLib.progress import Progress
-from Agg2ExpLib.storage.files import write_whole
+from Agg2ExpLib.storage import write_file
 
 FALSE_ALARMS = 0.05
 #: The reference range of a region: the central 95 % of the reference cases.
@@ -353,7 +353,7 @@ def write_scores(profile: Profile, scores: Sequence[ClassScore], path: str | Pat
             "warnings": profile.warnings(),
             "scores": rows,
         }
-        write_whole(path, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+        write_file(path, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
         return path
     stream = io.StringIO()
     names = sorted({key for row in rows for key in row["baselines"]})
@@ -364,5 +364,5 @@ def write_scores(profile: Profile, scores: Sequence[ClassScore], path: str | Pat
         told = "; ".join(reason["sentence"] for reason in row["reasons"])
         cells = [*(row[key] for key in plain), *(row["baselines"].get(key) for key in names), told]
         writer.writerow(["" if cell is None else cell for cell in cells])
-    write_whole(path, stream.getvalue().encode())
+    write_file(path, stream.getvalue().encode())
     return path

@@ -80,11 +80,12 @@ def import_published(path: str | Path, out: str | Path) -> tuple[int, int]:
         "settings": {"method": "as published"},
     }
     store = CohortFolder(out)
-    store.prepare(identity, patients)
-    for case in patients:
-        table, dice = tables[case.id]
-        store.write_part(case.id, table, dice, {"identity": identity, "sources": case.sources(), "messages": []})
-    finished, _ = assemble(store)
+    with store.open():
+        store.prepare(identity, patients)
+        for case in patients:
+            table, dice = tables[case.id]
+            store.write_part(case.id, table, dice, {"identity": identity, "sources": case.sources(), "messages": []})
+        finished, _ = assemble(store)
     return finished, absent
 
 
