@@ -78,7 +78,7 @@ def test_kinds_of_widgets_are_asked_for_by_name():
 @pytest.mark.parametrize(
     ("text", "count"),
     [
-        ("panel.explain.status.text()", 1),
+        ("panel.explain.line.label.text()", 1),
         ("button(panel, 'run').toolTip()", 1),
         ("host.minimumSizeHint().width()", 1),
         ("read(host, 'minimumSizeHint').width()", 0),

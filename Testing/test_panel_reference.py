@@ -56,7 +56,7 @@ def opened(panel, tmp_path):
 
 
 def compare(panel, profile):
-    panel.referee.open(str(profile))
+    panel.reference.open(str(profile))
     assert turn(lambda: panel.task and not panel.task.running, 30)
     return lines(panel)
 
@@ -157,7 +157,7 @@ def test_a_saved_scene_shows_the_verdicts_again_without_computing(opened, refere
     open_scene(tmp_path / "scene.mrb", tmp_path)
     assert lines(opened) == found
     assert (read(opened.anomaly.message, "text"), opened.task) == (said, task)
-    assert opened.referee.profile == str(references["other"])
+    assert opened.reference.profile == str(references["other"])
 
 
 def test_verdicts_belong_to_their_explanation(opened, references, tmp_path):
@@ -215,9 +215,9 @@ def test_scores_that_cannot_be_read_are_told(document):
 def test_packages_for_scoring_are_asked_for_when_slicers_own_python_lacks_them(opened, settings, references, pip):
     settings.setValue("Agg2Exp/PythonExecutable", "")
     pip.hidden, pip.answer = {"scikit-learn"}, False
-    opened.referee.open(str(references["alike"]))
+    opened.reference.open(str(references["alike"]))
     assert "scikit-learn>=1.5" in pip.asked[0]
-    assert "you chose not to install" in read(opened.explain.status, "text")
+    assert "you chose not to install" in read(opened.anomaly.message, "text")
     assert opened.task is None
 
 
@@ -246,4 +246,4 @@ def test_figures_are_exported_where_the_user_says(opened, tmp_path, monkeypatch)
     assert turn(lambda: not opened.task.running, 60)
     assert opened.task.outcome.status == "done", opened.task.outcome
     assert {"heat_map_mass.png", "heat_map_mass.svg"} <= {path.name for path in (tmp_path / "out").iterdir()}
-    assert str(tmp_path / "out") in read(opened.results.notice, "text")
+    assert str(tmp_path / "out") in read(opened.results.line.label, "text")

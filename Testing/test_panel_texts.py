@@ -163,7 +163,7 @@ def test_a_script_that_writes_a_parameter_is_seen_in_the_panel(panel, widget):
     assert read(panel.explain.method, "currentText") == "Plain gradient (fast)"
     assert panel.results.modes["signed"].isChecked()
     assert panel.explain.structures.ticked() == ("heart",)
-    assert panel.memory.choices().samples == 7
+    assert panel.parameters.choices().samples == 7
 
 
 def test_what_is_chosen_in_the_panel_is_in_the_parameter_node(panel, widget):
