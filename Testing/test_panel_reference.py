@@ -57,7 +57,7 @@ def opened(panel, tmp_path):
 
 def compare(panel, profile):
     panel.reference.open(str(profile))
-    assert turn(lambda: panel.task and not panel.task.running, 30)
+    assert turn(lambda: panel.task and not panel.task.running)
     return lines(panel)
 
 
@@ -121,7 +121,7 @@ def test_the_button_chooses_a_file_and_compares(opened, references, monkeypatch)
     )
     opened.anomaly.buttons["open profile"].click()
     assert not opened.anomaly.buttons["compare"].isEnabled()
-    assert turn(lambda: not opened.task.running, 30)
+    assert turn(lambda: not opened.task.running)
     assert read(opened.anomaly.profile, "text") == "alike.npz"
     assert len(lines(opened)) == 3
 
@@ -137,7 +137,7 @@ def test_the_profile_is_remembered_and_read_only_when_it_is_asked_for(opened, re
     assert read(opened.anomaly.profile, "text") == "alike.npz"
     assert (lines(opened), opened.task) == ([], task)
     opened.anomaly.buttons["compare"].click()
-    assert turn(lambda: opened.task is not task and not opened.task.running, 30)
+    assert turn(lambda: opened.task is not task and not opened.task.running)
     assert len(lines(opened)) == 3
 
 
@@ -182,7 +182,7 @@ def test_a_script_gets_the_verdicts(module, settings, references, tmp_path):
     told = []
     task = logic.scoreAgainst(shown.explanation.folder, references["other"], False, completedCallback=told.append)
     assert task.running
-    assert turn(lambda: told, 30)
+    assert turn(lambda: told)
     assert told == [found]
     with pytest.raises(RuntimeError, match="samples is 3 instead of 50"):
         logic.scoreAgainst(shown, references["samples"])
@@ -227,7 +227,7 @@ def test_heat_map_and_graph_are_drawn_by_the_real_command_and_shown(opened, monk
     assert opened.results.buttons["heat map"].isEnabled()
     opened.results.buttons["heat map"].click()
     assert not opened.results.buttons["whatif"].isEnabled()
-    assert turn(lambda: not opened.task.running, 60)
+    assert turn(lambda: not opened.task.running)
     assert opened.task.outcome.status == "done", opened.task.outcome
     assert (opened.shown.folder / "figures" / "heat_map_mass.svg").is_file()
     # Drawn already: the second button is only to find its picture among them.
@@ -243,7 +243,7 @@ def test_figures_are_exported_where_the_user_says(opened, tmp_path, monkeypatch)
 
     monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path / "out"))
     export.export(opened.presenter, opened.results, opened.shown, "figures")
-    assert turn(lambda: not opened.task.running, 60)
+    assert turn(lambda: not opened.task.running)
     assert opened.task.outcome.status == "done", opened.task.outcome
     assert {"heat_map_mass.png", "heat_map_mass.svg"} <= {path.name for path in (tmp_path / "out").iterdir()}
     assert str(tmp_path / "out") in read(opened.results.line.label, "text")

@@ -24,7 +24,7 @@ def compared(panel, profile, tmp_path):
     panel.presenter.show_folder(write_small_explanation(tmp_path / "given", model="thorax-phantom"))
     panel.anomaly.frame.collapsed = False
     panel.reference.open(str(profile))
-    assert turn(lambda: not panel.task.running, 120)
+    assert turn(lambda: not panel.task.running)
     return panel
 
 
@@ -101,7 +101,7 @@ def test_another_false_alarm_rate_moves_the_limit_at_the_next_comparison(compare
     before = compared.reference.plots.found()[1].threshold
     compared.anomaly.false_alarms.setValue(40)
     compared.anomaly.buttons["compare"].click()
-    assert turn(lambda: not compared.task.running, 120)
+    assert turn(lambda: not compared.task.running)
     assert compared.reference.plots.found()[1].threshold < before
     assert "false-alarm rate 40 %" in read(compared.anomaly.words, "text")
 

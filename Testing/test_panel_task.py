@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -28,14 +29,14 @@ open(sys.argv[1], "w").write(str(inner.pid))
 sys.exit(inner.wait())
 """
 #: The real work: it does not hear its parent, or it does.
-DEAF = "import time; print('up', flush=True); time.sleep(60)"
+DEAF = "import time; print('up', flush=True); time.sleep(600)"
 HEARS = """
 import sys, time
 from Agg2ExpLib.cli.parent import obey_parent
 try:
     obey_parent()
     print("up", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 except KeyboardInterrupt:
     sys.exit({code})
 """
@@ -93,7 +94,7 @@ def test_a_crash_is_told_with_its_likely_cause_and_its_last_words(words, told):
 
 
 def test_a_kill_from_outside_is_told_as_such():
-    job = run("import time; print('up', flush=True); time.sleep(60)")
+    job = run("import time; print('up', flush=True); time.sleep(600)")
     assert turn(lambda: job.lines == ["up"])
     os.kill(int(job._process.processId()), 9)
     assert turn(lambda: job.outcome)
@@ -161,19 +162,21 @@ def test_handing_over_a_scan_does_not_hold_up_the_window(tmp_path):
 
     from Agg2ExpLib.volume import Grid, Volume, write_volume
 
-    scan = Volume(np.zeros((256, 256, 120), dtype=np.int16), Grid((256, 256, 120), np.eye(4)))
-    done, works = [], []
+    scan = Volume(np.zeros((8, 9, 10), dtype=np.int16), Grid((8, 9, 10), np.eye(4)))
+    done, turned = [], threading.Event()
     load_file_library()
 
-    def begin():
-        done.clear()
-        works.append(Background(lambda: write_volume(scan, tmp_path / "scan.nii")))
-        works[-1].finished.connect(lambda result, error: done.append((result, error)))
-        works[-1].start()
-        return lambda: done
+    def hand_over():
+        # Goes on only when the window's loop has turned meanwhile.
+        return write_volume(scan, tmp_path / "scan.nii"), turned.wait(60)
 
-    assert window_answers_within(0.1, begin)
-    assert done == [(tmp_path / "scan.nii", None)]
+    work = Background(hand_over)
+    work.finished.connect(lambda result, error: done.append((result, error)))
+    work.start()
+    assert not turn(lambda: done, 0.05)
+    turned.set()
+    assert turn(lambda: done)
+    assert done == [((tmp_path / "scan.nii", True), None)]
 
 
 def test_a_task_whose_files_cannot_be_handed_over_never_starts_its_child(tmp_path):

@@ -19,7 +19,7 @@ SHOWN = {
     "setSpecialValueText": [0], "setSuffix": [0], "setTitle": [0], "addItem": [0], "addAction": [0], "addRow": [0],
     "QLabel": [0], "QPushButton": [0], "QRadioButton": [0], "QCheckBox": [0], "QListWidgetItem": [0], "QAction": [0],
     "getExistingDirectory": [1], "getOpenFileName": [1, 3], "getSaveFileName": [1, 3], "show_picture": [2],
-    "say": [0], "say_cost": [0], "say_meaning": [0], "say_whatif": [0], "_complain": [0], "Look": [0, 1, 2],
+    "say": [0], "say_cost": [0], "say_meaning": [0], "say_whatif": [0], "say_settings": [0], "Look": [0, 1, 2],
     "_of_structure": [1, 2], "_figure": [1, 2],
 }  # fmt: skip
 

@@ -61,7 +61,7 @@ def test_the_sentence_has_the_number_of_the_painted_region(explained):
     choose(explained, "far")
     before = meaning(explained)
     paint(explained.findings, "far", SPOT, identifier="far")
-    assert turn(lambda: meaning(explained) != before, 2)
+    assert turn(lambda: meaning(explained) != before)
     assert meaning(explained) == rows_by_name(explained)["far"].sentence("heart")
 
 
@@ -70,7 +70,7 @@ def test_the_sentence_goes_with_its_region_and_with_the_scene(explained):
 
     choose(explained, "far")
     explained.findings.GetSegmentation().RemoveSegment("far")
-    assert turn(lambda: "far" not in rows_by_name(explained), 2)
+    assert turn(lambda: "far" not in rows_by_name(explained))
     assert meaning(explained) == ""
     assert explained.results.table.chosen_region() == ""
     choose(explained, "spot")
@@ -154,7 +154,7 @@ def test_only_what_changed_is_drawn_again(explained, monkeypatch):
     for name in ("show_overlay", "show_volume_rendering", "colour_segments"):
         monkeypatch.setattr(kind, name, lambda *_, name=name, **__: drawn.append(name))
     explained.results.opacity.value = 0.3
-    assert turn(lambda: drawn, 2)
+    assert turn(lambda: drawn)
     explained.results.coloured.click()
     assert drawn == ["show_overlay", "colour_segments"]
 

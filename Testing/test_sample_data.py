@@ -110,7 +110,7 @@ def test_regions_are_painted_on_the_sample_and_read_without_a_network(offered, w
     mask = np.zeros((40, 40, 40), dtype=bool)
     mask[10:30, 10:30, 10:30] = True
     paint(findings, "mine", mask)
-    assert turn(lambda: "mine" in {row.name for row in panel.results.table.rows}, 5)
+    assert turn(lambda: "mine" in {row.name for row in panel.results.table.rows})
 
 
 def test_a_script_opens_the_sample_without_a_panel(module, settings):

@@ -208,7 +208,7 @@ def test_methods_are_compared_on_the_chosen_ct_by_the_real_child_process(panel, 
     panel.inputs.add_model(str(write_small_model(tmp_path)))
     panel.explain.compare.click()
     assert not panel.explain.compare.isEnabled()
-    assert turn(lambda: not panel.task.running, 90)
+    assert turn(lambda: not panel.task.running)
     assert panel.task.outcome.status == "done", panel.task.outcome
     assert panel.presenter.picture.isVisible()
     assert "| smoothgrad=5 |" in panel.log.content()
