@@ -214,7 +214,6 @@ def test_a_kept_case_is_shown_and_of_another_the_ct_is_chosen(ready):
     ready.batch_section.table.setCurrentCell(1, 0)
     button(ready, "open case").click()
     assert ready.shown.folder.name == "two"
-
     shutil.rmtree(ready.shown.folder.parent / "zthree")
     ready.batch_section.table.setCurrentCell(2, 0)
     button(ready, "open case").click()

@@ -90,6 +90,6 @@ def test_a_finding_in_a_whole_chest_costs_what_its_own_box_costs(monkeypatch):
         looked_at.append(values.size)
         return importance_row(values, *others)
 
-    monkeypatch.setattr("Agg2ExpLib.panel.controllers.live.importance_row", noted)
+    monkeypatch.setattr(f"{LiveImportance.__module__}.importance_row", noted)
     assert live.row(Volume(mask, live.attribution.grid), "r", "r", (0, 0, 0)).voxels == 30**3
     assert 30**3 <= looked_at[0] <= 32**3
