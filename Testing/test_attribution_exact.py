@@ -19,10 +19,12 @@ torch.set_num_threads(1)
 
 def explained(network, x, windows, classes, reduction="sum", precision="float64", **options):
     count = network(torch.zeros(1, 1, *windows.window, dtype=x.dtype)).shape[1]
-    found = predict(network, x, windows, count, precision=precision)
-    aims = objectives(found, windows, classes, reduction)
+    aims = objectives(predict(network, x, windows, count, precision=precision), windows, classes, reduction)
     options = {"method": "gradient", "precision": precision, **options}
-    return {one.class_index: one for one in attribute(network, x, windows, aims, **options)}
+    found = {one.class_index: one for one in attribute(network, x, windows, aims, **options)}
+    # Every class of the prediction, or a loop over the answer would say nothing.
+    assert set(found) == {aim.class_index for aim in aims if aim.voxels}
+    return found
 
 
 def reference(network, x, windows, index, reduction="sum"):

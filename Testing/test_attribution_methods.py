@@ -25,7 +25,10 @@ def one_window():
 def explained(network, x, windows, classes=range(4), precision="float64", **options):
     count = network(torch.zeros(1, 1, *windows.window, dtype=x.dtype)).shape[1]
     aims = objectives(predict(network, x, windows, count, precision=precision), windows, classes)
-    return {one.class_index: one for one in attribute(network, x, windows, aims, precision=precision, **options)}
+    found = {one.class_index: one for one in attribute(network, x, windows, aims, precision=precision, **options)}
+    # Every class of the prediction, or a loop over the answer would say nothing.
+    assert set(found) == {aim.class_index for aim in aims if aim.voxels}
+    return found
 
 
 def captums_function(network, clean, index):

@@ -36,10 +36,13 @@ class Coarse(torch.nn.Module):
 def explained(network, x, windows, **options):
     count = network(torch.zeros(1, 1, *windows.window, dtype=x.dtype)).shape[1]
     aims = objectives(predict(network, x, windows, count, precision="float64"), windows, range(count))
-    return {
+    found = {
         one.class_index: one
         for one in attribute(network, x, windows, aims, method="gradcam", precision="float64", **options)
     }
+    # Every class of the prediction, or a loop over the answer would say nothing.
+    assert set(found) == {aim.class_index for aim in aims if aim.voxels}
+    return found
 
 
 @pytest.mark.parametrize("layer", ["fine", "down"])

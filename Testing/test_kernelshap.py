@@ -71,7 +71,10 @@ class Case:
         if "truth" in options:
             options["segmentation"] = self.found
         found = attribute(self.network, self.x, self.windows, self.aims, method=method, **options)
-        return {one.class_index: one for one in found}
+        found = {one.class_index: one for one in found}
+        # Every class of the prediction, or a loop over the answer would say nothing.
+        assert set(found) == {aim.class_index for aim in self.aims if aim.voxels}
+        return found
 
     def value(self, x, index):
         """F_c of any volume, in the plainest way."""

@@ -92,6 +92,13 @@ def present(case):
     return [aim.class_index for aim in case.objectives(range(len(case.labels))) if aim.voxels]
 
 
+def attributions(case, method, **options):
+    """Return those of every class of the prediction; a loop over none would say nothing."""
+    found = list(case.attribute(method, present(case), **options))
+    assert len(found) == len(present(case)) > 1
+    return found
+
+
 TILINGS = [
     Tiling((8, 8, 8)),
     Tiling((8, 8, 8), step=0.5, blending="nnunet"),
@@ -106,7 +113,7 @@ TILINGS = [
 def test_gradients_of_a_z_scored_network_are_autograds_through_the_undivided_prediction(tiling):
     case = opened(Curved(), tiling=tiling)
     assert present(case)
-    for one in case.attribute(Gradient(), present(case)):
+    for one in attributions(case, Gradient()):
         x = case.stitched[0].x.clone().requires_grad_(True)
         (expected,) = torch.autograd.grad(value(case, x, one.class_index), x)
         found = one.full(case.prepared.shape)
@@ -117,7 +124,7 @@ def test_gradients_of_a_z_scored_network_are_autograds_through_the_undivided_pre
 def test_integrated_gradients_begin_at_air_of_minus_2_7_and_are_complete(tiling):
     case = opened(Curved(), tiling=tiling)
     assert pytest.approx(-2.7) == AIR
-    for one in case.attribute(IntegratedGradients(samples=300, path="uniform"), present(case)):
+    for one in attributions(case, IntegratedGradients(samples=300, path="uniform")):
         nothing = torch.full_like(case.stitched[0].x, AIR)
         assert one.baseline_value == pytest.approx(float(value(case, nothing, one.class_index)))
         assert one.completeness_gap < 1e-4
@@ -130,7 +137,7 @@ def test_shapley_values_of_a_z_scored_network_have_their_closed_form(scope):
     case = opened(Additive())
     method = KernelSHAP(supervoxels="cubes", supervoxel_count=8, samples=60, scope=scope)
     division = case.divide(method)
-    for one in case.attribute(method, present(case), supervoxels=division):
+    for one in attributions(case, method, supervoxels=division):
         whole = float(value(case, case.stitched[0].x, one.class_index))
         for number in range(1, len(division.names) + 1):
             gone = torch.where(torch.from_numpy(division.labels == number), AIR, case.stitched[0].x)
@@ -143,10 +150,10 @@ def test_efficiency_of_kernelshap_and_occlusion_hold_with_minus_2_7_for_nothing(
     method = KernelSHAP(supervoxels="cubes", supervoxel_count=6, estimator="exact")
     division = case.divide(method)
     nothing = torch.full_like(case.stitched[0].x, AIR)
-    for one in case.attribute(method, present(case), supervoxels=division):
+    for one in attributions(case, method, supervoxels=division):
         assert one.supervoxels.empty == pytest.approx(float(value(case, nothing, one.class_index)))
         assert one.supervoxels.values.sum() == pytest.approx(one.supervoxels.full - one.supervoxels.empty)
-    for one in case.attribute(Occlusion(), present(case), supervoxels=division):
+    for one in attributions(case, Occlusion(), supervoxels=division):
         gone = torch.where(torch.from_numpy(division.labels == 1), AIR, case.stitched[0].x)
         lost = one.supervoxels.full - float(value(case, gone, one.class_index))
         assert one.supervoxels.values[0] == pytest.approx(lost)
@@ -165,7 +172,7 @@ def test_several_channels_have_their_own_attributions_and_add_up():
     first, second = scan(0), scan(1)
     model = model_of(Curved(channels=2), channels=["T1", "T2"], removed=[AIR, 0.5])
     case = Case.open([first, second], model, device="cpu", precision="float64")
-    for one in case.attribute(Gradient(), present(case)):
+    for one in attributions(case, Gradient()):
         x = case.stitched[0].x.clone().requires_grad_(True)
         (expected,) = torch.autograd.grad(value(case, x, one.class_index), x)
         found = np.zeros((2, *SHAPE))
@@ -175,7 +182,7 @@ def test_several_channels_have_their_own_attributions_and_add_up():
         strength = np.abs(expected.numpy()).sum(axis=0)
         plain = [strength[case.segmentation.labels == index].sum() / strength.sum() for index in range(3)]
         assert mass == pytest.approx(plain)
-    for one in case.attribute(IntegratedGradients(samples=200, path="uniform"), present(case)):
+    for one in attributions(case, IntegratedGradients(samples=200, path="uniform")):
         assert one.completeness_gap < 1e-3
     with pytest.raises(InputError, match=r"takes 2 channels \(T1, T2\), but 1 volume was given"):
         Case.open(first, model, device="cpu")
