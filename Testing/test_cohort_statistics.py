@@ -28,7 +28,6 @@ from Agg2ExpLib.cohort.judge.statistics import (
 )
 from Agg2ExpLib.cohort.report.html_warning import _answer
 from Agg2ExpLib.cohort.report.page import Page
-from Agg2ExpLib.cohort.table.published import import_published
 from Agg2ExpLib.cohort.table.tables import CohortTable
 from Agg2ExpLib.errors import InputError
 
@@ -213,60 +212,6 @@ def test_few_cases_make_few_groups_and_none_no_curve():
     assert [one.count for one in calibration_curve(predicted, predicted)] == [6, 6]
     assert np.isnan(calibration_curve(predicted[:1], predicted[:1])[0].low)
     assert calibration_curve(np.full(3, np.nan), np.ones(3)) == []
-
-
-PUBLISHED = """patient,age,{columns},heart_explanation_var,heart_explanation_mean,heart_iou,heart_dice,lung_explanation_mean
-p1,60,0.5,1,0.3,4,0.2,,0.1,2,0,0.5,0.6,0.8,
-p2,70,0,0,0,0,0,,0,nan,0,0,0,0,0
-"""
-
-
-def published(folder):
-    pairs = [
-        f"heart_explanation_in_{roi}_{what}"
-        for roi in ("background", "heart", "aorta", "lung")
-        for what in ("mass", "mean")
-    ]
-    text = PUBLISHED.format(columns=",".join(pairs)).replace(",lung_explanation_mean", "").replace("0.8,\n", "0.8\n")
-    text = text.replace("0,0,0,0,0\n", "0,0,0,0\n")
-    (folder / "table.csv").write_text(text)
-    return folder / "table.csv"
-
-
-def test_a_published_table_becomes_a_cohort(tmp_path, capsys):
-    assert main(["cohort", "import", str(published(tmp_path)), "--out", str(tmp_path / "out")]) == 0
-    assert "2 patients imported" in capsys.readouterr().out
-    table = CohortTable.read(tmp_path / "out")
-    assert (table.cases, table.classes, table.rois) == (
-        ("p1", "p2"),
-        ("heart",),
-        ("background", "heart", "aorta", "lung"),
-    )
-    np.testing.assert_array_equal(table.values["mass"][0, 0], [0.5, 0.3, 0.2, 0.1])
-    np.testing.assert_array_equal(table.values["enrichment"][0, 0], [2, 8, np.nan, 4])
-    assert np.isnan(table.values["mass"][1, 0]).all(), "all mass 0: the class is absent"
-    assert table.metadata == {"age": ("60", "70")}
-    assert table.dice.tolist() == [[0.8], [0.0]]
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        (lambda text: text.replace("patient", "who"), "is no published table"),
-        (lambda text: text.replace("p2", "p1"), "line 3: patient 'p1' is empty or given twice"),
-        (lambda text: text.replace("0.3", "much"), "line 2 column 5: 'much' is not a number"),
-        (lambda text: text.replace("p2,70,", "p2,"), "line 3 has 13 fields"),
-        (
-            lambda text: text.replace("in_lung_mass", "in_lung_mean2"),
-            "has no column heart_explanation_in_lung_mass|twice",
-        ),
-    ],
-)
-def test_published_tables_of_another_make_are_refused(tmp_path, change, told):
-    path = published(tmp_path)
-    path.write_text(change(path.read_text()))
-    with pytest.raises(InputError, match=told):
-        import_published(path, tmp_path / "out")
 
 
 def test_a_table_that_mixes_models_or_repeats_rows_is_refused(folder, tmp_path):

@@ -41,6 +41,7 @@ def _add_cohort(commands: Any) -> None:
     parser = command(commands, "cohort import", _import, "make a cohort of a published per-case table")
     parser.add_argument("table", metavar="TABLE", help=".csv in the wide column layout of the paper's tables")
     parser.add_argument("--out", required=True, metavar="DIR", help="cohort folder")
+    parser.add_argument("--method", metavar="M", help="its attribution method (default: as the file name tells, ig or sg)")
 
     parser = command(commands, "cohort report", _report, "write the report of a cohort: one HTML file")
     parser.add_argument("cohort", metavar="COHORT", help="cohort folder, of a run that is finished or not")
@@ -83,14 +84,30 @@ def _run(options: argparse.Namespace) -> None:
     )
     if options.progress != "json":
         print(summary.describe())
+    if not summary.finished and summary.failed:
+        raise InputError(
+            f"none of {summary.failed} cases could be explained, the first because {summary.reasons[0][1]}; mend what can be "
+            "mended and run the same command with --retry-failed"
+        )
 
 
 def _import(options: argparse.Namespace) -> None:
     from Agg2ExpLib.cohort.table.published import import_published
 
-    count, absent = import_published(options.table, options.out)
-    if options.progress != "json":
-        print(f"{count} patients imported into {options.out}; {absent} times a class is absent from a patient")
+    found = import_published(options.table, options.out, options.method)
+    if options.progress == "json":
+        return
+    lines = [
+        f"{found.patients} patients imported into {options.out}; {found.absent} times a class is absent from a patient",
+        f"method: {found.method}",
+    ]
+    if found.method.startswith("not told"):
+        lines.append("  give --method, so that a profile of one method can be used for another table of the same")
+    if not found.partition:
+        lines.append("the regions do not fill the volume (their masses do not sum to 1): there is no enrichment")
+    elif found.without_enrichment:
+        lines.append(f"{found.without_enrichment} times the enrichment of a class cannot be told: a mean is missing")
+    print("\n".join(lines))
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from Agg2ExpLib.cohort.judge.statistics import corrected, rank_test
+from Agg2ExpLib.cohort.run.csv_tables import is_missing, number_in
 from Agg2ExpLib.cohort.table.tables import CohortTable
 from Agg2ExpLib.errors import InputError
 
@@ -91,7 +92,7 @@ class Grouping:
 def _a_word(texts: Sequence[str]) -> str:
     def is_word(text: str) -> bool:
         try:
-            float(text or "0")
+            number_in(text)
         except ValueError:
             return True
         return False
@@ -110,7 +111,7 @@ def _bands(numbers: np.ndarray, edges: Sequence[float]) -> dict[str, np.ndarray]
 
 
 def _words(texts: Sequence[str], numbers: np.ndarray | None) -> dict[str, np.ndarray]:
-    plain = [text.strip() for text in texts]
+    plain = ["" if is_missing(text) else text.strip() for text in texts]
     order = sorted(set(plain) - {""}, key=(lambda text: (float(text), text)) if numbers is not None else None)
     return {text: np.flatnonzero([other == text for other in plain]) for text in order}
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from Agg2ExpLib.cohort.run.csv_tables import number_in
 from Agg2ExpLib.cohort.run.store import TABLES, CohortFolder, arrow, identity_of
 from Agg2ExpLib.cohort.table.assemble import IDENTITY_KEY
 from Agg2ExpLib.errors import InputError, nearest_names
@@ -143,7 +144,7 @@ class CohortTable:
         """Return a column as numbers, NaN where empty; ``None`` when it holds words."""
         texts = self.column(name)
         try:
-            found = np.array([float(text) if text.strip() else np.nan for text in texts])
+            found = np.array([number_in(text) for text in texts])
         except ValueError:
             return None
         return found if np.isfinite(found).any() else None
