@@ -142,10 +142,9 @@ def _choose(
     inside, begin = point, start
     for attempt in range(_TRIES + 1):
         last = attempt == _TRIES
-        if last:
-            candidate = _any_that_varies(x, inside, begin, rng)
-        else:
-            candidate = rng.integers(x.shape[1], size=len(open_))
+        candidate = (
+            _any_that_varies(x, inside, begin, rng) if last else rng.integers(x.shape[1], size=len(open_))
+        )
         values = x[inside, np.repeat(np.maximum(candidate, 0), size[open_])]
         ends = np.minimum.reduceat(values, begin), np.maximum.reduceat(values, begin)
         good = (ends[1] - ends[0] > _CONSTANT) & (candidate >= 0)
@@ -250,7 +249,7 @@ def held_out_scores(
 
 
 def held_out_folds(count: int, most: int, seed: int, patients: np.ndarray | None = None) -> Iterator[np.ndarray]:
-    """Yield masks, shape (count,), of the cases to leave out together: each patient alone up to ``most``, beyond in ``most`` folds."""
+    """Yield masks, shape (count,), of the cases to leave out together: each patient alone, or all in ``most`` folds."""
     whose = np.arange(count) if patients is None else np.unique(patients, return_inverse=True)[1]
     number = int(whose.max()) + 1
     fold = np.arange(number) % min(number, most)

@@ -38,14 +38,17 @@ def describe_scores(profile: Profile, scores: Sequence[ClassScore], false_alarms
         lines[0] += f" {alarms_in_words(patient.unusual, patient.scored, patient.expected)}"
         lines.append(f"  {patient_in_words(patient.verdict, _plain(patient.p), false_alarms)}")
     if any(one.own for one in scored):
-        lines.append("  this case is one of the reference: it is scored by forests that have not seen it, against the others")
+        lines.append(
+            "  this case is one of the reference: it is scored by forests that have not seen it, against the others"
+        )
     lines += [f"  note: {note}" for note in profile.warnings()]
     for one in scored:
         told = "too few" if one.verdict == "undecided" else one.verdict
         limit = f" (threshold {one.threshold:.3f})" if math.isfinite(one.threshold) else ""
         lines.append(
             f"  {structure(one.name).name:<26.26} {told:<8} p {p_in_words(one.p)}, score {one.score:.3f}{limit}, higher than "
-            f"{one.percentile:.0f} % of the reference" + ("" if one.settled else "; near the threshold: another seed may differ")
+            f"{one.percentile:.0f} % of the reference"
+            + ("" if one.settled else "; near the threshold: another seed may differ")
         )
         lines += [f"      {reason.sentence(one.name)}" for reason in one.reasons if reason.told(one.verdict)]
     if any(one.verdict == "undecided" for one in scored):

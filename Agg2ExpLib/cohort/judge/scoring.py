@@ -59,9 +59,7 @@ class Reason:
         return percent(self.value) not in (percent(self.low), percent(self.high))
 
     def told(self, verdict: str) -> bool:
-        """Return whether people are told this reason: of a usual score only where the region is new to the reference,
-        because the forest cannot split by it.
-        """
+        """Return whether people are told: of a usual score only a region new to the reference, for no tree splits by it."""
         return verdict != "usual" or not self.contribution > 0
 
     def sentence(self, name: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from Agg2ExpLib.anatomy import structure
-from Agg2ExpLib.cohort.judge.groups import Grouping
+from Agg2ExpLib.cohort.judge.groups import Grouping, tests_of_all
 from Agg2ExpLib.cohort.judge.profile import Profile
 from Agg2ExpLib.cohort.judge.scoring import percent, percent_range
 from Agg2ExpLib.cohort.judge.statistics import mean_matrix, outliers
@@ -74,8 +74,9 @@ def write_report(
     progress.advance(detail="global importance")
     _distributions(page, table)
     progress.advance(detail="distributions")
-    for grouping in groupings:
-        write_groups(page, table, grouping)
+    tested = tests_of_all(table, groupings)
+    for grouping, tests in zip(groupings, tested, strict=True):
+        write_groups(page, table, grouping, tests, sum(map(len, tested)))
     progress.advance(detail="groups")
     matrices = write_anomalies(page, table, profile)
     progress.advance(detail="anomalies")

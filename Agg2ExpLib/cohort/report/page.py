@@ -118,6 +118,17 @@ def p_value(value: float) -> str:
     return f"{value:.3f}" if value >= 0.001 else f"{value:.1e}"
 
 
-def number(value: float) -> str:
-    """Return a number with three decimals; a dash when there is none."""
-    return f"{value:.3f}" if math.isfinite(value) else "–"
+def number(value: float, digits: int = 3) -> str:
+    """Return a number with three decimals, or as many as are asked for; a dash when there is none."""
+    return f"{value:.{digits}f}" if math.isfinite(value) else "–"
+
+
+def interval(low: float, high: float, digits: int = 3) -> str:
+    """Return an interval in brackets; nothing when there is none.
+
+    Examples
+    --------
+    >>> interval(0.1234, 0.5, 2), interval(float("nan"), 1.0)
+    ('(0.12 to 0.50)', '')
+    """
+    return f"({low:.{digits}f} to {high:.{digits}f})" if math.isfinite(low) and math.isfinite(high) else ""

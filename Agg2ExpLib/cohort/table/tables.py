@@ -128,7 +128,10 @@ class CohortTable:
         """
         column = next((name for name in self.metadata if name.strip().lower() in _PATIENT), None)
         told = self.metadata[column] if column else ("",) * len(self.cases)
-        names = [("case", case) if is_missing(text) else ("patient", text) for case, text in zip(self.cases, told, strict=True)]
+        names = [
+            ("case", case) if is_missing(text) else ("patient", text)
+            for case, text in zip(self.cases, told, strict=True)
+        ]
         return np.unique([repr(name) for name in names], return_inverse=True)[1]
 
     def present(self) -> np.ndarray:
@@ -242,7 +245,11 @@ def volume_shares(
         From the sizes, or else from the measures; NaN where neither tells.
     """
     parts = [rois.index(name) for name in labels if name in rois]
-    whole = voxels[:, parts].sum(axis=1, keepdims=True) if len(parts) == len(labels) and parts else np.full((len(voxels), 1), np.nan)
+    whole = (
+        voxels[:, parts].sum(axis=1, keepdims=True)
+        if len(parts) == len(labels) and parts
+        else np.full((len(voxels), 1), np.nan)
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
         by_size = np.where(whole > 0, voxels / whole, np.nan)
         quotient = np.where(enrichment > 0, mass / enrichment, np.nan)
