@@ -60,8 +60,10 @@ def of(scores, case, name):
 def test_scores_are_those_of_scikit_learns_forest_but_for_the_choice_of_trees(profile, reference, new):
     scores = score_table(profile, new)
     for i, name in enumerate(reference.classes):
-        direct = -IsolationForest(n_estimators=200, random_state=3).fit(reference.values["mass"][:, i]).score_samples(
-            new.values["mass"][[new.cases.index("usual")], i, : len(LABELS)]
+        direct = (
+            -IsolationForest(n_estimators=200, random_state=3)
+            .fit(reference.values["mass"][:, i])
+            .score_samples(new.values["mass"][[new.cases.index("usual")], i, : len(LABELS)])
         )
         one = of(scores, "usual", name)
         assert one.score == pytest.approx(direct[0], abs=4 * one.error * (1 + 1000 / 200) ** 0.5)
@@ -87,10 +89,14 @@ def test_the_error_of_a_score_is_the_spread_over_seeds():
 def test_held_out_scores_are_of_forests_that_never_saw_the_case(profile, reference):
     rows = reference.values["mass"][:, 0]
     for case in (0, 15):
-        direct = -IsolationForest(n_estimators=400, random_state=3).fit(np.delete(rows, case, axis=0)).score_samples(
-            rows[case : case + 1]
+        direct = (
+            -IsolationForest(n_estimators=400, random_state=3)
+            .fit(np.delete(rows, case, axis=0))
+            .score_samples(rows[case : case + 1])
         )
-        assert profile.held_out[case, 0] == pytest.approx(direct[0], abs=4 * profile.errors[case, 0] * (1 + 1000 / 400) ** 0.5)
+        assert profile.held_out[case, 0] == pytest.approx(
+            direct[0], abs=4 * profile.errors[case, 0] * (1 + 1000 / 400) ** 0.5
+        )
 
 
 def test_many_cases_are_held_out_by_the_trees_that_did_not_draw_them():

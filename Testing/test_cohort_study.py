@@ -133,7 +133,11 @@ def test_a_small_study_is_written_whole_and_goes_on_where_it_was(small_model, tm
     document = json.loads(first["study.json"])
     assert document["design"]["near_mm"] == 10.0
     assert {row["detector"] for row in document["structures"]} == {
-        "isolation_forest", "robust_z", "mahalanobis", "lof", "sizes"
+        "isolation_forest",
+        "robust_z",
+        "mahalanobis",
+        "lof",
+        "sizes",
     }
     rows = list(csv.DictReader((out / "cases.csv").open(encoding="utf-8")))
     assert len(rows) == 4 * 4

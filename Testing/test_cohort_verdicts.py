@@ -209,17 +209,23 @@ def test_sizes_only_knows_nothing_of_the_explanation(reference, profile):
     volumes = np.random.default_rng(0).dirichlet(np.ones(4), 24)
     sized = replace(reference, volumes=volumes)
     fitted = fit_profile(sized, trees=100)
-    other = replace(sized.select([0]), values={key: cube[[3]] * 0.999 for key, cube in sized.values.items()}, cases=("n",))
+    other = replace(
+        sized.select([0]), values={key: cube[[3]] * 0.999 for key, cube in sized.values.items()}, cases=("n",)
+    )
     found = score_table(fitted, other)
     direct = anomaly_score(fit_forest(volumes, 0, 500), volumes[:1])[0]
     assert {one.baselines[SIZES] for one in found} == {direct}
     held_out = held_out_sizes(volumes, sized.present(), 3, 0)
     assert np.ptp(held_out, axis=1).max() == 0, "the same cases have every class"
-    assert held_out[4, 0] == pytest.approx(anomaly_score(fit_forest(np.delete(volumes, 4, 0), 7, 4000), volumes[[4]])[0], abs=0.01)
+    assert held_out[4, 0] == pytest.approx(
+        anomaly_score(fit_forest(np.delete(volumes, 4, 0), 7, 4000), volumes[[4]])[0], abs=0.01
+    )
 
 
 def test_a_region_is_named_only_when_it_matters_in_size():
-    reference = np.column_stack([np.linspace(0.001, 0.002, 50), np.linspace(0.10, 0.20, 50), np.linspace(0.8, 0.898, 50)])
+    reference = np.column_stack(
+        [np.linspace(0.001, 0.002, 50), np.linspace(0.10, 0.20, 50), np.linspace(0.8, 0.898, 50)]
+    )
     row = np.array([0.004, 0.199, 0.803])
     usual = _usual(reference)
     assert _reasons("abc", usual, row, np.ones(3), {}) == ()

@@ -42,7 +42,9 @@ def _add_cohort(commands: Any) -> None:
     parser = command(commands, "cohort import", _import, "make a cohort of a published per-case table")
     parser.add_argument("table", metavar="TABLE", help=".csv in the wide column layout of the paper's tables")
     parser.add_argument("--out", required=True, metavar="DIR", help="cohort folder")
-    parser.add_argument("--method", metavar="M", help="its attribution method (default: as the file name tells, ig or sg)")
+    parser.add_argument(
+        "--method", metavar="M", help="its attribution method (default: as the file name tells, ig or sg)"
+    )
 
     parser = command(commands, "cohort report", _report, "write the report of a cohort: one HTML file")
     parser.add_argument("cohort", metavar="COHORT", help="cohort folder, of a run that is finished or not")
@@ -174,9 +176,8 @@ def _add_profile(commands: Any) -> None:
 
 
 def _fit(options: argparse.Namespace) -> None:
-    from Agg2ExpLib.cohort.judge.profile import fit_profile
-
     from Agg2ExpLib.cohort.judge.forest import PAPER_TREES
+    from Agg2ExpLib.cohort.judge.profile import fit_profile
 
     trees = None
     if options.trees is not None:

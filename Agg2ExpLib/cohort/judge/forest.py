@@ -142,9 +142,7 @@ def _choose(
     inside, begin = point, start
     for attempt in range(_TRIES + 1):
         last = attempt == _TRIES
-        candidate = (
-            _any_that_varies(x, inside, begin, rng) if last else rng.integers(x.shape[1], size=len(open_))
-        )
+        candidate = _any_that_varies(x, inside, begin, rng) if last else rng.integers(x.shape[1], size=len(open_))
         values = x[inside, np.repeat(np.maximum(candidate, 0), size[open_])]
         ends = np.minimum.reduceat(values, begin), np.maximum.reduceat(values, begin)
         good = (ends[1] - ends[0] > _CONSTANT) & (candidate >= 0)

@@ -146,11 +146,11 @@ class GroupTest:
 
 
 def group_tests(table: CohortTable, grouping: Grouping) -> list[GroupTest]:
-    """Return :func:`tests_of_all` of a single grouping."""
-    return tests_of_all(table, [grouping])[0]
+    """Return :func:`compare_groupings` of a single grouping."""
+    return compare_groupings(table, [grouping])[0]
 
 
-def tests_of_all(table: CohortTable, groupings: Sequence[Grouping]) -> list[list[GroupTest]]:
+def compare_groupings(table: CohortTable, groupings: Sequence[Grouping]) -> list[list[GroupTest]]:
     """Correct the tests of all groupings together: whoever asks for more finds more by chance.
 
     Parameters

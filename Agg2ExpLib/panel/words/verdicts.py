@@ -174,7 +174,10 @@ class Verdicts:
                 told = patient_in_words(str(self.patient["verdict"]), self.patient["p"], self.false_alarms)
                 text += f" {_upper(told)}."
             if odd or self.patient.get("verdict") == UNUSUAL:
-                text += " Unusual means that the model looked elsewhere than it usually does: a reason to look at the scan, not a finding."
+                text += (
+                    " Unusual means that the model looked elsewhere than it usually does: a reason to look at the scan, not a "
+                    "finding."
+                )
         return " ".join([text, *(f"{note[:1].upper()}{note[1:]}." for note in self.notes)])
 
     def to_text(self) -> str:
