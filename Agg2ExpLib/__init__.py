@@ -17,10 +17,13 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "explain": "explanation",
+    "Case": "case",
     "Explanation": "explanation",
-    "Settings": "explanation",
+    "Request": "request",
+    "explain": "explanation",
+    "from_module": "models",
     "load_model": "models",
+    "request_of": "request",
     "Volume": "volume",
     "read_volume": "volume",
 }

@@ -113,37 +113,27 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     """Run one variant and return what it cost, the segmentation (the same for both) left out."""
     import torch
 
-    from Agg2ExpLib.case.objective import objectives
-    from Agg2ExpLib.case.segmentation import segment
-    from Agg2ExpLib.case.windows import Windows
-    from Agg2ExpLib.device import choose_device
-    from Agg2ExpLib.models import load_model
+    from Agg2ExpLib.case import Case
     from Agg2ExpLib.phantom import make_phantom
-    from Agg2ExpLib.volume import preprocess
 
-    device = choose_device(options.device)
-    model = load_model(options.model).to(device)
-    card = model.card
     scan = _widened(make_phantom(seed=2024, index=1, spacing=options.spacing).image, options.field)
-    ready = preprocess(scan, spacing=card.spacing, orientation=card.orientation, intensity_range=card.intensity_range)
-    x = torch.from_numpy(ready.voxels)
-    windows = Windows(ready.shape, card.window, card.overlap, card.blending)
-    found = segment(model, x, windows, len(card.labels), device=device)
-    labels = card.labels[1:] if options.classes == "structures" else (options.classes,)
-    aims = [aim for aim in objectives(found, windows, [card.labels.index(name) for name in labels]) if aim.voxels]
+    case = Case.open(scan, options.model, device=options.device)
+    device = torch.device(case.compute.device)
+    labels = case.labels[1:] if options.classes == "structures" else (options.classes,)
+    aims = [aim for aim in case.objectives(labels) if aim.voxels]
     begin = time.perf_counter()
     way = _plain if options.variant == "plain" else _ours
-    result, run, passes = way(model, x.to(device), windows, aims)
+    result, run, passes = way(case, aims)
     seconds = time.perf_counter() - begin
-    maps: dict[str, Any] = {card.labels[index]: values for index, values in result.items()}
+    maps: dict[str, Any] = {case.labels[index]: values for index, values in result.items()}
     np.savez(options.keep, **maps)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device) / 1024**2
     return {
         "windows": run,
-        "all_windows": len(windows),
-        "shape": ready.shape,
+        "all_windows": case.n_windows,
+        "shape": case.prepared.shape,
         "passes": passes,
         "seconds": seconds,
         "peak_mib": peak,
@@ -162,31 +152,30 @@ def _widened(scan: Volume, field: float) -> Volume:
     return Volume(voxels, Grid(voxels.shape, affine))
 
 
-def _ours(model: Any, x: Any, windows: Any, aims: Sequence[Any]) -> tuple[dict[int, np.ndarray], int, int]:
-    from Agg2ExpLib.methods.gradients import PassCount, attribute
+def _ours(case: Any, aims: Sequence[Any]) -> tuple[dict[int, np.ndarray], int, int]:
+    from Agg2ExpLib.methods import Gradient
 
-    passes = PassCount()
-    results = attribute(model, x, windows, aims, method="gradient", device=x.device, passes=passes)
-    maps = {one.class_index: one.full(x.shape) for one in results}
-    return maps, passes.forward, passes.forward + passes.backward
+    results = case.attribute(Gradient(), objectives=aims)
+    maps = {one.class_index: one.full(case.prepared.shape) for one in results}
+    return maps, case.passes.forward, case.passes.forward + case.passes.backward
 
 
-def _plain(model: Any, x: Any, windows: Any, aims: Sequence[Any]) -> tuple[dict[int, np.ndarray], int, int]:
+def _plain(case: Any, aims: Sequence[Any]) -> tuple[dict[int, np.ndarray], int, int]:
     """Every window, one class at a time."""
     import torch
 
-    from Agg2ExpLib.methods.gradients import output_gradient
+    from Agg2ExpLib.case.objective import output_gradient
 
-    padded, weight = windows.pad(x), windows.weight.to(x.device)
+    stitched = case.stitched[0]
+    windows, padded = stitched.windows, stitched.padded(stitched.x)
     maps, run = {}, 0
     for aim in aims:
-        total = torch.zeros_like(padded)
+        total = torch.zeros_like(padded[0])
         for index in range(len(windows)):
-            where = windows.slices(index)
-            part = padded[where][None, None].clone().requires_grad_(True)
-            logits = model(part)[0, aim.class_index]
-            (gradient,) = torch.autograd.grad((logits * output_gradient(windows, weight, aim, index)).sum(), part)
-            total[where] += gradient[0, 0]
+            part = stitched.batch(padded, [index]).requires_grad_(True)
+            logits = stitched.run(part)[0, aim.channel]
+            (gradient,) = torch.autograd.grad((logits * output_gradient(stitched, aim, index)).sum(), part)
+            total[windows.slices(index)] += gradient[0, 0]
             run += 1
         maps[aim.class_index] = windows.unpad(total).cpu().numpy()
     return maps, run, 2 * run

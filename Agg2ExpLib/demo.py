@@ -26,9 +26,10 @@ def run_demo(out: Path, *, overwrite: bool = False, progress: Progress | None = 
     OutputError
         ``out`` cannot be written, or holds an earlier demo and ``overwrite`` is false.
     """
-    from Agg2ExpLib.explanation import Settings, explain
+    from Agg2ExpLib.explanation import explain
     from Agg2ExpLib.phantom import Finding, write_phantoms
     from Agg2ExpLib.report import describe
+    from Agg2ExpLib.request import request_of
     from Agg2ExpLib.scene.export import write_all
 
     findings = [Finding.parse(text) for text in DEMO_FINDINGS]
@@ -38,7 +39,7 @@ def run_demo(out: Path, *, overwrite: bool = False, progress: Progress | None = 
         case / "ct.nii.gz",
         DEMO_MODEL,
         out / "explanation",
-        Settings(method="smoothgrad", samples=2),
+        request_of("smoothgrad", samples=2),
         regions=dict(regions),
         overwrite=overwrite,
         progress=progress,

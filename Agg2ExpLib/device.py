@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from Agg2ExpLib.errors import InputError
@@ -12,6 +13,45 @@ if TYPE_CHECKING:
     import torch
 
 PRECISIONS = ("float32", "float64", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where, how exactly and in what portions a network runs.
+
+    Attributes
+    ----------
+    device : str
+        ``auto`` (a GPU that answers, else the CPU), ``cpu`` or ``cuda:N``.
+    precision : str
+        ``float32``, ``float64``, ``bfloat16`` or ``float16`` (GPU only). The only field that results depend on beyond rounding.
+    batch_size : int
+        Windows per network pass.
+    memory_budget : int
+        Bytes that the attributions held at one time may take; more classes are processed in groups.
+
+    Raises
+    ------
+    InputError
+        A value that is not allowed, with the allowed ones.
+    """
+
+    device: str = "auto"
+    precision: str = "float32"
+    batch_size: int = 1
+    memory_budget: int = 2 * 1024**3
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise InputError(f"unknown precision {self.precision!r}: use {', '.join(PRECISIONS)}")
+        if self.batch_size < 1:
+            raise InputError(f"batch size is {self.batch_size}: it must be at least 1")
+        if self.memory_budget < 1:
+            raise InputError(f"memory budget is {self.memory_budget} bytes: it must be positive")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
 
 
 def choose_device(name: str = "auto") -> torch.device:

@@ -11,14 +11,13 @@ from typing import Any
 
 import torch
 
+from Agg2ExpLib.case.segmentation import BUFFER_BYTES
 from Agg2ExpLib.case.windows import Windows
-from Agg2ExpLib.device import autocast, choose_device, dtype_of
-from Agg2ExpLib.explanation.settings import Settings
-from Agg2ExpLib.methods import METHODS, MOST_EXACT, OWN_MAP
-from Agg2ExpLib.methods.games.shapley import n_coalitions
-from Agg2ExpLib.methods.games.supervoxel_map import count_supervoxels
-from Agg2ExpLib.models import SegmentationModel
-from Agg2ExpLib.volume import Volume, model_grid, read_volume
+from Agg2ExpLib.device import Compute, autocast, choose_device, dtype_of
+from Agg2ExpLib.methods import RemovalMethod
+from Agg2ExpLib.models import Model, Part
+from Agg2ExpLib.request import Request
+from Agg2ExpLib.volume import Volume, read_volume
 
 
 @dataclass(frozen=True)
@@ -58,39 +57,44 @@ class Estimate:
         return asdict(self)
 
 
-def estimate(image: str | Path | Volume, model: SegmentationModel, settings: Settings | None = None) -> Estimate:
+def estimate(image: str | Path | Volume | Sequence[Volume], model: Model, request: Request | None = None) -> Estimate:
     """Time one window on the device and count what the whole would take.
 
     Parameters
     ----------
-    image : path or Volume
-        The scan; only its grid matters.
-    model : SegmentationModel
-        Moved to the device.
-    settings : Settings
-        Method, classes, samples, device, precision.
+    image : path or Volume, or volumes, one a channel
+        The scan; only its grid matters where the model can tell its own grid from that.
+    model : Model
+        Its first network is moved to the device.
+    request : Request
+        Method, classes, device, precision.
 
     Raises
     ------
     InputError
-        As :func:`Agg2ExpLib.explanation.explain`.
+        As :func:`Agg2ExpLib.explanation.run.explain`.
     """
-    settings = settings or Settings()
-    device = choose_device(settings.device)
-    card = model.card
-    classes = len(settings.class_indices(card.labels))
-    volume = image if isinstance(image, Volume) else read_volume(image)
-    shape = model_grid(volume.grid, card.spacing, card.orientation).shape
-    windows = Windows(shape, card.window, card.overlap, card.blending)
-    method = METHODS[settings.method]
-    points = settings.samples_taken or 1
-    forward, backward, memory = _time_one(model, windows.window, device, settings.precision)
-    count = len(windows)
-    if method.supervoxels:
-        least, most = _removal_passes(settings, count, len(card.labels))
+    request = request or Request()
+    device = choose_device(request.compute.device)
+    card, method = model.card, request.method
+    classes = len(request.class_indices(card.labels))
+    images = [image] if isinstance(image, Volume) else [read_volume(image)] if isinstance(image, (str, Path)) else image
+    grid_of = getattr(model, "grid_of", None)
+    grid = grid_of(images) if grid_of else model.prepare(images).grid
+    windows = [Windows.over(grid.shape, part.tiling or card.tiling) for part in model.parts]
+    count = sum(map(len, windows))
+    channels = len(card.channels)
+    forward, backward, memory = _time_one(
+        model.parts[0], windows[0].window, channels, device, request.compute.precision
+    )
+    if isinstance(method, RemovalMethod):
+        coalitions, _ = method.passes(method.players(len(card.labels)))
+        # A scan whose classes lie in one window that holds but one supervoxel; and every window played in full.
+        least, most = (count + 2, 0), (count + count * coalitions, 0)
         points = most[0] // count - 1
     else:
-        least, most = ((count + seen * points, classes * seen * points) for seen in (1, count))
+        points, backwards = method.passes()
+        least, most = ((count + seen * points, classes * seen * backwards) for seen in (1, count))
     return Estimate(
         count,
         classes,
@@ -99,43 +103,26 @@ def estimate(image: str | Path | Volume, model: SegmentationModel, settings: Set
         sum(most),
         least[0] * forward + least[1] * backward,
         most[0] * forward + most[1] * backward,
-        memory + _arrays(shape, windows, len(card.labels), classes, settings),
+        memory + _arrays(grid.shape, windows[0], len(card.labels), classes, request.compute),
         str(device),
     )
 
 
-def _removal_passes(settings: Settings, windows: int, labels: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Forward and backward passes of a game at least and at most; one forward pass serves every class."""
-    if settings.supervoxel_kind == OWN_MAP:
-        supervoxels = count_supervoxels(settings.supervoxels)
-    else:
-        regular = settings.supervoxels in ("cubes", "slic", "organ-aware")
-        supervoxels = settings.supervoxel_count if regular else labels
-    if settings.method == "occlusion":
-        coalitions = supervoxels + 1
-    elif settings.estimator == "exact":
-        coalitions = 2 ** min(supervoxels, MOST_EXACT)
-    else:
-        coalitions = n_coalitions(supervoxels, settings.samples_taken, settings.estimator)
-    # A scan whose classes lie in one window that holds but one supervoxel; and every window played in full.
-    return (windows + 2, 0), (windows + windows * coalitions, 0)
-
-
 def _time_one(
-    model: SegmentationModel, window: Sequence[int], device: torch.device, precision: str
+    part: Part, window: Sequence[int], channels: int, device: torch.device, precision: str
 ) -> tuple[float, float, int]:
     """Return the seconds of one window forward and backward, and the bytes at the peak; the first pass warms up."""
     dtype = dtype_of(precision, device)
-    moved = model.to(device, dtype)
+    network = part.build(device, dtype)
     on_gpu = device.type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
     forward = backward = 0.0
     for _ in range(2):
-        batch = torch.full((1, 1, *window), 0.5, dtype=dtype, device=device, requires_grad=True)
+        batch = torch.full((1, channels, *window), 0.5, dtype=dtype, device=device, requires_grad=True)
         begin = _now(on_gpu)
         with autocast(precision, device):
-            logits = moved(batch)
+            logits = network(batch)
         middle = _now(on_gpu)
         torch.autograd.grad(logits[:, 0].sum(), batch)
         forward, backward = middle - begin, _now(on_gpu) - middle
@@ -158,10 +145,8 @@ def _process_peak() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _arrays(shape: Sequence[int], windows: Windows, labels: int, classes: int, settings: Settings) -> int:
+def _arrays(shape: Sequence[int], windows: Windows, labels: int, classes: int, compute: Compute) -> int:
     """Bytes of what is held beside the network: scan, label map and logits, the moving buffer, attributions."""
-    from Agg2ExpLib.case.segmentation import BUFFER_BYTES
-
     voxels = 1
     for size in shape:
         voxels *= size
@@ -169,7 +154,7 @@ def _arrays(shape: Sequence[int], windows: Windows, labels: int, classes: int, s
     cross = voxels // shape[axis] * windows.window[axis]
     # Float32: input, padded input, best, total, weight, winning logit, confidence; int32 labels twice.
     held = 9 * 4 * voxels
-    return held + min(BUFFER_BYTES, 2 * labels * cross * 4) + min(settings.memory_budget, classes * voxels * 4)
+    return held + min(BUFFER_BYTES, 2 * labels * cross * 4) + min(compute.memory_budget, classes * voxels * 4)
 
 
 def describe_estimate(found: Estimate) -> str:

@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import csv
 import math
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from Agg2ExpLib.errors import InputError, OutputError
+from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.storage import write_table
 
 #: Measures of a region: mass accuracy I(E_c, R), the same of positive and of negative attributions alone, mean |E_c|
 #: in R, mass share over volume share, and the region's size.
 MEASURES = ("mass", "positive", "negative", "mean_density", "enrichment", "voxels")
 LONG_COLUMNS = ("class", "roi", *MEASURES)
 _MOST_ROWS = 10_000_000
+_SLAB_VOXELS = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +54,24 @@ class ImportanceTable:
             raise InputError(f"unknown measure {measure!r}: use {', '.join(MEASURES)}")
         return self.values[measure]
 
+    def to_frame(self) -> Any:
+        """Return the table as a pandas data frame, one row per class and region (:data:`LONG_COLUMNS`).
+
+        Raises
+        ------
+        InputError
+            pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise InputError("a data frame needs pandas; pip install pandas, or use to_long_csv") from None
+        names = {
+            "class": np.repeat(np.array(self.classes, dtype=object), len(self.rois)),
+            "roi": self.rois * len(self.classes),
+        }
+        return pandas.DataFrame({**names, **{measure: self.values[measure].ravel() for measure in MEASURES}})
+
     def context(self) -> np.ndarray:
         """Return 1 - I(E_c, M_c) per class: the share of its attribution that lies outside of it."""
         own = [
@@ -63,7 +83,7 @@ class ImportanceTable:
     def to_matrix_csv(self, path: str | Path) -> None:
         """Write mass accuracy, one row per class: column ``class``, then one per region."""
         rows = [[name, *map(_text, self.values["mass"][row])] for row, name in enumerate(self.classes)]
-        _write(Path(path), ["class", *self.rois], rows)
+        write_table(path, ["class", *self.rois], rows)
 
     def to_long_csv(self, path: str | Path) -> None:
         """Write every measure, one row per class and region (:data:`LONG_COLUMNS`)."""
@@ -77,7 +97,7 @@ class ImportanceTable:
             for row, name in enumerate(self.classes)
             for column, roi in enumerate(self.rois)
         ]
-        _write(Path(path), list(LONG_COLUMNS), rows)
+        write_table(path, LONG_COLUMNS, rows)
 
     @classmethod
     def from_long_csv(cls, path: str | Path) -> ImportanceTable:
@@ -126,6 +146,88 @@ class ImportanceTable:
         return cls(classes, rois, {measure: cube[:, :, index] for index, measure in enumerate(MEASURES)})
 
 
+class Rois:
+    """The regions that attributions are summed over: a partition by class, then masks that may overlap.
+
+    Sizes are counted once, and sums go slab by slab, so that a row takes little memory beside the attribution itself.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (i, j, k)
+        Classes, 0 to ``len(classes)`` - 1: the first regions.
+    classes : sequence of str
+        Their names.
+    masks : mapping of str to bool ndarray, shape (i, j, k)
+        Extra regions by name.
+    """
+
+    def __init__(
+        self, labels: np.ndarray, classes: Sequence[str], masks: Mapping[str, np.ndarray] | None = None
+    ) -> None:
+        self.labels, self.n_classes = labels, len(classes)
+        self.masks = list((masks or {}).values())
+        self.names = (*classes, *(masks or {}))
+        counted = np.zeros(self.n_classes, dtype=np.int64)
+        for slab in _slabs(labels.shape):
+            counted += np.bincount(labels[slab].ravel(), minlength=self.n_classes)
+        self.voxels = np.concatenate([counted, [int(np.count_nonzero(mask)) for mask in self.masks]]).astype(np.float64)
+
+    @classmethod
+    def of_masks(cls, masks: Mapping[str, np.ndarray]) -> Rois:
+        """Return regions that are masks alone, such as the overlapping classes of a model."""
+        first = next(iter(masks.values()))
+        return cls(np.zeros(first.shape, dtype=np.uint8), (), masks)
+
+    def row(self, values: np.ndarray, box: tuple[slice, slice, slice]) -> dict[str, np.ndarray]:
+        """Return every measure of one attribution.
+
+        Parameters
+        ----------
+        values : ndarray, shape (C, ...) or (...)
+            E_c within ``box``, of each channel or of the only one; it is 0 elsewhere. Strengths of channels add up.
+        box : tuple of slice
+            Where the values lie in the volume.
+
+        Returns
+        -------
+        dict of str to ndarray, shape (regions,)
+            All of :data:`MEASURES`; NaN throughout (but voxels) when the attribution is 0 everywhere.
+        """
+        channels = values if values.ndim == 4 else values[None]
+        inside = self.labels[box]
+        cropped = [mask[box] for mask in self.masks]
+        count = len(self.voxels)
+        sums = {name: np.zeros(count) for name in ("all", "up")}
+        whole = dict.fromkeys(sums, 0.0)
+        for slab in _slabs(inside.shape):
+            labels = inside[slab].ravel()
+            for channel in channels:
+                part = channel[slab].astype(np.float64)
+                for name, strength in (("all", np.abs(part)), ("up", np.maximum(part, 0.0))):
+                    if self.n_classes:
+                        flat = np.bincount(labels, weights=strength.ravel(), minlength=self.n_classes)
+                        sums[name][: self.n_classes] += flat
+                    for number, mask in enumerate(cropped):
+                        sums[name][self.n_classes + number] += strength[mask[slab]].sum()
+                    whole[name] += float(strength.sum())
+        # What is not positive is negative: no third pass over the volume.
+        found = {name: (sums[name], whole[name]) for name in sums}
+        found["down"] = sums["all"] - sums["up"], whole["all"] - whole["up"]
+        return _measures(found, self.voxels, self.labels.size)
+
+    def absent(self) -> dict[str, np.ndarray]:
+        """Return the row of a class that the prediction lacks: NaN, with the regions' sizes."""
+        nothing = slice(0, 0)
+        return self.row(np.zeros((0, 0, 0)), (nothing, nothing, nothing))
+
+
+def _slabs(shape: Sequence[int]) -> Iterator[slice]:
+    """Split the first axis so that a slab has about a million voxels."""
+    rows = max(1, _SLAB_VOXELS // max(int(np.prod(shape[1:])), 1))
+    for first in range(0, shape[0], rows):
+        yield slice(first, first + rows)
+
+
 def importance_row(
     values: np.ndarray,
     box: tuple[slice, slice, slice],
@@ -133,36 +235,10 @@ def importance_row(
     n_classes: int,
     regions: Sequence[np.ndarray] = (),
 ) -> dict[str, np.ndarray]:
-    """Return every measure of one attribution.
-
-    Parameters
-    ----------
-    values : ndarray
-        E_c within ``box``; it is 0 elsewhere.
-    box : tuple of slice
-        Where the values lie in the volume.
-    labels : ndarray of int, shape (i, j, k)
-        Predicted classes, 0 to ``n_classes`` - 1: the first regions.
-    regions : sequence of bool ndarray, shape (i, j, k)
-        Extra regions; they may overlap.
-
-    Returns
-    -------
-    dict of str to ndarray, shape (n_classes + len(regions),)
-        All of :data:`MEASURES`; NaN throughout (but voxels) when the attribution is 0 everywhere.
-    """
-    strength = np.abs(values).astype(np.float64)
-    up = np.maximum(values, 0).astype(np.float64)
-    inside = labels[box].ravel()
-    voxels = np.concatenate([np.bincount(labels.ravel(), minlength=n_classes), [int(mask.sum()) for mask in regions]])
-    cropped = [mask[box] for mask in regions]
-    sums = {}
-    for name, part in (("all", strength), ("up", up)):
-        per_class = np.bincount(inside, weights=part.ravel(), minlength=n_classes)
-        sums[name] = np.concatenate([per_class, [part[mask].sum() for mask in cropped]]), part.sum()
-    # What is not positive is negative: no third pass over the volume.
-    sums["down"] = sums["all"][0] - sums["up"][0], sums["all"][1] - sums["up"][1]
-    return _measures(sums, voxels.astype(np.float64), labels.size)
+    """Return every measure of one attribution over classes and masks; for many rows make :class:`Rois` once."""
+    names = [str(number) for number in range(n_classes)]
+    masks = {f"mask {number}": mask for number, mask in enumerate(regions)}
+    return Rois(labels, names, masks).row(values, box)
 
 
 def _measures(sums: Mapping[str, tuple[np.ndarray, float]], voxels: np.ndarray, volume: int) -> dict[str, np.ndarray]:
@@ -203,15 +279,3 @@ def build_table(rows: Mapping[str, Mapping[str, np.ndarray]], rois: Sequence[str
 
 def _text(value: float) -> str:
     return "nan" if math.isnan(value) else repr(float(value))
-
-
-def _write(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    try:
-        with path.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(rows)
-            stream.flush()
-            os.fsync(stream.fileno())
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}; free space or choose another folder") from error

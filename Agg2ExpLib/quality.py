@@ -85,14 +85,14 @@ def random_subsets(n_voxels: int, size: int, count: int, seed: int) -> Iterator[
 
 
 def removal_effects(values: LinearValues, x: torch.Tensor, subsets: Iterator[np.ndarray]) -> np.ndarray:
-    """Return what removing each subset takes from F_c, for every class: ``F_c(x) - F_c(x with S set to 0)``.
+    """Return what removing each subset takes from F_c, for every class: ``F_c(x) - F_c(x with nothing in S)``.
 
     Parameters
     ----------
     values : LinearValues
         Of the classes.
-    x : Tensor, shape (i, j, k)
-        The preprocessed scan.
+    x : Tensor, shape (C, i, j, k)
+        The prepared scan.
     subsets : iterator of ndarray
         Voxel numbers.
 
@@ -104,8 +104,8 @@ def removal_effects(values: LinearValues, x: torch.Tensor, subsets: Iterator[np.
     effects = []
     for number, subset in enumerate(subsets):
         # Indices on the same device, and a copy: the scan itself stays.
-        changed = x.clone().reshape(-1)
-        changed[subset] = 0.0
+        changed = x.clone().reshape(len(x), -1)
+        changed[:, subset] = values.stitched.removed[:, None].to(changed)
         effects.append(clean - values.of_volume(changed.reshape(x.shape), f"subset {number + 1}"))
     return np.array(effects)
 
@@ -139,7 +139,7 @@ def _pearson(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def noisy_copies(x: torch.Tensor, count: int, bound: float, seed: int) -> Iterator[torch.Tensor]:
-    """Yield copies of a scan with uniform noise within ``bound``; copy n depends on the seed and n alone."""
+    """Yield copies of a scan with uniform noise within ``bound``, in network units; copy n depends on the seed and n alone."""
     import torch
 
     if count < 1 or not bound > 0:

@@ -22,7 +22,7 @@ def describe(explanation: Explanation) -> str:
     """Return what a person wants to read after a run: the matrix, the strongest sources, and where the files are."""
     document, table = explanation.document, explanation.importance
     settings = document["settings"]
-    method = settings["method"] + (f", {settings['samples']} samples" if settings["samples"] else "")
+    method = settings["method"] + (f", {settings['samples']} samples" if settings.get("samples") else "")
     parts = [
         f"{document['image']['name']} explained with {document['model']['name']} ({method}, {document['device']}) "
         f"in {clock(document['timings']['total_seconds'])}"

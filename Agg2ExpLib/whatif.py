@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from Agg2ExpLib.agreement import dice_of_labels
-from Agg2ExpLib.case.segmentation import segment
-from Agg2ExpLib.case.windows import Windows
-from Agg2ExpLib.device import choose_device, dtype_of
+from Agg2ExpLib.case.case import Case
+from Agg2ExpLib.case.filling import check_fill
+from Agg2ExpLib.device import Compute
 from Agg2ExpLib.errors import InputError, OutputError, nearest_names
 from Agg2ExpLib.explanation import Explanation
-from Agg2ExpLib.explanation.folder import partial_folder, write_text
-from Agg2ExpLib.models import SegmentationModel, load_model
+from Agg2ExpLib.models import Model, load_model
 from Agg2ExpLib.progress import Progress
-from Agg2ExpLib.volume import Grid, Volume, labels_to_input_grid, preprocess, read_volume, to_grid, write_volume
+from Agg2ExpLib.storage import write_file, write_folder, write_table
+from Agg2ExpLib.volume import Volume, file_sha256, read_volume, to_grid, write_volume
 
-#: Fill -> what takes the region's place.
-FILLS: dict[str, str] = {
-    "air": "the lowest intensity that the model knows (-1024 HU for most)",
-    "shell": "the mean of a 10 mm shell around the region",
-    "noise": "normal noise with the mean and spread of that shell",
-}
-SHELL_MM = 10.0
 COLUMNS = ("class", "dice", "volume_before_ml", "volume_after_ml")
 
 
@@ -56,75 +47,6 @@ class WhatIf:
     folder: Path
 
 
-def fill_region(
-    scan: np.ndarray, inside: np.ndarray, spacing: tuple[float, float, float], fill: str, seed: int = 0
-) -> np.ndarray:
-    """Return a copy of a scaled scan in which a region is replaced.
-
-    Parameters
-    ----------
-    scan : ndarray of float, shape (i, j, k)
-        Preprocessed scan, 0 to 1.
-    inside : ndarray of bool, same shape
-        The region.
-    spacing : tuple of float
-        Voxel size, mm.
-    fill : str
-        One of :data:`FILLS`.
-    seed : int
-        Of the noise.
-
-    Raises
-    ------
-    InputError
-        An unknown fill, an empty region, or a region with no scan around it to take a mean of.
-
-    Examples
-    --------
-    >>> scan = np.full((3, 3, 3), 0.5)
-    >>> inside = np.zeros((3, 3, 3), dtype=bool)
-    >>> inside[1, 1, 1] = True
-    >>> float(fill_region(scan, inside, (1.0, 1.0, 1.0), "air")[1, 1, 1])
-    0.0
-    """
-    if fill not in FILLS:
-        raise InputError(f"unknown fill {fill!r}: use {', '.join(FILLS)}")
-    if not inside.any():
-        raise InputError("the region has no voxel within the scan, so there is nothing to replace")
-    out = scan.copy()
-    if fill == "air":
-        out[inside] = 0.0
-        return out
-    shell = scan[_shell(inside, spacing)]
-    if not shell.size:
-        raise InputError("the region fills the whole scan, so nothing is around it; use --fill air")
-    mean = float(shell.mean(dtype=np.float64))
-    if fill == "shell":
-        out[inside] = mean
-        return out
-    rng = np.random.default_rng(seed)
-    noise = rng.normal(mean, float(shell.std(dtype=np.float64)), int(inside.sum()))
-    out[inside] = np.clip(noise, 0.0, 1.0).astype(scan.dtype)
-    return out
-
-
-def _shell(inside: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
-    from scipy.ndimage import distance_transform_edt
-
-    # Only the neighbourhood is measured: the distance over a whole scan takes long.
-    margin = [math.ceil(SHELL_MM / step) + 1 for step in spacing]
-    where = np.argwhere(inside)
-    low, high = where.min(axis=0), where.max(axis=0) + 1
-    box = tuple(
-        slice(max(int(a) - m, 0), min(int(b) + m, n))
-        for a, b, m, n in zip(low, high, margin, inside.shape, strict=True)
-    )
-    near = distance_transform_edt(~inside[box], sampling=spacing) <= SHELL_MM
-    shell = np.zeros_like(inside)
-    shell[box] = near & ~inside[box]
-    return shell
-
-
 def whatif(
     explanation: Explanation,
     region: str,
@@ -132,7 +54,7 @@ def whatif(
     *,
     mask: str | Path | Volume | None = None,
     fill: str = "shell",
-    model: str | Path | SegmentationModel | None = None,
+    model: str | Path | Model | None = None,
     device: str = "auto",
     seed: int = 0,
     progress: Progress | None = None,
@@ -150,7 +72,7 @@ def whatif(
     mask : path or Volume
         Any other region, on any grid; non-zero is inside.
     fill : str
-        One of :data:`FILLS`.
+        One of :data:`Agg2ExpLib.case.filling.FILLS`.
     model : path or SegmentationModel
         By default the one that was explained, from where it was then.
     device, seed, progress
@@ -167,31 +89,57 @@ def whatif(
     out = Path(out)
     if out.exists():
         raise OutputError(f"{out} exists already; give another --out")
-    if fill not in FILLS:
-        raise InputError(f"unknown fill {fill!r}: use {', '.join(FILLS)}")
-    chosen = choose_device(device)
+    check_fill(fill)
     first = explanation.model_prediction()
     inside = _region(explanation, region, mask, first)
-    loaded = explained_model(explanation, model)
-    card = loaded.card
-    scan = preprocess(explanation.model_image(), spacing=None, orientation=None, intensity_range=card.intensity_range)
-    changed = fill_region(scan.voxels, inside, first.spacing, fill, seed)
-    found = segment(
-        loaded.to(chosen, dtype_of("float32", chosen)),
-        torch.from_numpy(changed),
-        Windows(first.shape, card.window, card.overlap, card.blending),
-        len(card.labels),
-        device=chosen,
-        progress=progress,
-    )
-    before = np.asarray(first.voxels)
-    result = _compared(card.labels, before, np.asarray(found.labels), abs(np.linalg.det(first.affine[:3, :3])), out)
-    about = {"region": region, "fill": fill, "seed": seed, "voxels": int(inside.sum()), "model_sha256": loaded.sha256}
-    _write(result, Volume(np.asarray(found.labels), first.grid), explanation, about)
+    case = case_of(explanation, model, Compute(device=device), progress)
+    found = case.what_if(inside, fill, seed)
+    before, after = np.asarray(first.voxels), np.asarray(found.labels)
+    result = _compared(case.labels, before, after, abs(np.linalg.det(first.affine[:3, :3])), out)
+    about = {
+        "region": region,
+        "fill": fill,
+        "seed": seed,
+        "voxels": int(inside.sum()),
+        "model_sha256": case.model.sha256,
+    }
+    _write(result, case.prepared.to_scan(after, found.parts[0].logits), about)
     return result
 
 
-def explained_model(explanation: Explanation, model: str | Path | SegmentationModel | None) -> SegmentationModel:
+def case_of(
+    explanation: Explanation, model: str | Path | Model | None, compute: Compute, progress: Progress | None = None
+) -> Case:
+    """Return the case that an explanation was made of: its scan and its model again.
+
+    The scan is read from where it was; when that file is gone or has changed, the folder's own copy serves where the model's
+    preparation can start from it, and that is said.
+
+    Raises
+    ------
+    InputError
+        The scan is gone and its copy cannot serve, or the model is another one.
+    """
+    loaded = explained_model(explanation, model)
+    progress = progress or Progress()
+    entries = [explanation.document["image"], *explanation.document.get("other_channels", [])]
+    paths = [Path(str(entry["path"])) for entry in entries]
+    there = all(str(entry["path"]) and path.exists() for entry, path in zip(entries, paths, strict=True))
+    if there and all(file_sha256(path) == entry["sha256"] for entry, path in zip(entries, paths, strict=True)):
+        return Case.open(list(paths), loaded, compute=compute, progress=progress)
+    if len(entries) > 1 or loaded.card.intensity_range is None:
+        raise InputError(
+            f"{paths[0]}: the scan that was explained is gone or has changed, and {loaded.card.name} cannot start from the "
+            f"copy in {explanation.folder}; put the scan back, or explain it again"
+        )
+    progress.message(
+        f"{paths[0].name or 'the scan'} is gone or has changed since it was explained; the copy in {explanation.folder}, on "
+        "the model's grid and in whole HU, takes its place"
+    )
+    return Case.open(explanation.model_image(), loaded, compute=compute, progress=progress)
+
+
+def explained_model(explanation: Explanation, model: str | Path | Model | None) -> Model:
     """Return the model that made an explanation.
 
     Raises
@@ -200,20 +148,7 @@ def explained_model(explanation: Explanation, model: str | Path | SegmentationMo
         It is no longer where it was, or ``model`` is another one.
     """
     said = explanation.document["model"]
-    if isinstance(model, SegmentationModel):
-        loaded = model
-    else:
-        source = Path(model) if model is not None else _source(Path(said["path"]), str(said["name"]))
-        bare = source.is_file()
-        loaded = load_model(
-            source,
-            labels=tuple(said["labels"]) if bare else None,
-            spacing=tuple(said["spacing_mm"]) if bare and said["spacing_mm"] else None,
-            window=tuple(said["window"]),
-            intensity_range=tuple(said["intensity_range"]) if bare else None,
-            overlap=said["overlap"],
-            blending=said["blending"],
-        )
+    loaded = load_as_told(said, model) if model is None or isinstance(model, (str, Path)) else model
     if loaded.sha256 != said["sha256"]:
         raise InputError(
             f"{loaded.source} is not the model that {explanation.folder} was made with "
@@ -222,11 +157,26 @@ def explained_model(explanation: Explanation, model: str | Path | SegmentationMo
     return loaded
 
 
+def load_as_told(said: Mapping[str, Any], model: str | Path | None) -> Model:
+    """Load the model that a document tells of, with its windows, from where it was or from where it is now."""
+    source = Path(model) if model is not None else _source(Path(str(said["path"])), str(said.get("name", "")))
+    given: dict[str, Any] = {}
+    if source.is_file() and "labels" in said:
+        given = {key: said[key] and tuple(said[key]) for key in ("labels", "intensity_range", "window")}
+        given["spacing"] = said["spacing_mm"] and tuple(said["spacing_mm"])
+    loaded = load_model(source, **given)
+    windows = {key: said[key] for key in ("window", "overlap", "blending") if key in said}
+    windows |= {"window": tuple(windows["window"])} if "window" in windows else {}
+    if any(getattr(loaded.card, key) != value for key, value in windows.items()):
+        loaded = load_model(source, **{**given, **windows})
+    return loaded
+
+
 def _source(weights: Path, name: str) -> Path:
     """The model folder that holds these weights, the weights themselves when bare, or a bundled model of that name."""
     from Agg2ExpLib.models import bundled_models
 
-    if not weights.is_file():
+    if not weights.exists():
         bundled = bundled_models().get(name)
         if bundled is None:
             raise InputError(f"{weights}: the model that was explained is no longer there; name it with --model")
@@ -257,32 +207,14 @@ def _compared(labels: tuple[str, ...], before: np.ndarray, after: np.ndarray, vo
     return WhatIf(labels[1:], dice_of_labels(before, after, count)[1:], ml[0], ml[1], out)
 
 
-def _write(result: WhatIf, labels: Volume, explanation: Explanation, about: dict[str, Any]) -> None:
-    image = explanation.document["image"]
-    grid = Grid(tuple(image["shape"]), np.array(image["affine"]))
-    partial = partial_folder(result.folder)
-    try:
-        import shutil
-
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        try:
-            write_volume(labels_to_input_grid(labels, grid), partial / "prediction.nii.gz")
-            with (partial / "whatif.csv").open("w", newline="", encoding="utf-8") as stream:
-                writer = csv.writer(stream)
-                writer.writerow(COLUMNS)
-                for row in zip(result.classes, result.dice, result.before_ml, result.after_ml, strict=True):
-                    writer.writerow([row[0], *(repr(float(value)) for value in row[1:])])
-            write_text(
-                partial / "whatif.json",
-                json.dumps({"format": "agg2exp-whatif", "format_version": 1, **about}, indent=1),
-            )
-            partial.rename(result.folder)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
-    except OSError as error:
-        raise OutputError(f"cannot write {result.folder}: {error.strerror or error}; choose another --out") from error
+def _write(result: WhatIf, prediction: Volume, about: dict[str, Any]) -> None:
+    rows = zip(result.classes, result.dice, result.before_ml, result.after_ml, strict=True)
+    with write_folder(result.folder) as part:
+        write_volume(prediction, part / "prediction.nii.gz")
+        table = [[name, *(repr(float(value)) for value in values)] for name, *values in rows]
+        write_table(part / "whatif.csv", COLUMNS, table)
+        document = {"format": "agg2exp-whatif", "format_version": 1, **about}
+        write_file(part / "whatif.json", json.dumps(document, indent=1))
 
 
 def describe_whatif(result: WhatIf) -> str:

@@ -11,13 +11,12 @@ import numpy as np
 
 from Agg2ExpLib.anatomy import THORAX_17
 from Agg2ExpLib.cohort.run.cases import CohortCase
-from Agg2ExpLib.cohort.run.store import CohortFolder, identity_of
+from Agg2ExpLib.cohort.run.store import CohortFolder
 from Agg2ExpLib.cohort.run.work import Job
 from Agg2ExpLib.cohort.table.assemble import IDENTITY_KEY, assemble
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.explanation import Settings
 from Agg2ExpLib.importance import MEASURES, ImportanceTable
-from Agg2ExpLib.methods import METHODS
+from Agg2ExpLib.request import identity_of, model_entry, request_of
 from Agg2ExpLib.volume import Grid, Volume
 
 LABELS = ("background", "heart", "trachea", "aorta")
@@ -28,8 +27,9 @@ def fake_model():
     card = SimpleNamespace(
         name="made up", labels=LABELS, colours=[(0, 0, 0)] * 4, spacing=(2.0, 2.0, 2.0), orientation="RAS",
         intensity_range=(-1024.0, 1024.0), window=(8, 8, 8), overlap=0.25, blending="constant",
+        channels=("CT",), architecture={}, assumptions=(),
     )  # fmt: skip
-    return SimpleNamespace(card=card, sha256="ab" * 32)
+    return SimpleNamespace(card=card, sha256="ab" * 32, source="")
 
 
 def loading_noted():
@@ -40,20 +40,13 @@ def loading_noted():
     return fake_model()
 
 
-def document_of(model, settings):
-    card = model.card
-    values = settings.to_dict()
-    values["samples"] = settings.samples if settings.samples is not None else METHODS[settings.method].samples
+def document_of(model, request):
     return {
         "image": {"name": "made up", "path": ""},
-        "model": {
-            "name": card.name, "sha256": model.sha256, "labels": list(card.labels), "spacing_mm": list(card.spacing),
-            "orientation": card.orientation, "intensity_range": list(card.intensity_range), "window": list(card.window),
-            "overlap": card.overlap, "blending": card.blending,
-        },
-        "settings": values,
+        "model": model_entry(model),
+        "settings": request.to_dict(),
         "messages": [],
-    }  # fmt: skip
+    }
 
 
 def table_of(case, classes=LABELS[1:], rois=LABELS, absent=()):
@@ -100,14 +93,14 @@ def made_up_cases(count, prefix="case"):
 
 
 def fake_job(folder, **changes):
-    return Job(Path(folder), loading_noted, Settings(method="gradient"), explain=fake_explain, **changes)
+    return Job(Path(folder), loading_noted, request_of(method="gradient"), explain=fake_explain, **changes)
 
 
 def write_cohort(folder, tables, metadata=None, dice=None, sha256="ab" * 32, method="gradient"):
     """Write a cohort folder of given tables: case -> ImportanceTable."""
     model = fake_model()
     model.sha256 = sha256
-    identity = identity_of(document_of(model, Settings(method=method)))
+    identity = identity_of(document_of(model, request_of(method=method)))
     first = next(iter(tables.values()))
     identity["model"]["labels"] = [roi for roi in first.rois if "effusion" not in roi]
     store = CohortFolder(folder)
@@ -129,7 +122,7 @@ def write_large_cohort(folder, count, seed=0, classes=THORAX_17[1:], rois=THORAX
 
     folder = Path(folder)
     store = CohortFolder(folder)
-    identity = identity_of(document_of(fake_model(), Settings(method="gradient")))
+    identity = identity_of(document_of(fake_model(), request_of(method="gradient")))
     identity["model"]["labels"] = list(rois)
     cases = [CohortCase(f"patient{n:05d}", Path("/scans/x.nii.gz")) for n in range(count)]
     store.prepare(identity, cases)

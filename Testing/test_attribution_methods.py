@@ -4,13 +4,13 @@ import captum.attr
 import numpy as np
 import pytest
 import torch
+from attributions import attribute, predict, stitched_logits
 from small_networks import Smooth, aggregated
 
 from Agg2ExpLib.case.objective import objectives
-from Agg2ExpLib.case.segmentation import segment, stitched_logits
 from Agg2ExpLib.case.windows import Windows
 from Agg2ExpLib.errors import Agg2ExpError, InputError
-from Agg2ExpLib.methods.gradients import attribute, path_point
+from Agg2ExpLib.methods.integrated_gradients import path_point
 
 torch.set_num_threads(1)
 SHAPE = (9, 10, 11)
@@ -24,7 +24,7 @@ def one_window():
 
 def explained(network, x, windows, classes=range(4), precision="float64", **options):
     count = network(torch.zeros(1, 1, *windows.window, dtype=x.dtype)).shape[1]
-    aims = objectives(segment(network, x, windows, count, precision=precision), windows, classes)
+    aims = objectives(predict(network, x, windows, count, precision=precision), windows, classes)
     return {one.class_index: one for one in attribute(network, x, windows, aims, precision=precision, **options)}
 
 
@@ -62,7 +62,7 @@ def test_smoothgrad_agrees_with_captums_noise_tunnel_given_the_same_noise(one_wi
     monkeypatch.undo()
     assert len(drawn) == 5
     spread = 0.2 * float(x.max() - x.min())
-    noises = iter([spread * noise.double() for noise in drawn] * len(found))
+    noises = iter([spread * noise[0].double() for noise in drawn] * len(found))
     # Captum draws with torch.normal, one sample at a time; it is handed the noise that ours drew.
     monkeypatch.setattr(torch, "normal", lambda mean, deviation: next(noises)[None, None])
     for index, one in found.items():
@@ -166,9 +166,9 @@ def test_an_attribution_that_is_not_a_number_is_refused(one_window):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"method": "magic"}, "unknown method 'magic': use gradient, smoothgrad, integrated-gradients"),
+        ({"method": "magic"}, "unknown method 'magic': known names: "),
         ({"method": "smoothgrad", "samples": 0}, "samples"),
-        ({"path": "winding"}, "unknown path 'winding': use graded, uniform"),
+        ({"method": "integrated-gradients", "path": "winding"}, "unknown path 'winding': use graded, uniform"),
         ({"method": "smoothgrad", "sigma": -0.1}, "sigma"),
         ({"method": "gradient", "batch_size": 0}, "batch size"),
     ],

@@ -140,13 +140,14 @@ def test_phantom_command_writes_cases(tmp_path, capsys):
 
 
 def test_the_bundled_model_explains_one_structure_of_a_phantom(case, tmp_path):
-    from Agg2ExpLib.explanation import Settings, explain
+    from Agg2ExpLib.explanation import explain
+    from Agg2ExpLib.request import request_of
 
     found = explain(
         case / "ct.nii.gz",
         "thorax-phantom",
         tmp_path / "out",
-        Settings(method="gradient", classes=("trachea",), device="cpu"),
+        request_of(method="gradient", classes=("trachea",), device="cpu"),
     )
     mass = found.importance.matrix("mass")[0]
     assert mass[:17].sum() == pytest.approx(1.0)

@@ -5,15 +5,16 @@ import pytest
 import torch
 
 from Agg2ExpLib.cli import main
-from Agg2ExpLib.cohort.run.store import CohortFolder, identity_of
-from Agg2ExpLib.cohort.run.work import agreement_of, planned_identity, surface_dice
+from Agg2ExpLib.cohort.run.store import CohortFolder
+from Agg2ExpLib.cohort.run.work import agreement_of, surface_dice
 from Agg2ExpLib.cohort.table.tables import CohortTable
-from Agg2ExpLib.explanation import Explanation, Settings
-from Agg2ExpLib.methods import METHODS, default_samples
+from Agg2ExpLib.explanation import Explanation
+from Agg2ExpLib.methods import METHODS, method_of
 from Agg2ExpLib.models import load_model
 from Agg2ExpLib.models.bundle import write_model_folder
 from Agg2ExpLib.models.card import ModelCard
 from Agg2ExpLib.phantom import Finding, write_phantoms
+from Agg2ExpLib.request import identity_of, planned_identity, request_of
 from Agg2ExpLib.volume import Grid, Volume
 
 torch.set_num_threads(1)
@@ -112,13 +113,13 @@ def test_an_explanation_that_was_kept_serves_when_only_the_part_is_missing(cohor
 
 def test_the_planned_identity_is_the_one_that_the_explanation_has(cohort, small_model):
     document = Explanation.load(cohort / "explanations" / "phantom_0005_0000").document
-    assert planned_identity(load_model(small_model), Settings(method="gradient")) == identity_of(document)
+    assert planned_identity(load_model(small_model), request_of(method="gradient")) == identity_of(document)
 
 
 @pytest.mark.parametrize("method", list(METHODS))
 def test_the_samples_that_a_method_takes_by_default_are_part_of_the_identity(small_model, method):
-    identity = planned_identity(load_model(small_model), Settings(method=method))
-    assert identity["settings"]["samples"] == default_samples(method)
+    identity = planned_identity(load_model(small_model), request_of(method=method))
+    assert identity["settings"].get("samples") == method_of(method).resolved().get("samples")
 
 
 def test_dice_and_surface_dice_of_boxes_are_as_counted_by_hand():

@@ -10,11 +10,13 @@ import torch
 
 from Agg2ExpLib.errors import Cancelled, InputError, OutputError
 from Agg2ExpLib.estimate import describe_estimate, estimate
-from Agg2ExpLib.explanation import Explanation, Settings, explain
+from Agg2ExpLib.explanation import Explanation, explain
 from Agg2ExpLib.importance import importance_row
+from Agg2ExpLib.methods import METHODS, SmoothGrad
 from Agg2ExpLib.models.card import ModelCard
 from Agg2ExpLib.models.model import SegmentationModel
 from Agg2ExpLib.progress import Progress
+from Agg2ExpLib.request import Request, request_of
 from Agg2ExpLib.volume import Grid, Volume, read_volume, reorient, write_volume
 
 torch.set_num_threads(1)
@@ -58,7 +60,7 @@ def scan(tmp_path):
 
 @pytest.fixture
 def quick():
-    return Settings(method="smoothgrad", samples=2, device="cpu")
+    return request_of(method="smoothgrad", samples=2, device="cpu")
 
 
 def test_the_folder_holds_what_the_contract_says(scan, model, quick, tmp_path):
@@ -145,7 +147,9 @@ def test_extra_regions_are_resampled_from_any_grid_and_may_overlap(scan, model, 
 @pytest.mark.parametrize("method", ["gradient", "smoothgrad", "integrated-gradients"])
 def test_every_method_and_reduction_runs_and_is_repeatable(scan, model, tmp_path, method):
     for reduction in ("sum", "mean", "probability"):
-        settings = Settings(method=method, samples=2, reduction=reduction, classes=("bright",), device="cpu", seed=5)
+        own = {one.name for one in METHODS[method].options()}
+        options = {name: value for name, value in {"samples": 2, "seed": 5}.items() if name in own}
+        settings = request_of(method, reduction=reduction, classes=("bright",), device="cpu", **options)
         first = explain(scan, model, tmp_path / f"{reduction}1", settings)
         second = explain(scan, model, tmp_path / f"{reduction}2", settings)
         np.testing.assert_array_equal(first.attribution("bright").voxels, second.attribution("bright").voxels)
@@ -153,34 +157,34 @@ def test_every_method_and_reduction_runs_and_is_repeatable(scan, model, tmp_path
 
 
 def test_readable_names_serve_and_unknown_ones_name_the_nearest(scan, model):
-    assert Settings(classes=("Bright ",)).class_indices(LABELS) == [2]
+    assert Request(classes=("Bright ",)).class_indices(LABELS) == [2]
     with pytest.raises(InputError, match="no class 'brigt': did you mean bright"):
-        Settings(classes=("brigt",)).class_indices(LABELS)
+        Request(classes=("brigt",)).class_indices(LABELS)
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"method": "magic"}, "unknown method 'magic'"),
-        ({"samples": 0}, "samples is 0"),
-        ({"sigma": -1.0}, "sigma is -1"),
-        ({"sigma": float("nan")}, "sigma is nan"),
+        ({"samples": 0}, "samples of SmoothGrad is 0"),
+        ({"sigma": -1.0}, "sigma of SmoothGrad is -1"),
+        ({"sigma": float("nan")}, "sigma of SmoothGrad is nan"),
         ({"reduction": "max"}, "unknown reduction"),
         ({"precision": "float8"}, "unknown precision"),
         ({"batch_size": 0}, "batch size is 0"),
-        ({"seed": -1}, "seed is -1"),
-        ({"supervoxels": "blobs"}, "unknown supervoxels 'blobs'"),
-        ({"supervoxel_count": 1}, "supervoxel count is 1"),
-        ({"estimator": "magic"}, "unknown estimator"),
-        ({"scope": "galaxy"}, "unknown scope"),
-        ({"ridge": float("nan")}, "ridge penalty is nan"),
-        ({"value": "beauty"}, "unknown value function"),
-        ({"value": "dice"}, "is of method kernelshap; smoothgrad explains the logit"),
+        ({"seed": -1}, "seed of SmoothGrad is -1"),
+        ({"method": "kernelshap", "supervoxels": "blobs"}, "unknown supervoxels 'blobs'"),
+        ({"method": "occlusion", "supervoxel_count": 1}, "supervoxel_count of occlusion is 1"),
+        ({"method": "kernelshap", "estimator": "magic"}, "unknown estimator"),
+        ({"method": "kernelshap", "scope": "galaxy"}, "unknown scope"),
+        ({"method": "kernelshap", "ridge": float("nan")}, "ridge of KernelSHAP is nan"),
+        ({"method": "kernelshap", "value": "beauty"}, "unknown value function"),
+        ({"value": "dice"}, "SmoothGrad has no option 'value'; its options are samples, seed, sigma"),
     ],
 )
 def test_settings_refuse_what_they_cannot_do(values, message):
     with pytest.raises(InputError, match=message):
-        Settings(**values)
+        request_of(**values)
 
 
 def test_an_existing_folder_is_kept_unless_overwriting_is_asked(scan, model, quick, tmp_path):
@@ -189,7 +193,7 @@ def test_an_existing_folder_is_kept_unless_overwriting_is_asked(scan, model, qui
     with pytest.raises(OutputError, match="exists already"):
         explain(scan, model, tmp_path / "out", quick)
     assert (tmp_path / "out" / "explanation.json").read_text() == before
-    explain(scan, model, tmp_path / "out", Settings(method="gradient", device="cpu"), overwrite=True)
+    explain(scan, model, tmp_path / "out", request_of(method="gradient", device="cpu"), overwrite=True)
     assert json.loads((tmp_path / "out" / "explanation.json").read_text())["settings"]["method"] == "gradient"
     assert not list(tmp_path.glob(".out*"))
 
@@ -229,7 +233,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(scan, model, quick, tmp_
     def full(*_):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("Agg2ExpLib.explanation.run.write_text", full)
+    monkeypatch.setattr("Agg2ExpLib.explanation.sinks.write_file", full)
     with pytest.raises(OutputError, match="the disk is full"):
         explain(scan, model, tmp_path / "out", quick)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["ct.nii.gz"]
@@ -237,19 +241,17 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(scan, model, quick, tmp_
 
 def test_a_stopped_run_resumes_with_its_finished_classes(scan, model, quick, tmp_path, monkeypatch):
     whole = explain(scan, model, tmp_path / "whole", quick)
-    one_at_a_time = Settings(method="smoothgrad", samples=2, device="cpu", memory_budget=1)
-    from Agg2ExpLib.explanation import run
+    one_at_a_time = request_of(method="smoothgrad", samples=2, device="cpu", memory_budget=1)
+    real, asked = SmoothGrad.attribute, []
 
-    real, asked = run.attribute, []
-
-    def counted(network, x, windows, objectives, **options):
+    def counted(self, stitched, objectives, context):
         asked.append([objective.class_index for objective in objectives])
-        for number, one in enumerate(real(network, x, windows, objectives, **options)):
+        for number, one in enumerate(real(self, stitched, objectives, context)):
             if len(asked) == 1 and number == 1:
                 raise KeyboardInterrupt
             yield one
 
-    monkeypatch.setattr(run, "attribute", counted)
+    monkeypatch.setattr(SmoothGrad, "attribute", counted)
     with pytest.raises(KeyboardInterrupt):
         explain(scan, model, tmp_path / "out", one_at_a_time, resume=True)
     assert not (tmp_path / "out").exists()
@@ -299,15 +301,15 @@ def test_the_estimate_brackets_what_the_explanation_then_takes(scan, model, quic
 
 
 def test_a_large_completeness_gap_is_told(scan, model, tmp_path):
-    settings = Settings(method="integrated-gradients", samples=1, path="graded", device="cpu")
+    settings = request_of(method="integrated-gradients", samples=1, path="graded", device="cpu")
     found = explain(scan, model, tmp_path / "out", settings)
     assert any("sum to F(scan) - F(air) within" in text for text in found.document["messages"])
 
 
 def test_all_adds_the_background(scan, model, tmp_path):
-    found = explain(scan, model, tmp_path / "out", Settings(method="gradient", classes=("all",), device="cpu"))
+    found = explain(scan, model, tmp_path / "out", request_of(method="gradient", classes=("all",), device="cpu"))
     assert [entry["id"] for entry in found.document["classes"]] == list(LABELS)
-    assert found.document["settings"]["samples"] == 0
+    assert "samples" not in found.document["settings"]
 
 
 def test_a_folder_filled_while_the_work_went_on_is_kept(scan, model, quick, tmp_path):
@@ -329,7 +331,7 @@ def test_two_runs_at_one_place_do_not_mix(scan, model, quick, tmp_path):
     def start_another(event):
         if event.stage == "attributions" and not inner:
             with pytest.raises(OutputError, match="another run is at work") as refusal:
-                explain(scan, model, tmp_path / "out", Settings(method="gradient", device="cpu"))
+                explain(scan, model, tmp_path / "out", request_of(method="gradient", device="cpu"))
             inner.append(refusal)
 
     explain(scan, model, tmp_path / "out", quick, progress=Progress(start_another))

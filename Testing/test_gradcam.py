@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from attributions import attribute, predict
 from small_networks import Smooth, aggregated, tiny_swin_unetr
 
+from Agg2ExpLib.case.attribution import PassCount
 from Agg2ExpLib.case.objective import objectives
-from Agg2ExpLib.case.segmentation import segment
 from Agg2ExpLib.case.windows import Windows
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.methods.gradcam import attribute, find_layer
-from Agg2ExpLib.methods.gradients import PassCount
+from Agg2ExpLib.methods.gradcam import find_layer
 
 torch.set_num_threads(1)
 SHAPE = (9, 10, 11)
@@ -35,8 +35,11 @@ class Coarse(torch.nn.Module):
 
 def explained(network, x, windows, **options):
     count = network(torch.zeros(1, 1, *windows.window, dtype=x.dtype)).shape[1]
-    aims = objectives(segment(network, x, windows, count, precision="float64"), windows, range(count))
-    return {one.class_index: one for one in attribute(network, x, windows, aims, precision="float64", **options)}
+    aims = objectives(predict(network, x, windows, count, precision="float64"), windows, range(count))
+    return {
+        one.class_index: one
+        for one in attribute(network, x, windows, aims, method="gradcam", precision="float64", **options)
+    }
 
 
 @pytest.mark.parametrize("layer", ["fine", "down"])

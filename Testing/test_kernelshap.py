@@ -9,19 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from attributions import attribute, predict, stitched_logits, stitched_of
 from small_networks import GreyLevels, Smooth, aggregated, write_case
 
+from Agg2ExpLib.case.attribution import PassCount
 from Agg2ExpLib.case.objective import objectives
-from Agg2ExpLib.case.segmentation import segment, stitched_logits
 from Agg2ExpLib.case.windows import Windows
 from Agg2ExpLib.cli import main
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.explanation import Explanation
-from Agg2ExpLib.methods.dispatch import attribute
 from Agg2ExpLib.methods.games.masking import LinearValues, MaskedValues
 from Agg2ExpLib.methods.games.shapley import exact
 from Agg2ExpLib.methods.games.supervoxels import Supervoxels, make_supervoxels
-from Agg2ExpLib.methods.gradients import PassCount
 from Agg2ExpLib.volume import Grid, Volume, write_volume
 
 torch.set_num_threads(1)
@@ -57,7 +56,7 @@ class Case:
         self.x = torch.rand(shape, dtype=torch.float64) if x is None else x
         self.network, self.windows = network.double(), Windows(tuple(self.x.shape), window, overlap, blending)
         self.classes = network(torch.zeros(1, 1, *window, dtype=torch.float64)).shape[1]
-        self.found = segment(network, self.x, self.windows, self.classes, precision="float64")
+        self.found = predict(network, self.x, self.windows, self.classes, precision="float64")
         self.aims = objectives(self.found, self.windows, range(self.classes))
         self.supervoxels = self.divided("cubes", count)
 
@@ -66,7 +65,11 @@ class Case:
         return make_supervoxels(kind, self.x.numpy(), self.found.labels, names, count=count)
 
     def explained(self, method="kernelshap", **options):
-        options = {"supervoxels": self.supervoxels, "kind": "cubes", "precision": "float64", "batch_size": 4, **options}
+        options = {"supervoxels": self.supervoxels, "precision": "float64", "batch_size": 4, **options}
+        if method == "kernelshap":
+            options = {"kind": "cubes", **options}
+        if "truth" in options:
+            options["segmentation"] = self.found
         found = attribute(self.network, self.x, self.windows, self.aims, method=method, **options)
         return {one.class_index: one for one in found}
 
@@ -209,8 +212,9 @@ def test_only_windows_that_can_change_a_class_are_run():
 
 def test_windows_without_a_removed_supervoxel_are_not_run_again():
     case = Case(Smooth(seed=1), shape=(40, 9, 9), window=(12, 9, 9), count=8)
-    values = MaskedValues(case.network, case.windows, case.aims, case.x, case.supervoxels.labels,
-                          len(case.supervoxels.names), precision="float64")  # fmt: skip
+    values = MaskedValues(
+        stitched_of(case.network, case.x, case.windows, precision="float64"), case.aims, case.supervoxels
+    )
     everyone = np.ones((1, len(case.supervoxels.names)), dtype=bool)
     values.of_scan(everyone)
     before = values.passes.forward
@@ -228,8 +232,7 @@ def test_supervoxels_of_air_cost_nothing_and_are_worth_nothing():
     x = torch.rand(SHAPE, dtype=torch.float64)
     x[10:] = 0
     case = Case(Smooth(seed=2), x=x)
-    values = MaskedValues(case.network, case.windows, case.aims, x, case.supervoxels.labels,
-                          len(case.supervoxels.names), precision="float64")  # fmt: skip
+    values = MaskedValues(stitched_of(case.network, x, case.windows, precision="float64"), case.aims, case.supervoxels)
     empty = [number for number in range(1, 13) if not x[torch.from_numpy(case.supervoxels.labels) == number].any()]
     assert empty
     assert not set(empty) & set(values.active)
@@ -239,7 +242,7 @@ def test_supervoxels_of_air_cost_nothing_and_are_worth_nothing():
 
 def test_f_of_any_volume_is_that_of_the_undivided_prediction():
     case = Case(Smooth(seed=4))
-    values = LinearValues(case.network, case.windows, case.aims, precision="float64", batch_size=3)
+    values = LinearValues(stitched_of(case.network, case.x, case.windows, precision="float64", batch_size=3), case.aims)
     changed = case.x.clone()
     changed[3:9] = 0
     assert values.of_volume(changed) == pytest.approx([case.value(changed, aim.class_index) for aim in case.aims])
@@ -274,7 +277,7 @@ def test_values_of_the_whole_prediction_equal_their_plain_computation(value):
         said = said if value == "dice" else logits.softmax(0)[index].numpy()
         return 2 * (said * real).sum() / (said.sum() + real.sum())
 
-    found = case.explained(value=value, truth=truth, n_classes=case.classes, voxel_ml=0.5, estimator="exact")
+    found = case.explained(value=value, truth=truth, spacing=(500.0, 1.0, 1.0), estimator="exact")
     for index, one in found.items():
         expected = exact(lambda kept, index=index: np.array([[plain(row, index)] for row in kept]), 4)
         assert np.allclose(one.supervoxels.values, expected.values[:, 0], atol=1e-9)
@@ -297,7 +300,7 @@ def test_confirmed_and_denied_voxels_have_games_of_their_own(value, confirmed):
         ({"samples": 5, "scope": "scan"}, "5 samples are too few for 12 supervoxels"),
         ({"scope": "galaxy"}, "unknown scope 'galaxy': use window, scan"),
         ({"estimator": "magic"}, "unknown estimator"),
-        ({"ridge": -1.0}, "ridge penalty is -1"),
+        ({"ridge": -1.0}, "ridge of KernelSHAP is -1: it must be at least 0"),
         ({"value": "beauty"}, "unknown value function 'beauty'"),
         ({"value": "true-positive"}, "needs the truth; give it with --truth"),
         ({"value": "dice"}, "needs the first prediction or the truth"),
@@ -368,9 +371,9 @@ def test_the_command_explains_end_to_end(tmp_path, words):
     [
         (["--method", "kernelshap", "--supervoxels", "blobs"], "unknown supervoxels 'blobs'"),
         (["--method", "kernelshap", "--supervoxels", "cubes", "--samples", "20"], "samples are too few for"),
-        (["--method", "occlusion", "--supervoxels", "cubes", "--supervoxel-count", "1"], "supervoxel count is 1"),
+        (["--method", "occlusion", "--supervoxels", "cubes", "--supervoxel-count", "1"], "supervoxel_count of occlusion is 1"),
         (["--method", "kernelshap", "--supervoxels", "regions"], "need at least one region; give --roi"),
-        (["--method", "kernelshap", "--ridge", "-1"], "ridge penalty is -1"),
+        (["--method", "kernelshap", "--ridge", "-1"], "ridge of KernelSHAP is -1: it must be at least 0"),
         (["--method", "kernelshap", "--supervoxels", "cubes", "--estimator", "exact"], "use at most 12 supervoxels"),
         (["--method", "kernelshap", "--value", "true-positive"], "give it with --truth"),
         (["--method", "gradcam", "--layer", "nowhere"], "the network has no layer 'nowhere'"),
@@ -411,16 +414,17 @@ def test_a_killed_game_goes_on_from_the_coalitions_it_has_played(tmp_path):
 
 def test_the_estimate_encloses_what_games_need(tmp_path):
     from Agg2ExpLib.estimate import estimate
-    from Agg2ExpLib.explanation import Settings, explain
+    from Agg2ExpLib.explanation import explain
     from Agg2ExpLib.models import load_model
+    from Agg2ExpLib.request import request_of
 
     case, folder = write_case(tmp_path)
     model = load_model(folder)
     for number, settings in enumerate(
         (
-            Settings(method="kernelshap", device="cpu"),
-            Settings(method="kernelshap", device="cpu", supervoxels="cubes", supervoxel_count=30, samples=50),
-            Settings(method="occlusion", device="cpu"),
+            request_of(method="kernelshap", device="cpu"),
+            request_of(method="kernelshap", device="cpu", supervoxels="cubes", supervoxel_count=30, samples=50),
+            request_of(method="occlusion", device="cpu"),
         )
     ):
         found = estimate(case, model, settings)

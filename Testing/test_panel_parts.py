@@ -77,7 +77,7 @@ def test_the_interpreter_is_the_setting_else_pythonslicer_else_a_sentence(tmp_pa
 
 
 def test_the_texts_know_every_method_reduction_and_fill_of_the_library():
-    from Agg2ExpLib.whatif import FILLS
+    from Agg2ExpLib.case.filling import FILLS
 
     assert set(METHOD_TEXTS) == set(METHODS)
     assert set(REDUCTION_TEXTS) == set(REDUCTIONS)

@@ -43,7 +43,7 @@ def test_the_patient_is_drawn_among_the_reference_and_told_in_words(compared):
     assert "60 reference cases; unusual above" in read(widgets.words, "text")
     heart = compared.referee.view.found()[1]
     assert heart.distance() > 1
-    assert len(heart.reference) == 20
+    assert len(heart.reference) == 60
     assert any(one.region == "aorta" and one.value < one.low for one in heart.reasons)
     compared.results.step(1)
     assert "aorta: score" in read(widgets.words, "text")
@@ -62,7 +62,7 @@ def test_the_plot_has_reference_patient_and_limit_and_is_made_once(compared):
     assert names[0].startswith("60 reference cases")
     assert names[1].startswith("this patient: ")
     assert names[2].startswith("unusual above ")
-    assert series[0].GetTableNode().GetNumberOfRows() == 20
+    assert series[0].GetTableNode().GetNumberOfRows() == 60
     assert (
         float(series[1].GetTableNode().GetTable().GetValue(0, 0).ToDouble()) == compared.referee.view.found()[1].score
     )

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from attributions import attribute, predict, stitched_of
 
 from Agg2ExpLib.case.objective import objectives
-from Agg2ExpLib.case.segmentation import segment
 from Agg2ExpLib.case.windows import Windows
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.methods.games.masking import LinearValues
@@ -50,16 +50,14 @@ class Linearly:
         torch.manual_seed(0)
         self.network, self.x = Linear().double(), lowest + (1 - lowest) * torch.rand(SHAPE, dtype=torch.float64)
         self.windows = Windows(SHAPE, (10, 10, 10), 0.25, "gaussian")
-        found = segment(self.network, self.x, self.windows, 3, precision="float64")
+        found = predict(self.network, self.x, self.windows, 3, precision="float64")
         self.aims = [aim for aim in objectives(found, self.windows, range(3)) if aim.voxels]
-        self.values = LinearValues(self.network, self.windows, self.aims, precision="float64")
+        self.values = LinearValues(stitched_of(self.network, self.x, self.windows, precision="float64"), self.aims)
 
     def subsets(self):
         return random_subsets(self.x.numel(), 300, 60, seed=1)
 
     def gradients(self):
-        from Agg2ExpLib.methods.gradients import attribute
-
         found = attribute(self.network, self.x, self.windows, self.aims, method="gradient", precision="float64")
         return [one.full(SHAPE) for one in found]
 
@@ -67,7 +65,7 @@ class Linearly:
 @pytest.fixture(scope="module")
 def linear():
     case = Linearly()
-    case.effects = removal_effects(case.values, case.x, case.subsets())
+    case.effects = removal_effects(case.values, case.x[None], case.subsets())
     return case
 
 
@@ -82,7 +80,7 @@ def test_the_gradient_times_the_scan_of_a_linear_network_is_wholly_faithful(line
 
 def test_the_bare_gradient_of_a_linear_network_is_nearly_as_faithful_where_the_scan_is_even():
     case = Linearly(lowest=0.9)
-    effects = removal_effects(case.values, case.x, case.subsets())
+    effects = removal_effects(case.values, case.x[None], case.subsets())
     sums = subset_sums(case.gradients(), case.subsets())
     assert min(faithfulness(sums[:, c], effects[:, c]).value for c in range(len(case.aims))) > 0.98
 
@@ -99,7 +97,7 @@ def test_a_random_attribution_is_not_faithful(linear):
 
 def test_perturbed_predictions_are_made_once_for_all_classes(linear):
     before = linear.network.calls
-    removal_effects(linear.values, linear.x, random_subsets(linear.x.numel(), 300, 5, seed=1))
+    removal_effects(linear.values, linear.x[None], random_subsets(linear.x.numel(), 300, 5, seed=1))
     assert linear.network.calls - before == 6 * len(linear.windows)
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from Agg2ExpLib.explanation import Settings, explain
+from Agg2ExpLib.explanation import explain
+from Agg2ExpLib.request import request_of
 from Agg2ExpLib.volume import file_sha256, labels_to_input_grid, model_grid, read_volume, to_grid
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -45,7 +46,7 @@ def test_real_labels_return_to_their_own_grid_without_a_shift(spacing):
 def test_the_main_job_runs_on_a_real_scan(name, tmp_path):
     scan = read_volume(FOLDER / name)
     found = explain(FOLDER / name, "thorax-phantom", tmp_path / "out",
-                    Settings(method="gradient", classes=("heart", "trachea"), device="cpu"),
+                    request_of(method="gradient", classes=("heart", "trachea"), device="cpu"),
                     regions={"artery": FOLDER / "heart_pulmonary_artery_1p5mm.nii.gz"} if "heart" in name else {})  # fmt: skip
     assert read_volume(tmp_path / "out" / "prediction.nii.gz", kind="labels").grid.same_as(scan.grid)
     mass = found.importance.matrix("mass")

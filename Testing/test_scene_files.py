@@ -280,7 +280,7 @@ def test_a_full_or_forbidden_folder_is_an_output_error(explanation, tmp_path, mo
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    monkeypatch.setattr("os.mkdir", refuse)
     with pytest.raises(OutputError, match="Permission denied; choose another"):
         write_scene(explanation, tmp_path / "s.mrb")
 
@@ -308,7 +308,8 @@ def test_the_computing_half_runs_without_slicer_vtk_and_qt(tmp_path):
 import numpy as np
 from pathlib import Path
 from small_networks import GreyLevels
-from Agg2ExpLib.explanation import Settings, explain
+from Agg2ExpLib.explanation import explain
+from Agg2ExpLib.request import request_of
 from Agg2ExpLib.models.card import ModelCard
 from Agg2ExpLib.models.model import SegmentationModel
 from Agg2ExpLib.volume import Grid, Volume
@@ -316,7 +317,7 @@ hu = np.full((16, 16, 16), -900, np.float32)
 hu[4:9, 4:9, 4:9] = 900
 card = ModelCard(name="levels", labels=("background", "bright", "mid", "never"), window=(16, 16, 16), spacing=None)
 model = SegmentationModel(card, GreyLevels().eval(), "0" * 64, Path("levels"))
-found = explain(Volume(hu, Grid(hu.shape, np.eye(4))), model, {str(tmp_path / "out")!r}, Settings(method="gradient", device="cpu"))
+found = explain(Volume(hu, Grid(hu.shape, np.eye(4))), model, {str(tmp_path / "out")!r}, request_of(method="gradient", device="cpu"))
 print(found.explained)
 """
     done = in_blocked_process((*SLICER, "vtkmodules", "slicer_core", "trame_slicer", "trame"), program)

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from attributions import predict, stitched_logits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_networks import GreyLevels, Smooth, undivided
 
-from Agg2ExpLib.case.segmentation import segment, stitched_logits
 from Agg2ExpLib.case.windows import Windows
 from Agg2ExpLib.errors import Agg2ExpError, InputError
 
@@ -30,7 +30,7 @@ def test_the_prediction_equals_monais(shape, window, overlap, blending, batch_si
         expected = undivided(network, x, window, overlap, blending, batch_size)
     logits = stitched_logits(network, x, windows, 4, batch_size=batch_size, precision="float64")
     assert torch.allclose(logits, expected, rtol=1e-9, atol=1e-12)
-    found = segment(network, x, windows, 4, batch_size=batch_size, precision="float64")
+    found = predict(network, x, windows, 4, batch_size=batch_size, precision="float64")
     assert np.array_equal(found.labels, expected.argmax(0).numpy())
     assert np.allclose(found.winning_logit, expected.max(0).values.numpy())
     assert np.allclose(found.confidence, expected.softmax(0).max(0).values.numpy())
@@ -60,8 +60,8 @@ def test_windows_cover_every_voxel_and_stay_inside(shape, window, overlap):
 def test_a_small_buffer_gives_the_same_answer_for_more_passes():
     network, x = Smooth().double(), torch.rand((20, 9, 13), dtype=torch.float64)
     windows = Windows((20, 9, 13), (12, 10, 12), 0.25, "gaussian")
-    whole = segment(network, x, windows, 4, precision="float64")
-    split = segment(network, x, windows, 4, precision="float64", buffer_bytes=1)
+    whole = predict(network, x, windows, 4, precision="float64")
+    split = predict(network, x, windows, 4, precision="float64", buffer_bytes=1)
     assert np.array_equal(split.labels, whole.labels)
     assert np.allclose(split.winning_logit, whole.winning_logit)
     assert np.allclose(split.confidence, whole.confidence)
@@ -79,13 +79,13 @@ def test_logits_are_settled_in_slabs_that_join_without_a_seam(monkeypatch):
 def test_a_network_that_answers_otherwise_is_refused():
     windows = Windows((8, 8, 8), (8, 8, 8))
     with pytest.raises(Agg2ExpError, match="is the label set right"):
-        segment(GreyLevels(), torch.rand(8, 8, 8), windows, 3)
+        predict(GreyLevels(), torch.rand(8, 8, 8), windows, 3)
 
     def broken(x):
         return torch.full((len(x), 2, *x.shape[2:]), torch.nan)
 
     with pytest.raises(Agg2ExpError, match="not finite"):
-        segment(broken, torch.rand(8, 8, 8), windows, 2)
+        predict(broken, torch.rand(8, 8, 8), windows, 2)
 
 
 @pytest.mark.parametrize(

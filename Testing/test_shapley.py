@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.methods import ESTIMATORS
-from Agg2ExpLib.methods.games.shapley import exact, kernel_sizes, sample_coalitions, shapley_values, solve
+from Agg2ExpLib.methods.games.shapley import ESTIMATORS, exact, kernel_sizes, sample_coalitions, shapley_values, solve
 
 SAMPLED = [name for name in ESTIMATORS if name != "exact"]
 

@@ -10,8 +10,9 @@ from small_networks import write_case
 
 from Agg2ExpLib.cli import main
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.explanation import Explanation, Settings
+from Agg2ExpLib.explanation import Explanation
 from Agg2ExpLib.methods.games.supervoxel_map import MANY, count_supervoxels, read_map
+from Agg2ExpLib.request import Request, request_of
 from Agg2ExpLib.volume import Grid, Volume, read_volume, write_volume
 
 SHAPE = (24, 20, 22)
@@ -122,7 +123,7 @@ def test_a_map_explains_and_everything_to_repeat_it_is_noted(tmp_path, method):
         rows = list(csv.DictReader(stream))
     assert [row["name"] for row in rows] == [f"supervoxel {n}" for n in (7, 9, 12, 13, 20, 21, 35, 400)]
     # The settings of the document alone repeat it.
-    settings = Settings(**{**found.document["settings"], "classes": None, "samples": None})
+    settings = Request.from_dict({**found.document["settings"], "classes": None})
     from Agg2ExpLib.explanation import explain
 
     again = explain(case, model, tmp_path / "again", settings)
@@ -136,11 +137,11 @@ def test_a_map_explains_and_everything_to_repeat_it_is_noted(tmp_path, method):
 def test_a_changed_map_is_another_run(tmp_path, monkeypatch):
     from Agg2ExpLib.errors import Cancelled
     from Agg2ExpLib.explanation import explain
-    from Agg2ExpLib.explanation import run as at_work
+    from Agg2ExpLib.explanation import sinks as at_work
 
     case, model = write_case(tmp_path)
     path = written(tmp_path, octants())
-    settings = Settings(method="occlusion", supervoxels=str(path), device="cpu")
+    settings = request_of(method="occlusion", supervoxels=str(path), device="cpu")
 
     def stops(name):
         # The first class is finished and kept, the second is not.
@@ -167,7 +168,7 @@ def test_a_changed_map_is_another_run(tmp_path, monkeypatch):
         (["--method", "kernelshap", "--supervoxels", "nowhere.nii.gz"], "nowhere.nii.gz"),
         (["--method", "kernelshap", "--supervoxels", "blobs"], "unknown supervoxels 'blobs'"),
         (["--method", "kernelshap", "--supervoxels", "blobs"], "or the file of a label volume"),
-        (["--method", "smoothgrad", "--supervoxels", "MAP"], "smoothgrad removes no supervoxels"),
+        (["--method", "smoothgrad", "--supervoxels", "MAP"], "SmoothGrad has no option 'supervoxels'"),
         (["--method", "kernelshap", "--supervoxels", "MAP", "--estimator", "shap", "--samples", "4"],
          "4 samples are too few for 8 supervoxels: give at least 9 with --samples"),
     ],

@@ -7,15 +7,18 @@ import pytest
 import torch
 
 from Agg2ExpLib.agreement import dice, dice_of_labels
+from Agg2ExpLib.case.filling import fill_region
 from Agg2ExpLib.cli import main
 from Agg2ExpLib.environment import describe_environment, environment
 from Agg2ExpLib.errors import InputError, OutputError
 from Agg2ExpLib.estimate import estimate
-from Agg2ExpLib.explanation import Settings, explain
+from Agg2ExpLib.explanation import explain
+from Agg2ExpLib.models import Prepared
 from Agg2ExpLib.models.card import ModelCard
 from Agg2ExpLib.models.model import SegmentationModel
+from Agg2ExpLib.request import request_of
 from Agg2ExpLib.volume import Grid, Volume, read_volume, write_volume
-from Agg2ExpLib.whatif import fill_region, whatif
+from Agg2ExpLib.whatif import whatif
 
 torch.set_num_threads(1)
 LABELS = ("background", "dark", "bright")
@@ -42,8 +45,14 @@ def explained(tmp_path, model):
     affine = np.diag([2.0, -2.0, 2.0, 1.0])
     affine[:3, 3] = [-20, 30, 5]
     write_volume(Volume(hu.astype(np.int16), Grid(hu.shape, affine)), tmp_path / "ct.nii.gz")
-    settings = Settings(method="gradient", device="cpu")
+    settings = request_of(method="gradient", device="cpu")
     return explain(tmp_path / "ct.nii.gz", model, tmp_path / "explanation", settings)
+
+
+def prepared(scan):
+    """Return a scan as a network sees it, voxels of 2 mm."""
+    grid = Grid(scan.shape, np.diag([2.0, 2.0, 2.0, 1.0]))
+    return Prepared(scan[None], grid, np.zeros(1), Volume(scan, grid), grid)
 
 
 def test_the_cube_becomes_what_is_around_it(explained, model, tmp_path):
@@ -88,10 +97,10 @@ def test_the_shell_is_ten_millimetres_wide_and_leaves_the_region_out():
     scan[0, 0, 20] = 1.0
     inside = np.zeros(scan.shape, dtype=bool)
     inside[0, 0, 20] = True
-    filled = fill_region(scan, inside, (2.0, 2.0, 2.0), "shell")
+    filled = fill_region(prepared(scan), inside, "shell")[0]
     near = [*range(15, 20), *range(21, 26)]
     assert filled[0, 0, 20] == pytest.approx(np.mean(scan[0, 0, near]))
-    assert np.array_equal(filled[~inside], scan[~inside])
+    assert np.array_equal(filled[~inside], scan[~inside].astype(np.float32))
 
 
 def test_noise_follows_its_seed():
@@ -99,7 +108,7 @@ def test_noise_follows_its_seed():
     scan = rng.uniform(0.2, 0.8, (12, 12, 12)).astype(np.float32)
     inside = np.zeros(scan.shape, dtype=bool)
     inside[3:9, 3:9, 3:9] = True
-    first, again, other = (fill_region(scan, inside, (2.0,) * 3, "noise", seed) for seed in (1, 1, 2))
+    first, again, other = (fill_region(prepared(scan), inside, "noise", seed)[0] for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
     assert first[inside].mean() == pytest.approx(scan[~inside].mean(), abs=0.05)
@@ -136,7 +145,7 @@ def test_a_model_that_is_gone_is_asked_for(explained, tmp_path):
 
 
 def test_the_estimate_encloses_what_a_run_needs(explained, model, tmp_path):
-    settings = Settings(method="smoothgrad", samples=3, device="cpu")
+    settings = request_of(method="smoothgrad", samples=3, device="cpu")
     found = estimate(tmp_path / "ct.nii.gz", model, settings)
     run = explain(tmp_path / "ct.nii.gz", model, tmp_path / "run", settings).document
     passes = sum(run["network_passes"].values())

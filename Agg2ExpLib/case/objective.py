@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from Agg2ExpLib.case import REDUCTIONS
 from Agg2ExpLib.case.segmentation import Segmentation
+from Agg2ExpLib.case.stitched import StitchedNetwork
 from Agg2ExpLib.case.windows import Slices, Windows
 from Agg2ExpLib.errors import InputError
 
@@ -22,8 +24,8 @@ class Objective:
 
     Attributes
     ----------
-    class_index : int
-        c.
+    class_index, channel : int
+        c, and its channel of the network.
     box : tuple of slice
         Bounding box of M_c in the volume.
     weight : ndarray of float64, the box's shape
@@ -37,6 +39,7 @@ class Objective:
     """
 
     class_index: int
+    channel: int
     box: Slices
     weight: np.ndarray
     windows: tuple[int, ...]
@@ -60,20 +63,20 @@ def objectives(
 
 
 def _objective(segmentation: Segmentation, windows: Windows, index: int, reduction: str) -> Objective:
-    mask = segmentation.labels == index
+    mask, channel = segmentation.mask(index), segmentation.channel(index)
     voxels = int(mask.sum())
     if not voxels:
         empty = slice(0, 0)
-        return Objective(index, (empty, empty, empty), np.zeros((0, 0, 0)), (), float("nan"), 0)
+        return Objective(index, channel, (empty, empty, empty), np.zeros((0, 0, 0)), (), float("nan"), 0)
     box = bounding_box(mask)
     weight = mask[box].astype(np.float64)
     if reduction == "mean":
         weight /= voxels
     elif reduction == "probability":
-        weight *= segmentation.confidence[box]
+        weight *= segmentation.probability(index, box)
         weight /= weight.sum()
-    value = float((weight * segmentation.winning_logit[box]).sum())
-    return Objective(index, box, weight, tuple(windows.touching(mask)), value, voxels)
+    value = float((weight * segmentation.logit(index, box)).sum())
+    return Objective(index, channel, box, weight, tuple(windows.touching(mask)), value, voxels)
 
 
 def bounding_box(mask: np.ndarray) -> Slices:
@@ -83,3 +86,22 @@ def bounding_box(mask: np.ndarray) -> Slices:
         line = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
         parts.append(slice(int(line[0]), int(line[-1]) + 1))
     return parts[0], parts[1], parts[2]
+
+
+def output_gradient(stitched: StitchedNetwork, objective: Objective, index: int) -> torch.Tensor:
+    """Return ``a_c * weight_w / total_weight`` within a window: where its vector-Jacobian product starts."""
+    windows, weight = stitched.windows, stitched.weight
+    out = torch.zeros(windows.window, dtype=weight.dtype, device=weight.device)
+    volume, window = windows.inside(index)
+    common = [slice(max(v.start, b.start), min(v.stop, b.stop)) for v, b in zip(volume, objective.box, strict=True)]
+    if any(part.start >= part.stop for part in common):
+        return out
+    here = tuple(
+        slice(c.start - v.start + w.start, c.stop - v.start + w.start)
+        for c, v, w in zip(common, volume, window, strict=True)
+    )
+    of_box = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(common, objective.box, strict=True))
+    of_padded = tuple(slice(c.start + p, c.stop + p) for c, p in zip(common, windows.pad_before, strict=True))
+    share = torch.from_numpy(objective.weight[of_box]) / windows.total_weight[of_padded]
+    out[here] = share.to(out) * weight[here]
+    return out

@@ -1,61 +1,99 @@
-"""Stitched prediction: logits of overlapping windows blended, then the winning class at each voxel (equation 1).
+"""Stitched prediction: logits of overlapping windows blended, then the decision at each voxel (equation 1).
 
-Logits of all classes are never held for the whole volume: windows go along the longest axis, and a buffer of one
-window's length moves with them; what no later window reaches is settled and dropped.
+Logits of all classes are never held for the whole volume, unless they are asked for: windows go along the longest axis, and
+a buffer of one window's length moves with them; what no later window reaches is settled and dropped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from Agg2ExpLib.case.stitched import StitchedNetwork
 from Agg2ExpLib.case.windows import Windows
-from Agg2ExpLib.device import autocast, dtype_of
-from Agg2ExpLib.errors import Agg2ExpError
+from Agg2ExpLib.errors import Agg2ExpError, InputError
+from Agg2ExpLib.models.interface import Decision, SigmoidRegions, Softmax
 from Agg2ExpLib.progress import Progress
-
-Network = Callable[[torch.Tensor], torch.Tensor]
 
 #: Bytes that the moving buffer of logits may take before classes are split into groups.
 BUFFER_BYTES = 4 * 1024**3
 # Bytes of settled logits handed on at one time: what is computed from them takes as much again.
 _SLAB_BYTES = 256 * 1024**2
+_NOT_FINITE = "the network answered logits that are not finite numbers; try --precision float32"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Segmentation:
     """A stitched prediction on the model's grid; arrays have the volume's shape (i, j, k).
 
     Attributes
     ----------
     labels : ndarray of uint8 or uint16
-        Winning class at each voxel.
+        Class at each voxel. Of overlapping regions the one that the model paints last.
+    classes : tuple of int
+        Class that each channel of the network answers.
+    decision : Softmax or SigmoidRegions
+        How the labels came about.
     winning_logit : ndarray of float32, or float64 when computed so
-        Its stitched logit: f_c(x)[v] where M_c[v] = 1.
+        Softmax: its stitched logit, f_c(x)[v] where M_c[v] = 1.
     confidence : ndarray of the same type
-        Its softmax probability.
+        Softmax: its probability.
+    logits : ndarray of float32, shape (K, i, j, k), optional
+        All stitched logits: of overlapping regions always, else when they were asked for.
     forward_passes : int
         Windows run.
     """
 
     labels: np.ndarray
-    winning_logit: np.ndarray
-    confidence: np.ndarray
+    classes: tuple[int, ...]
+    decision: Decision
+    winning_logit: np.ndarray | None
+    confidence: np.ndarray | None
+    logits: np.ndarray | None
     forward_passes: int
+
+    def channel(self, class_index: int) -> int:
+        """Return the network's channel of a class.
+
+        Raises
+        ------
+        InputError
+            A class that this network does not answer.
+        """
+        if class_index not in self.classes:
+            raise InputError(f"class {class_index} has no logit in this network, so it cannot be explained by it")
+        return self.classes.index(class_index)
+
+    def mask(self, class_index: int) -> np.ndarray:
+        """M_c: where the decision says c. Regions may overlap."""
+        channel = self.channel(class_index)
+        if isinstance(self.decision, SigmoidRegions) and self.logits is not None:
+            return np.asarray(self.logits[channel] > 0)
+        return np.asarray(self.labels == class_index)
+
+    def logit(self, class_index: int, box: tuple[slice, ...]) -> np.ndarray:
+        """Return f_c(x) within a box; right only where M_c is 1."""
+        if self.winning_logit is not None:
+            return np.asarray(self.winning_logit[box])
+        assert self.logits is not None  # of overlapping regions
+        return np.asarray(self.logits[self.channel(class_index)][box])
+
+    def probability(self, class_index: int, box: tuple[slice, ...]) -> np.ndarray:
+        """Return the probability of c within a box; right only where M_c is 1."""
+        if self.confidence is not None:
+            return np.asarray(self.confidence[box])
+        return np.asarray(1.0 / (1.0 + np.exp(-self.logit(class_index, box).astype(np.float64))))
 
 
 def segment(
-    network: Network,
-    x: torch.Tensor,
-    windows: Windows,
-    n_classes: int,
+    stitched: StitchedNetwork,
+    classes: Sequence[int],
+    decision: Decision | None = None,
     *,
-    batch_size: int = 1,
-    device: torch.device | str = "cpu",
-    precision: str = "float32",
+    keep_logits: bool = False,
     buffer_bytes: int = BUFFER_BYTES,
     progress: Progress | None = None,
 ) -> Segmentation:
@@ -63,79 +101,96 @@ def segment(
 
     Parameters
     ----------
-    network : callable
-        Logits [B, K, ...] of windows [B, 1, ...]; on ``device`` and of the precision's type already.
-    x : Tensor, shape (i, j, k)
-        Preprocessed volume.
-    windows : Windows
-        Over that volume.
-    n_classes : int
-        K.
-    batch_size : int
-        Windows per pass.
-    device, precision
-        Where and how exactly; see :mod:`Agg2ExpLib.device`.
+    stitched : StitchedNetwork
+        Network, scan and windows.
+    classes : sequence of int
+        Class that each of the network's K channels answers.
+    decision : Softmax or SigmoidRegions
+        One label a voxel by default.
+    keep_logits : bool
+        Keep the stitched logits of all channels.
     buffer_bytes : int
-        When the moving buffer would be larger, classes are processed in groups and the network runs once per group.
+        When the moving buffer would be larger, channels are processed in groups and the network runs once per group.
     progress : Progress
         One unit a window.
-
-    Returns
-    -------
-    Segmentation
-        Labels, winning logits and their probabilities.
 
     Raises
     ------
     Agg2ExpError
         The network answers another number of classes, or logits that are not numbers.
     """
-    device, progress = torch.device(device), progress or Progress()
-    dtype = dtype_of(precision, device)
+    decision, progress = decision or Softmax(), progress or Progress()
+    windows, count = stitched.windows, len(classes)
+    groups = _groups(windows, count, stitched.dtype, buffer_bytes)
+    padded = stitched.padded(stitched.x)
+    progress.stage("segmentation", len(windows) * len(groups))
+    keep = keep_logits or isinstance(decision, SigmoidRegions)
+    kept_type = torch.float32 if isinstance(decision, Softmax) else stitched.dtype
+    kept = torch.zeros((count, *windows.padded_shape), dtype=kept_type) if keep else None
+    winner = _Winner(windows, stitched.dtype) if isinstance(decision, Softmax) else None
+    for group in groups:
+        runs = _logits(stitched, padded, count, group, progress)
+        for where, logits in settled(runs, windows, len(group), stitched.dtype, stitched.device):
+            if winner is not None:
+                winner.add(where, logits, group.start)
+            elif not torch.isfinite(logits).all():
+                raise Agg2ExpError(_NOT_FINITE)
+            if kept is not None:
+                kept[(slice(group.start, group.stop), *where)] = logits.to(kept_type).cpu()
+    lookup = np.asarray(classes, dtype=np.uint8 if max(classes, default=0) < 256 else np.uint16)
+    logits_kept = None if kept is None else np.ascontiguousarray(windows.unpad(kept).numpy())
+    passes = len(windows) * len(groups)
+    if winner is not None:
+        channel, best, confidence = winner.unpadded(windows)
+        return Segmentation(lookup[channel], tuple(classes), decision, best, confidence, logits_kept, passes)
+    assert logits_kept is not None and isinstance(decision, SigmoidRegions)  # regions keep them
+    labels = np.zeros(windows.volume_shape, dtype=lookup.dtype)
+    for channel_index in decision.order:
+        labels[logits_kept[channel_index] > 0] = lookup[channel_index]
+    return Segmentation(labels, tuple(classes), decision, None, None, logits_kept, passes)
+
+
+class _Winner:
+    """The highest logit of each voxel so far, its channel, and the sum that its probability needs."""
+
+    def __init__(self, windows: Windows, dtype: torch.dtype) -> None:
+        self.best = torch.full(windows.padded_shape, -torch.inf, dtype=dtype)
+        self.channel = torch.zeros(windows.padded_shape, dtype=torch.int32)
+        self.total = torch.full(windows.padded_shape, -torch.inf, dtype=dtype)
+
+    def add(self, where: tuple[slice, ...], logits: torch.Tensor, first: int) -> None:
+        """Take the settled logits of some channels, from ``first`` on."""
+        value, index = (tensor.cpu() for tensor in logits.max(dim=0))
+        if not torch.isfinite(value).all():
+            raise Agg2ExpError(_NOT_FINITE)
+        higher = value > self.best[where]
+        self.channel[where] = torch.where(higher, index.to(torch.int32) + first, self.channel[where])
+        self.best[where] = torch.maximum(value, self.best[where])
+        self.total[where] = torch.logaddexp(self.total[where], logits.logsumexp(dim=0).cpu())
+
+    def unpadded(self, windows: Windows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return channel, logit and probability on the volume."""
+        parts = (self.channel, self.best, (self.best - self.total).exp())
+        channel, best, confidence = (np.ascontiguousarray(windows.unpad(part).numpy()) for part in parts)
+        return channel, best, confidence
+
+
+def _groups(windows: Windows, count: int, dtype: torch.dtype, buffer_bytes: int) -> list[range]:
     axis = windows.rolling_axis
     cross = np.prod(windows.padded_shape) // windows.padded_shape[axis] * windows.window[axis]
-    size = max(1, min(n_classes, int(buffer_bytes // (int(cross) * dtype.itemsize))))
-    groups = [range(first, min(first + size, n_classes)) for first in range(0, n_classes, size)]
-    padded = windows.pad(x.to(device=device, dtype=dtype))
-    best = torch.full(windows.padded_shape, -torch.inf, dtype=dtype)
-    label = torch.zeros(windows.padded_shape, dtype=torch.int32)
-    total = torch.full(windows.padded_shape, -torch.inf, dtype=dtype)
-    progress.stage("segmentation", len(windows) * len(groups))
-    for group in groups:
-        runs = _logits(network, padded, windows, n_classes, group, batch_size, precision, progress)
-        for where, logits in settled(runs, windows, len(group), dtype, device):
-            value, index = (tensor.cpu() for tensor in logits.max(dim=0))
-            if not torch.isfinite(value).all():
-                raise Agg2ExpError("the network answered logits that are not finite numbers; try --precision float32")
-            higher = value > best[where]
-            label[where] = torch.where(higher, index.to(torch.int32) + group.start, label[where])
-            best[where] = torch.maximum(value, best[where])
-            total[where] = torch.logaddexp(total[where], logits.logsumexp(dim=0).cpu())
-    kind = np.uint8 if n_classes <= 256 else np.uint16
-    return Segmentation(
-        labels=np.ascontiguousarray(windows.unpad(label).numpy().astype(kind)),
-        winning_logit=np.ascontiguousarray(windows.unpad(best).numpy()),
-        confidence=np.ascontiguousarray(windows.unpad((best - total).exp()).numpy()),
-        forward_passes=len(windows) * len(groups),
-    )
+    size = max(1, min(count, int(buffer_bytes // (int(cross) * dtype.itemsize))))
+    return [range(first, min(first + size, count)) for first in range(0, count, size)]
 
 
 def _logits(
-    network: Network,
-    padded: torch.Tensor,
-    windows: Windows,
-    n_classes: int,
-    group: range,
-    batch_size: int,
-    precision: str,
-    progress: Progress,
+    stitched: StitchedNetwork, padded: torch.Tensor, count: int, group: range, progress: Progress
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Yield (window, logits [len(group), ...]) window by window."""
-    for indices in batches(range(len(windows)), batch_size):
-        batch = torch.stack([padded[windows.slices(index)][None] for index in indices])
-        with torch.no_grad(), autocast(precision, padded.device):
-            answer = network(batch)
-        check_answer(answer, batch, n_classes)
+    for indices in batches(range(len(stitched.windows)), stitched.compute.batch_size):
+        batch = stitched.batch(padded, indices)
+        with torch.no_grad():
+            answer = stitched.run(batch)
+        check_answer(answer, batch, count)
         for index, logits in zip(indices, answer, strict=True):
             yield index, logits[group.start : group.stop].to(padded.dtype)
             progress.advance()
@@ -185,31 +240,21 @@ def batches(indices: Sequence[int], size: int) -> Iterator[list[int]]:
         yield list(indices[first : first + size])
 
 
-def check_answer(answer: torch.Tensor, batch: torch.Tensor, n_classes: int) -> None:
-    """Refuse an answer that is not one logit per class and voxel."""
-    expected = (len(batch), n_classes, *batch.shape[2:])
+def check_answer(answer: torch.Tensor, batch: torch.Tensor, count: int) -> None:
+    """Refuse an answer that is not one logit per channel and voxel."""
+    expected = (len(batch), count, *batch.shape[2:])
     if tuple(answer.shape) != expected:
         raise Agg2ExpError(
             f"the network answers shape {tuple(answer.shape)}, expected {expected}; is the label set right?"
         )
 
 
-def stitched_logits(
-    network: Network,
-    x: torch.Tensor,
-    windows: Windows,
-    n_classes: int,
-    *,
-    batch_size: int = 1,
-    device: torch.device | str = "cpu",
-    precision: str = "float32",
-) -> torch.Tensor:
+def stitched_logits(stitched: StitchedNetwork, count: int) -> torch.Tensor:
     """Return the stitched logits f(x) [K, i, j, k] of a volume small enough to hold them all."""
-    device = torch.device(device)
-    dtype = dtype_of(precision, device)
-    padded = windows.pad(x.to(device=device, dtype=dtype))
-    out = torch.zeros([n_classes, *windows.padded_shape], dtype=dtype, device=device)
-    runs = _logits(network, padded, windows, n_classes, range(n_classes), batch_size, precision, Progress())
-    for where, logits in settled(runs, windows, n_classes, dtype, device):
+    windows = stitched.windows
+    padded = stitched.padded(stitched.x)
+    out = torch.zeros([count, *windows.padded_shape], dtype=stitched.dtype, device=stitched.device)
+    runs = _logits(stitched, padded, count, range(count), Progress())
+    for where, logits in settled(runs, windows, count, stitched.dtype, stitched.device):
         out[(slice(None), *where)] = logits
     return windows.unpad(out)

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from Agg2ExpLib.cli.common import (
-    add_settings,
+    add_request,
     command,
     goes_on,
     model_of,
     numbers,
     progress_of,
     quiet_libraries,
-    settings_of,
+    request_of_options,
 )
 from Agg2ExpLib.errors import InputError
 
@@ -33,9 +33,10 @@ def _add_cohort(commands: Any) -> None:
         "cases", metavar="CASES", help="folder of cases, or .csv with id, image, truth, roi:NAME, metadata"
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="cohort folder")
-    add_settings(parser, image=False)
+    add_request(parser, image=False)
     parser.add_argument("--keep", action="store_true", help="keep every Explanation folder (attribution volumes)")
     parser.add_argument("--retry-failed", action="store_true", help="try failed cases again")
+    parser.add_argument("--wait", action="store_true", help="wait for another run at --out rather than be refused")
     parser.add_argument("--workers", type=int, metavar="N", help="processes; default one per GPU, else one per core")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="Dask scheduler of a cluster, instead of --workers")
 
@@ -64,7 +65,7 @@ def _run(options: argparse.Namespace) -> None:
     from Agg2ExpLib.cohort.run.cases import find_cohort
     from Agg2ExpLib.cohort.run.runner import run_cohort
     from Agg2ExpLib.cohort.run.work import Job
-    from Agg2ExpLib.methods import OWN_MAP, supervoxel_kind
+    from Agg2ExpLib.methods.games.supervoxels import OWN_MAP, supervoxel_kind
 
     quiet_libraries()
     if options.workers is not None and options.workers < 1:
@@ -73,16 +74,17 @@ def _run(options: argparse.Namespace) -> None:
     for name in ("model", "labels", "supervoxels"):
         given = getattr(options, name)
         # A kind of supervoxels is no path, even where a folder of its name lies about.
-        is_kind = name == "supervoxels" and supervoxel_kind(given) != OWN_MAP
+        is_kind = name == "supervoxels" and given and supervoxel_kind(given) != OWN_MAP
         if given and not is_kind and Path(given).exists():
             setattr(options, name, str(Path(given).absolute()))
-    job = Job(Path(options.out).absolute(), partial(model_of, options), settings_of(options), options.keep)
+    job = Job(Path(options.out).absolute(), partial(model_of, options), request_of_options(options), options.keep)
     summary = run_cohort(
         find_cohort(options.cases),
         job,
         workers=options.workers,
         scheduler=options.scheduler,
         retry_failed=options.retry_failed,
+        wait=options.wait,
         progress=progress_of(options),
     )
     if options.progress != "json":

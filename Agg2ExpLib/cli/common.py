@@ -8,9 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from Agg2ExpLib.case import REDUCTIONS
 from Agg2ExpLib.demo import DEMO_MODEL
 from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.methods import METHODS, Method
 from Agg2ExpLib.progress import JsonLinesSink, Progress, TerminalSink
+from Agg2ExpLib.request import PRESETS, Request, request_of
 
 # Bars on the screen now, for the end of the command.
 _BARS: list[TerminalSink] = []
@@ -57,64 +60,45 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module=r"(monai|torch)(\.|$)")
 
 
-def add_settings(parser: argparse.ArgumentParser, image: bool = True) -> None:
-    """Scan (when there is one), model and settings of an explanation."""
+def add_request(parser: argparse.ArgumentParser, image: bool = True) -> None:
+    """Scan (when there is one), model, and what is asked: the options of every method, as the methods declare them."""
     if image:
-        parser.add_argument("image", metavar="IMAGE", help="CT: NIfTI, NRRD, MHA file, or a folder with a DICOM series")
+        parser.add_argument(
+            "image",
+            metavar="IMAGE",
+            nargs="+",
+            help="scan: NIfTI, NRRD, MHA file, or a folder with a DICOM series; one for each channel of the model",
+        )
     add_model_options(parser)
+    parser.add_argument("--method", default="smoothgrad", help=f"{', '.join(METHODS)} (default smoothgrad)")
     parser.add_argument(
-        "--method",
-        default="smoothgrad",
-        help="gradient, smoothgrad (default), integrated-gradients, kernelshap, occlusion or gradcam",
+        "--preset", help=f"options of a method as a whole: {', '.join(PRESETS)}, as the paper's code has them"
     )
     parser.add_argument(
         "--classes", metavar="A,B", help="classes to explain; default every structure; 'all' adds background"
     )
-    parser.add_argument(
-        "--samples",
-        type=int,
-        metavar="N",
-        help="noisy copies or path points (default 20), or coalitions of kernelshap (default 200; 1000 with regular supervoxels)",
-    )
-    parser.add_argument(
-        "--sigma", type=float, default=0.1, help="SmoothGrad noise, share of the image's range (default 0.1)"
-    )
-    parser.add_argument(
-        "--path", default="graded", help="points of integrated gradients: graded (default, dense near air) or uniform"
-    )
-    parser.add_argument("--reduction", default="sum", help="sum (default), mean or probability")
-    add_supervoxel_options(parser)
-    parser.add_argument("--layer", metavar="NAME", help="layer of gradcam (default: the coarsest convolution)")
+    parser.add_argument("--reduction", default="sum", help=f"{', '.join(REDUCTIONS)} (default sum)")
     parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda:N")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--precision", default="float32", help="float32 (default), float64, bfloat16, float16 (GPU)")
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="windows per network pass (default 1)")
+    add_method_options(parser)
 
 
-def add_supervoxel_options(parser: argparse.ArgumentParser) -> None:
-    """What kernelshap and occlusion remove, and how the game is played."""
-    parser.add_argument(
-        "--supervoxels",
-        default="semantic",
-        metavar="KIND|FILE",
-        help="of kernelshap and occlusion: semantic (default), cubes, slic, organ-aware, regions (those of --roi), or your "
-        "own: a label volume on any grid, values from 1 on are supervoxels, 0 is never removed",
-    )
-    parser.add_argument(
-        "--supervoxel-count", type=int, default=512, metavar="N", help="about how many regular ones (default 512)"
-    )
-    parser.add_argument(
-        "--estimator", default="regression", help="of kernelshap: regression (default), shap, captum or exact"
-    )
-    parser.add_argument(
-        "--scope", default="window", help="of kernelshap: a game per window (default), or one over the scan"
-    )
-    parser.add_argument("--ridge", type=float, default=0.0, help="of kernelshap: penalty of the regression (default 0)")
-    parser.add_argument(
-        "--value",
-        default="logit",
-        help="of kernelshap: logit (default), true-positive, false-positive, dice, soft-dice or false-positive-volume",
-    )
+def add_method_options(parser: argparse.ArgumentParser) -> None:
+    """Add every option that any method declares; one name is one option, whichever methods have it."""
+    holders: dict[str, list[type[Method]]] = {}
+    for method in METHODS.values():
+        for one in method.options():
+            holders.setdefault(one.name, []).append(method)
+    group = parser.add_argument_group("options of the methods; one that the method does not have is refused")
+    for name, methods in holders.items():
+        one = next(each for each in methods[0].options() if each.name == name)
+        default = "" if one.default is None else f" (default {one.default})"
+        choices = f": {', '.join(one.choices)}" if one.choices else ""
+        text = f"of {', '.join(method.id for method in methods)}: {one.help.rstrip('.')}{choices}{default}"
+        flag = f"--{name.replace('_', '-')}"
+        metavar = {int: "N", float: "X"}.get(one.kind, "TEXT")
+        group.add_argument(flag, dest=name, type=one.kind, metavar=metavar, help=text.replace("%", "%%"))
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -139,28 +123,19 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def settings_of(options: argparse.Namespace) -> Any:
-    """Return the :class:`~Agg2ExpLib.explanation.Settings` that the options ask for."""
-    from Agg2ExpLib.explanation import Settings
-
-    return Settings(
-        method=options.method,
+def request_of_options(options: argparse.Namespace) -> Request:
+    """Return the request that the options ask for."""
+    names = {one.name for method in METHODS.values() for one in method.options()}
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    return request_of(
+        options.method,
         classes=class_list(options.classes),
-        samples=options.samples,
-        sigma=options.sigma,
-        path=options.path,
         reduction=options.reduction,
-        seed=options.seed,
+        preset=options.preset,
         precision=options.precision,
         device=options.device,
         batch_size=options.batch_size,
-        supervoxels=options.supervoxels,
-        supervoxel_count=options.supervoxel_count,
-        estimator=options.estimator,
-        scope=options.scope,
-        ridge=options.ridge,
-        value=options.value,
-        layer=options.layer,
+        **given,
     )
 
 

@@ -6,20 +6,21 @@ import argparse
 from typing import Any
 
 from Agg2ExpLib.cli.common import (
-    add_settings,
+    add_request,
     command,
     model_of,
     print_result,
     progress_of,
     quiet_libraries,
     regions_of,
-    settings_of,
+    request_of_options,
 )
 
 
 def add(commands: Any) -> None:
     """Add these commands."""
     _add_explain(commands)
+    _add_run(commands)
     _add_show(commands)
     _add_estimate(commands)
     _add_whatif(commands)
@@ -34,20 +35,20 @@ def _add_explain(commands: Any) -> None:
         "--roi", action="append", default=[], metavar="NAME=FILE", help="extra region: a mask on any grid; repeatable"
     )
     parser.add_argument("--truth", metavar="FILE", help="true label map, for values of kernelshap that compare with it")
-    add_settings(parser)
+    add_request(parser)
 
 
 def _explain(options: argparse.Namespace) -> None:
     from Agg2ExpLib.explanation import explain
 
-    settings = settings_of(options)
+    request = request_of_options(options)
     progress = progress_of(options)
     quiet_libraries()
     explanation = explain(
         options.image,
         model_of(options),
         options.out,
-        settings,
+        request,
         regions=regions_of(options.roi),
         truth=options.truth,
         overwrite=options.overwrite,
@@ -56,6 +57,29 @@ def _explain(options: argparse.Namespace) -> None:
     )
     if options.progress != "json":
         print_result(explanation)
+
+
+def _add_run(commands: Any) -> None:
+    parser = command(commands, "run", _run, "repeat an explanation of its own explanation.json, or of a request file")
+    parser.add_argument("file", metavar="FILE", help="explanation.json, the folder that holds it, or a request file")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; must not exist")
+    parser.add_argument("--overwrite", action="store_true", help="replace an Explanation folder at --out")
+    parser.add_argument("--model", metavar="M", help="where the model is now, if it was moved")
+    parser.add_argument("--device", help="another device than then: auto, cpu or cuda:N")
+    parser.add_argument(
+        "--changed", action="store_true", help="go on although scan, model or a region has changed since"
+    )
+
+
+def _run(options: argparse.Namespace) -> None:
+    from Agg2ExpLib.repeating import read_repeat
+
+    progress = progress_of(options)
+    quiet_libraries()
+    asked = read_repeat(options.file, model=options.model, device=options.device)
+    found = asked.run(options.out, changed=options.changed, overwrite=options.overwrite, progress=progress)
+    if options.progress != "json":
+        print_result(found)
 
 
 def _add_show(commands: Any) -> None:
@@ -71,17 +95,18 @@ def _show(options: argparse.Namespace) -> None:
 
 def _add_estimate(commands: Any) -> None:
     parser = command(commands, "estimate", _estimate, "say what explaining a CT would cost, without doing it")
-    add_settings(parser)
+    add_request(parser)
 
 
 def _estimate(options: argparse.Namespace) -> None:
     import json
 
     from Agg2ExpLib.estimate import describe_estimate, estimate
+    from Agg2ExpLib.volume import read_volume
 
-    settings = settings_of(options)
+    request = request_of_options(options)
     quiet_libraries()
-    found = estimate(options.image, model_of(options), settings)
+    found = estimate([read_volume(one) for one in options.image], model_of(options), request)
     print(json.dumps(found.to_dict()) if options.progress == "json" else describe_estimate(found))
 
 

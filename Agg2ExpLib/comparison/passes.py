@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from Agg2ExpLib.comparison.plan import MethodSpec, Plan
-from Agg2ExpLib.methods.games.shapley import n_coalitions
 from Agg2ExpLib.progress import Progress
 
 
@@ -12,12 +11,7 @@ def passes_of_one(plan: Plan, spec: MethodSpec, supervoxels: int) -> int:
 
     A gradient is one pass forward and one backward; a coalition is one forward.
     """
-    if spec.method == "kernelshap":
-        # The full and the empty coalition beside the sampled ones; a small game is played out.
-        return n_coalitions(supervoxels, spec.samples, plan.estimator)
-    if spec.method == "occlusion":
-        return supervoxels + 1
-    return 2 * max(spec.samples, 1)
+    return sum(plan.method(spec).passes(supervoxels))
 
 
 def work_of_method(plan: Plan, spec: MethodSpec, labels: int) -> int:

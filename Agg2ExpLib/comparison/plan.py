@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from Agg2ExpLib.anatomy import safe_file_name
+from Agg2ExpLib.device import Compute
 from Agg2ExpLib.errors import InputError, nearest_names
-from Agg2ExpLib.explanation import Settings
-from Agg2ExpLib.methods import METHODS, OWN_MAP, SUPERVOXELS, default_samples
+from Agg2ExpLib.methods import METHODS, Method, method_of
+from Agg2ExpLib.methods.games.supervoxels import OWN_MAP, SUPERVOXELS
 from Agg2ExpLib.quality import COPIES, NOISE_BOUND, SUBSET_VOXELS, SUBSETS
+from Agg2ExpLib.request import Request
+from Agg2ExpLib.storage import safe_file_name
 
 #: The paper's benchmark.
 PAPER_METHODS = ("gradient", "smoothgrad", "integrated-gradients", "kernelshap:semantic", "kernelshap:cubes")
@@ -24,6 +26,15 @@ PAPER_CLASSES = (
     "heart",
     "ribs",
 )
+
+
+def _default_samples(method: str, kind: str) -> int:
+    """Return the samples that a method takes when none are given; 0 where it has none."""
+    made = METHODS[method]
+    named = {one.name for one in made.options()}
+    # A map's file is not known yet; its name alone says that it is one.
+    options = {"supervoxels": "map.nii.gz" if kind == OWN_MAP else kind} if "supervoxels" in named else {}
+    return int(made(**options).resolved().get("samples") or 0)
 
 
 @dataclass(frozen=True)
@@ -62,13 +73,13 @@ class MethodSpec:
         method, colon, kind = rest.partition(":")
         if method not in METHODS:
             raise InputError(f"unknown method {method!r}: {nearest_names(method, METHODS)}")
-        if colon and not METHODS[method].supervoxels:
+        if colon and not METHODS[method].removes_supervoxels:
             raise InputError(f"method {method} removes no supervoxels, so {text!r} has no meaning; leave {kind!r} out")
         kind = kind or "semantic"
         allowed = [*(name for name in SUPERVOXELS if name != "regions"), OWN_MAP]
         if kind not in allowed:
             raise InputError(f"unknown supervoxels {kind!r} in {text!r}: use {', '.join(allowed)}")
-        default = default_samples(method, kind)
+        default = _default_samples(method, kind)
         if not equals:
             return cls(method, kind, default)
         if not default or not number.isdigit() or int(number) < 1:
@@ -80,16 +91,16 @@ class MethodSpec:
     @property
     def name(self) -> str:
         """The method as tables name it."""
-        parts = f"{self.method}:{self.supervoxels}" if METHODS[self.method].supervoxels else self.method
-        return parts if self.samples == default_samples(self.method, self.supervoxels) else f"{parts}={self.samples}"
+        parts = f"{self.method}:{self.supervoxels}" if METHODS[self.method].removes_supervoxels else self.method
+        return parts if self.samples == _default_samples(self.method, self.supervoxels) else f"{parts}={self.samples}"
 
     @property
     def readable(self) -> str:
         """The method as figures name it."""
         parts = [METHODS[self.method].name]
-        if METHODS[self.method].supervoxels:
+        if METHODS[self.method].removes_supervoxels:
             parts.append("own map" if self.supervoxels == OWN_MAP else self.supervoxels)
-        if self.samples != default_samples(self.method, self.supervoxels):
+        if self.samples != _default_samples(self.method, self.supervoxels):
             parts.append(f"{self.samples} samples")
         return ", ".join(parts)
 
@@ -122,7 +133,7 @@ class Plan:
     sigma : float
         SmoothGrad's noise.
     scope, estimator : str
-        How KernelSHAP is estimated; see :class:`~Agg2ExpLib.explanation.Settings`.
+        How KernelSHAP is estimated; see :class:`~Agg2ExpLib.methods.KernelSHAP`.
     seed : int
         Of everything random.
     device, precision, batch_size
@@ -176,21 +187,34 @@ class Plan:
                 f"sensitivity over {self.copies} copies with noise of {self.noise_bound:g} cannot be measured: "
                 "give at least 1 copy, and noise above 0 and up to 1"
             )
-        # What an explanation checks is checked by an explanation's settings.
-        Settings(
-            scope=self.scope,
-            estimator=self.estimator,
-            seed=self.seed,
-            precision=self.precision,
-            batch_size=self.batch_size,
-            sigma=self.sigma,
-            supervoxel_count=self.supervoxel_count,
-        )
+        # Each checks its own options.
+        self.compute  # noqa: B018
+        for kind in METHODS.values():
+            self._options_of(kind)
 
     @property
     def specs(self) -> tuple[MethodSpec, ...]:
         """The methods, read."""
         return tuple(MethodSpec.parse(text) for text in self.methods)
+
+    @property
+    def compute(self) -> Compute:
+        """Where and how exactly."""
+        return Compute(self.device, self.precision, self.batch_size)
+
+    def method(self, spec: MethodSpec) -> Method:
+        """Return a method with the options of this plan."""
+        options = self._options_of(METHODS[spec.method])
+        if spec.samples:
+            options["samples"] = spec.samples
+        if "supervoxels" in {one.name for one in METHODS[spec.method].options()}:
+            options["supervoxels"] = str(self.supervoxel_map) if spec.supervoxels == OWN_MAP else spec.supervoxels
+        return method_of(spec.method, **options)
+
+    def _options_of(self, kind: type[Method]) -> dict[str, Any]:
+        """Return those options of the plan that a method has, checked."""
+        shared = ("scope", "estimator", "seed", "sigma", "supervoxel_count")
+        return {one.name: one.check(getattr(self, one.name), kind.name) for one in kind.options() if one.name in shared}
 
     def map_of(self, name: str, scan: Path | None) -> Path | None:
         """Return the supervoxel map of a case; ``None`` when there is none to use.
@@ -230,7 +254,7 @@ class Plan:
         wanted = self.classes
         if wanted is None:
             wanted = PAPER_CLASSES if set(PAPER_CLASSES) <= set(labels) else labels
-        return Settings(classes=wanted).class_indices(labels)
+        return Request(classes=tuple(wanted)).class_indices(labels)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

@@ -19,27 +19,40 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import Agg2ExpLib
-from Agg2ExpLib.comparison.case import SHARED, Case, is_done
+from Agg2ExpLib.case.case import Case
+from Agg2ExpLib.comparison.case import SHARED, ComparedCase, is_done
 from Agg2ExpLib.comparison.figure import draw
 from Agg2ExpLib.comparison.files import read_json, write_bytes, write_json
 from Agg2ExpLib.comparison.passes import Share, work_of, work_of_method
 from Agg2ExpLib.comparison.plan import Plan
 from Agg2ExpLib.comparison.table import QualityTable, Row
-from Agg2ExpLib.device import choose_device, dtype_of
+from Agg2ExpLib.device import choose_device
 from Agg2ExpLib.errors import Agg2ExpError, Cancelled, InputError, OutputError
-from Agg2ExpLib.models import SegmentationModel
+from Agg2ExpLib.explanation.document import voxels_sha256
+from Agg2ExpLib.models import Model
 from Agg2ExpLib.progress import Progress
+from Agg2ExpLib.storage import Kind, clear_folder, open_folder
 from Agg2ExpLib.volume import Volume, read_volume
 
 FORMAT = "agg2exp-comparison"
+
+
+def _is_ours(folder: Path) -> bool:
+    """Other programs have a settings.json too."""
+    marker = folder / "settings.json"
+    try:
+        return marker.is_file() and read_json(marker).get("format") == FORMAT
+    except InputError:
+        return False
+
+
+KIND = Kind("a comparison's folder", _is_ours)
 
 
 @dataclass
@@ -73,11 +86,12 @@ class Comparison:
 
 def compare_methods(
     scans: dict[str, Path | Volume],
-    model: SegmentationModel,
+    model: Model,
     out: str | Path,
     plan: Plan | None = None,
     *,
     overwrite: bool = False,
+    wait: bool = False,
     progress: Progress | None = None,
 ) -> Comparison:
     """Explain every case by every method and measure the quality of the attributions.
@@ -86,7 +100,7 @@ def compare_methods(
     ----------
     scans : mapping of str to path or Volume
         CTs by name of case.
-    model : SegmentationModel
+    model : Model
         What is explained.
     out : path
         Folder of the results; a stopped comparison in it goes on.
@@ -94,6 +108,8 @@ def compare_methods(
         Methods, classes, measures.
     overwrite : bool
         Replace a comparison with other settings.
+    wait : bool
+        Wait for another run that is at work on ``out`` rather than be refused.
     progress : Progress
         Counts passes over all cases; also cancels.
 
@@ -102,39 +118,41 @@ def compare_methods(
     InputError
         Settings that the model cannot meet, or no case that could be measured.
     OutputError
-        ``out`` holds something else, or cannot be written.
+        ``out`` holds something else, another run is at work on it, or it cannot be written.
     """
     plan, progress, out = plan or Plan(), progress or Progress(), Path(out)
     wanted = plan.class_indices(model.card.labels)
-    device = choose_device(plan.device)
-    loaded = model.to(device, dtype_of(plan.precision, device))
+    compute = replace(plan.compute, device=str(choose_device(plan.device)))
     identity = _identity(plan, model, wanted)
     maps = {name: plan.map_of(name, source if isinstance(source, Path) else None) for name, source in scans.items()}
-    _open(out, identity, plan, overwrite)
-    work = work_of(plan, len(model.card.labels))
-    progress.stage("comparison", work * len(scans))
-    result = Comparison(out, QualityTable([]))
-    for name, source in scans.items():
-        part = Share(progress, work, None)
-        part.stage("case", work)
-        try:
-            volume = source if isinstance(source, Volume) else read_volume(source)
-            own = f"{identity} {_voxels_sha256(volume)}"
-            case = Case(name, volume, loaded, plan, wanted, device, out / "cases" / name, maps[name])
-            _run_case(case, own, part, result)
-        except Cancelled:
-            raise
-        except Agg2ExpError as error:
-            if isinstance(error, OutputError):
+    waiting = partial(progress.stage, "waiting for another run", 1) if wait else None
+    with open_folder(out, KIND, wait=waiting):
+        _open(out, identity, plan, overwrite)
+        work = work_of(plan, len(model.card.labels))
+        progress.stage("comparison", work * len(scans))
+        result = Comparison(out, QualityTable([]))
+        for name, source in scans.items():
+            part = Share(progress, work, None)
+            part.stage("case", work)
+            try:
+                volume = source if isinstance(source, Volume) else read_volume(source)
+                own = f"{identity} {voxels_sha256(volume)}"
+                opened = Case.open(volume, model, compute=compute)
+                case = ComparedCase(name, opened, plan, wanted, out / "cases" / name, maps[name])
+                _run_case(case, own, part, result)
+            except Cancelled:
                 raise
-            result.failures.append({"case": name, "method": "", "reason": str(error)})
-            progress.message(f"{name} failed and is left out: {error}")
-        part.finish()
-    _finish(result, plan, model, scans, wanted)
+            except Agg2ExpError as error:
+                if isinstance(error, OutputError):
+                    raise
+                result.failures.append({"case": name, "method": "", "reason": str(error)})
+                progress.message(f"{name} failed and is left out: {error}")
+            part.finish()
+        _finish(result, plan, model, scans, wanted)
     return result
 
 
-def _run_case(case: Case, identity: str, progress: Progress, result: Comparison) -> None:
+def _run_case(case: ComparedCase, identity: str, progress: Progress, result: Comparison) -> None:
     """Do what is not done yet, and collect everything."""
     plan, shared = case.plan, case.folder / SHARED
     if case.own_map:
@@ -153,7 +171,7 @@ def _run_case(case: Case, identity: str, progress: Progress, result: Comparison)
     result.notes += [f"{name} is absent from the prediction of {case.name}" for name in about["absent"]]
     for spec in plan.specs:
         if spec not in todo:
-            progress.advance(work_of_method(plan, spec, len(case.model.card.labels)))
+            progress.advance(work_of_method(plan, spec, len(case.labels)))
         else:
             try:
                 case.measure(spec, identity, progress)
@@ -176,7 +194,7 @@ def _run_case(case: Case, identity: str, progress: Progress, result: Comparison)
         )
 
 
-def _identity(plan: Plan, model: SegmentationModel, wanted: list[int]) -> str:
+def _identity(plan: Plan, model: Model, wanted: list[int]) -> str:
     """Everything that a result depends on, but the scan; which methods are asked for does not matter."""
     apart = ("methods", "classes", "device", "supervoxel_map")
     settings = {key: value for key, value in plan.to_dict().items() if key not in apart}
@@ -185,16 +203,8 @@ def _identity(plan: Plan, model: SegmentationModel, wanted: list[int]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _voxels_sha256(volume: Volume) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(volume.voxels).tobytes())
-    digest.update(np.ascontiguousarray(volume.affine).tobytes())
-    return digest.hexdigest()
-
-
 def _open(out: Path, identity: str, plan: Plan, overwrite: bool) -> None:
     marker = out / "settings.json"
-    if out.exists() and not (out.is_dir() and (_is_ours(marker) or not any(out.iterdir()))):
-        raise OutputError(f"{out} is not a comparison's folder; give another --out")
     if marker.is_file():
         if read_json(marker).get("identity") == identity:
             return
@@ -202,24 +212,11 @@ def _open(out: Path, identity: str, plan: Plan, overwrite: bool) -> None:
             raise OutputError(
                 f"{out} holds a comparison with other settings; give another --out, or --overwrite to replace it"
             )
-        try:
-            shutil.rmtree(out)
-        except OSError as error:
-            raise OutputError(f"cannot replace {out}: {error.strerror or error}; choose another --out") from error
+        clear_folder(out)
     write_json(marker, {"format": FORMAT, "format_version": 1, "identity": identity, "plan": plan.to_dict()})
 
 
-def _is_ours(marker: Path) -> bool:
-    """Other programs have a settings.json too."""
-    try:
-        return marker.is_file() and read_json(marker).get("format") == FORMAT
-    except InputError:
-        return False
-
-
-def _finish(
-    result: Comparison, plan: Plan, model: SegmentationModel, scans: dict[str, Path | Volume], wanted: list[int]
-) -> None:
+def _finish(result: Comparison, plan: Plan, model: Model, scans: dict[str, Path | Volume], wanted: list[int]) -> None:
     if not result.table.rows:
         reasons = [failure["reason"] for failure in result.failures] or result.notes
         first = reasons[0] if reasons else "every attribution is 0 everywhere"

@@ -1,4 +1,4 @@
-"""One case explained: :func:`explain`, and the Explanation folder that every other half reads.
+"""The Explanation folder that every other half reads, and the sinks that :func:`explain` fills.
 
 Importing this package, and reading a folder with it, needs no torch.
 """
@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from Agg2ExpLib.explanation.folder import Explanation
-from Agg2ExpLib.explanation.settings import Settings
 
-__all__ = ["Explanation", "Settings", "explain"]
+__all__ = ["Explanation", "Result", "explain"]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,4 +17,8 @@ def __getattr__(name: str) -> Any:
         from Agg2ExpLib.explanation.run import explain
 
         return explain
+    if name == "Result":
+        from Agg2ExpLib.explanation.result import Result
+
+        return Result
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from Agg2ExpLib.anatomy import safe_file_name, structure
+from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.errors import InputError, nearest_names
 from Agg2ExpLib.explanation import Explanation
 from Agg2ExpLib.figures.bars import class_bars, context_bars
@@ -17,6 +17,7 @@ from Agg2ExpLib.figures.slices import CaseVolumes, slice_panels
 from Agg2ExpLib.figures.style import BACKGROUNDS, FEW
 from Agg2ExpLib.figures.writing import FORMATS, write_figure
 from Agg2ExpLib.progress import Progress
+from Agg2ExpLib.storage import safe_file_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -134,7 +135,7 @@ def provenance(explanation: Explanation) -> str:
     document = explanation.document
     try:
         image, model, settings = document["image"]["name"], document["model"]["name"], document["settings"]
-        samples = f", {settings['samples']} samples" if settings["samples"] else ""
+        samples = f", {settings['samples']} samples" if settings.get("samples") else ""
         return f"Scan {image}, model {model}, method {settings['method']}{samples}."
     except (KeyError, TypeError) as error:
         raise InputError(f"{explanation.folder} does not tell its {error}; repeat the explanation") from error

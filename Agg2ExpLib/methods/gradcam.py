@@ -11,94 +11,92 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-import torch
-
-from Agg2ExpLib.case.objective import Objective
-from Agg2ExpLib.case.segmentation import Network, batches
-from Agg2ExpLib.case.windows import Slices, Windows
-from Agg2ExpLib.device import autocast, dtype_of
+from Agg2ExpLib.case.attribution import Attribution
 from Agg2ExpLib.errors import Agg2ExpError, InputError, nearest_names
-from Agg2ExpLib.methods.gradients import Attribution, PassCount, output_gradient
-from Agg2ExpLib.progress import Progress
+from Agg2ExpLib.methods.base import Context, Method, option, register
+
+if TYPE_CHECKING:
+    import torch
+
+    from Agg2ExpLib.case.objective import Objective
+    from Agg2ExpLib.case.stitched import StitchedNetwork
 
 # A feature map of fewer voxels along an axis says little about where.
 _COARSEST = 4
 
 
-def attribute(
-    network: Network,
-    x: torch.Tensor,
-    windows: Windows,
-    objectives: Sequence[Objective],
-    *,
-    layer: str | None = None,
-    batch_size: int = 1,
-    device: torch.device | str = "cpu",
-    precision: str = "float32",
-    names: Sequence[str] = (),
-    progress: Progress | None = None,
-    passes: PassCount | None = None,
-) -> Iterator[Attribution]:
-    """Yield the map of each class that is present; no value is negative.
+@register
+@dataclass(frozen=True)
+class GradCAM(Method):
+    """Layer Grad-CAM; no value is negative. The network must be a torch module, or hold one."""
 
-    Parameters
-    ----------
-    network, x, windows, objectives, batch_size, device, precision, names, progress, passes
-        As :func:`Agg2ExpLib.methods.gradients.attribute`; the network must be a torch module, or hold one.
-    layer : str, optional
-        Name of a module as torch lists it; ``None`` takes the last convolution of the coarsest level whose maps have at
-        least 4 voxels along each axis.
+    id: ClassVar[str] = "gradcam"
+    name: ClassVar[str] = "layer Grad-CAM"
+    equation: ClassVar[str] = "max(0, sum_k a_k A_k), a_k = mean of dF_c/dA_k"
+    summary: ClassVar[str] = "A layer's feature maps, weighted by how much the class's summed logit follows them."
+    unit: ClassVar[str] = "logit"
 
-    Raises
-    ------
-    InputError
-        A layer that is not there, or whose output is not feature maps.
-    Agg2ExpError
-        A map with values that are not numbers.
-    """
-    device, progress, passes = torch.device(device), progress or Progress(), passes or PassCount()
-    dtype = dtype_of(precision, device)
-    present = [objective for objective in objectives if objective.voxels]
-    if not present:
-        return
-    padded = windows.pad(x.to(device=device, dtype=dtype))
-    weight = (windows.weight.double() if dtype == torch.float64 else windows.weight).to(device)
-    name, module = find_layer(network, windows.window, layer, padded)
-    passes.forward += 1
-    total = torch.zeros((len(present), *windows.padded_shape), dtype=torch.float32)
-    backward = dict.fromkeys(range(len(present)), 0)
-    needed = sorted(set().union(*(objective.windows for objective in present)))
-    progress.stage("attributions", len(needed) + sum(len(objective.windows) for objective in present))
-    for indices in batches(needed, batch_size):
-        kept: list[torch.Tensor] = []
-        handle = module.register_forward_hook(lambda _, __, output, kept=kept: _leaf(output, kept))
-        try:
-            with torch.enable_grad(), autocast(precision, device):
-                logits = network(torch.stack([padded[windows.slices(index)][None] for index in indices]))
-        finally:
-            handle.remove()
-        passes.forward += len(indices)
-        progress.advance(len(indices), f"layer {name}")
-        active = [c for c, objective in enumerate(present) if not set(objective.windows).isdisjoint(indices)]
-        for turn, column in enumerate(active):
-            objective = present[column]
-            start = torch.stack([output_gradient(windows, weight, objective, index) for index in indices])
-            target = logits[:, objective.class_index]
-            (slope,) = torch.autograd.grad(
-                target, kept[-1], start.to(target.dtype), retain_graph=turn + 1 < len(active), allow_unused=True
-            )
-            maps = _maps(kept[-1], slope, windows.window)
-            for index, one in zip(indices, maps, strict=True):
-                total[(column, *windows.slices(index))] += (one * weight).float().cpu()
-            used = len(set(objective.windows).intersection(indices))
-            backward[column] += len(indices)
-            passes.backward += len(indices)
-            progress.advance(used)
-    for column, objective in enumerate(present):
-        yield _finish(windows, objective, total[column], backward[column], names)
+    layer: str | None = option(
+        None,
+        "layer",
+        "Name of a module as torch lists it; by default the last convolution of the coarsest level whose maps have at "
+        "least 4 voxels along each axis.",
+        kind=str,
+    )
+
+    def passes(self, players: int = 0) -> tuple[int, int]:
+        """One forward, one backward."""
+        return 1, 1
+
+    def attribute(
+        self, stitched: StitchedNetwork, objectives: Sequence[Objective], context: Context
+    ) -> Iterator[Attribution]:
+        """Yield the map of each class that is present, blended as the prediction is; the channels share it."""
+        import torch
+
+        from Agg2ExpLib.case.objective import output_gradient
+        from Agg2ExpLib.case.segmentation import batches
+
+        present = [objective for objective in objectives if objective.voxels]
+        if not present:
+            return
+        windows, passes, progress = stitched.windows, context.passes, context.progress
+        padded = stitched.padded(stitched.x)
+        name, module = find_layer(stitched.network, windows.window, self.layer, padded)
+        passes.forward += 1
+        total = torch.zeros((len(present), *windows.padded_shape), dtype=torch.float32)
+        backward = dict.fromkeys(range(len(present)), 0)
+        needed = sorted(set().union(*(objective.windows for objective in present)))
+        progress.stage("attributions", len(needed) + sum(len(objective.windows) for objective in present))
+        for indices in batches(needed, stitched.compute.batch_size):
+            kept: list[torch.Tensor] = []
+            handle = module.register_forward_hook(lambda _, __, output, kept=kept: _leaf(output, kept))
+            try:
+                with torch.enable_grad():
+                    logits = stitched.run(stitched.batch(padded, indices))
+            finally:
+                handle.remove()
+            passes.forward += len(indices)
+            progress.advance(len(indices), f"layer {name}")
+            active = [c for c, objective in enumerate(present) if not set(objective.windows).isdisjoint(indices)]
+            for turn, column in enumerate(active):
+                objective = present[column]
+                start = torch.stack([output_gradient(stitched, objective, index) for index in indices])
+                target = logits[:, objective.channel]
+                (slope,) = torch.autograd.grad(
+                    target, kept[-1], start.to(target.dtype), retain_graph=turn + 1 < len(active), allow_unused=True
+                )
+                maps = _maps(kept[-1], slope, windows.window)
+                for index, one in zip(indices, maps, strict=True):
+                    total[(column, *windows.slices(index))] += (one * stitched.weight).float().cpu()
+                backward[column] += len(indices)
+                passes.backward += len(indices)
+                progress.advance(len(set(objective.windows).intersection(indices)))
+        for column, objective in enumerate(present):
+            yield _finish(stitched, objective, total[column], backward[column])
 
 
 def _leaf(output: Any, kept: list[torch.Tensor]) -> Any:
@@ -110,6 +108,8 @@ def _leaf(output: Any, kept: list[torch.Tensor]) -> Any:
 
 def _maps(features: torch.Tensor, slope: torch.Tensor | None, window: Sequence[int]) -> torch.Tensor:
     """Return one map per window of the batch, of the window's size."""
+    import torch
+
     if slope is None:
         return torch.zeros((len(features), *window), device=features.device)
     mean = slope.float().mean(dim=(2, 3, 4), keepdim=True)
@@ -117,17 +117,20 @@ def _maps(features: torch.Tensor, slope: torch.Tensor | None, window: Sequence[i
     return torch.nn.functional.interpolate(coarse, size=tuple(window), mode="trilinear")[:, 0]
 
 
-def _finish(
-    windows: Windows, objective: Objective, total: torch.Tensor, backward: int, names: Sequence[str]
-) -> Attribution:
+def _finish(stitched: StitchedNetwork, objective: Objective, total: torch.Tensor, backward: int) -> Attribution:
+    import numpy as np
+
+    windows = stitched.windows
     values = windows.unpad(total / windows.total_weight.float()).numpy()
     if not np.isfinite(values).all():
-        index = objective.class_index
-        name = names[index] if index < len(names) else f"class {index}"
-        raise Agg2ExpError(f"the attribution of {name} has values that are not numbers; try --precision float32")
-    everywhere: Slices = (slice(0, values.shape[0]), slice(0, values.shape[1]), slice(0, values.shape[2]))
+        raise Agg2ExpError(
+            f"the attribution of {stitched.name(objective.class_index)} has values that are not numbers; "
+            "try --precision float32"
+        )
+    i, j, k = (slice(0, size) for size in values.shape)
+    channels = np.broadcast_to(values / stitched.channels, (stitched.channels, *values.shape))
     return Attribution(
-        objective.class_index, everywhere, values, len(objective.windows), backward, objective.value, math.nan
+        objective.class_index, (i, j, k), channels, len(objective.windows), backward, objective.value, math.nan
     )
 
 
@@ -141,6 +144,8 @@ def find_layer(
     InputError
         A network without modules, a layer that is not there, or whose output is not feature maps.
     """
+    import torch
+
     root = getattr(network, "network", network)
     if not isinstance(root, torch.nn.Module):
         raise InputError("Grad-CAM needs a network made of torch modules; use another --method")
@@ -157,7 +162,7 @@ def find_layer(
     ]
     try:
         with torch.no_grad():
-            network(torch.zeros((1, 1, *window), dtype=like.dtype, device=like.device))
+            network(torch.zeros((1, len(like), *window), dtype=like.dtype, device=like.device))
     finally:
         for handle in handles:
             handle.remove()
@@ -173,4 +178,6 @@ def find_layer(
 
 
 def _convolutions(modules: dict[str, torch.nn.Module]) -> dict[str, torch.nn.Module]:
+    import torch
+
     return {name: module for name, module in modules.items() if isinstance(module, torch.nn.Conv3d)}

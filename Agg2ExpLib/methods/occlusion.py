@@ -1,84 +1,70 @@
-"""Occlusion: what F_c loses when one supervoxel is set to air and all others stay (captum's FeatureAblation)."""
+"""Occlusion: what F_c loses when one supervoxel is removed and all others stay (captum's FeatureAblation).
+
+References
+----------
+Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, 2013, https://arxiv.org/abs/1311.2901.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import torch
 
-from Agg2ExpLib.case.objective import Objective
-from Agg2ExpLib.case.segmentation import Network
-from Agg2ExpLib.case.windows import Windows
-from Agg2ExpLib.methods.games.masking import MaskedValues
+from Agg2ExpLib.case.attribution import Attribution
+from Agg2ExpLib.methods.base import Context, register
 from Agg2ExpLib.methods.games.shapley import ShapleyValues
-from Agg2ExpLib.methods.games.supervoxels import Supervoxels
-from Agg2ExpLib.methods.games.value_store import ValueStore
-from Agg2ExpLib.methods.gradients import Attribution, PassCount
-from Agg2ExpLib.methods.kernelshap import identity_of, spread
-from Agg2ExpLib.progress import Progress
+from Agg2ExpLib.methods.removal import RemovalMethod, game_identity, spread
+
+if TYPE_CHECKING:
+    from Agg2ExpLib.case.objective import Objective
+    from Agg2ExpLib.case.stitched import StitchedNetwork
 
 
-def attribute(
-    network: Network,
-    x: torch.Tensor,
-    windows: Windows,
-    objectives: Sequence[Objective],
-    *,
-    supervoxels: Supervoxels,
-    batch_size: int = 1,
-    device: torch.device | str = "cpu",
-    precision: str = "float32",
-    names: Sequence[str] = (),
-    progress: Progress | None = None,
-    passes: PassCount | None = None,
-    checkpoint: Path | None = None,
-) -> Iterator[Attribution]:
-    """Yield the attribution of each class that is present: every voxel has what the loss of its supervoxel costs.
+@register
+@dataclass(frozen=True)
+class Occlusion(RemovalMethod):
+    """Occlusion: a window is run once as it is, and once for each supervoxel that it holds."""
 
-    A window is run once as it is, and once for each supervoxel that it holds.
+    id: ClassVar[str] = "occlusion"
+    name: ClassVar[str] = "occlusion"
+    equation: ClassVar[str] = "F_c(x) - F_c(x without the supervoxel)"
+    summary: ClassVar[str] = "What is lost when one supervoxel is removed and all others stay."
 
-    Parameters
-    ----------
-    **options
-        As :func:`Agg2ExpLib.methods.kernelshap.attribute`.
+    def passes(self, players: int = 0) -> tuple[int, int]:
+        """The scan, and the scan without each supervoxel."""
+        return players + 1, 0
 
-    Raises
-    ------
-    InputError
-        Supervoxels of another grid.
-    """
-    supervoxels.check_grid(windows.volume_shape)
-    present = [objective for objective in objectives if objective.voxels]
-    if not present:
-        return
-    store = ValueStore(checkpoint, identity_of(present, supervoxels.labels, "occlusion"))
-    values = MaskedValues(
-        network,
-        windows,
-        present,
-        x,
-        supervoxels.labels,
-        len(supervoxels.names),
-        store=store,
-        device=device,
-        precision=precision,
-        batch_size=batch_size,
-        passes=passes,
-        progress=progress,
-    )
-    values.progress.stage("attributions", sum(len(players) + 1 for players in values.players.values()))
-    lost = np.zeros((len(supervoxels.names), len(present)))
-    full = np.zeros(len(present))
-    try:
-        for number, index in enumerate(values.relevant):
-            players = values.players[index]
-            kept = np.concatenate([np.ones((1, len(players)), dtype=bool), ~np.eye(len(players), dtype=bool)])
-            answers = values.of_window(index, kept, f"window {number + 1} of {len(values.relevant)}")
-            full += answers[0]
-            lost[players - 1] += answers[0] - answers[1:]
-    finally:
-        store.close()
-    nan = np.full(len(present), np.nan)
-    yield from spread(ShapleyValues(lost, np.zeros_like(lost), full, nan, 0), present, supervoxels)
+    def attribute(
+        self, stitched: StitchedNetwork, objectives: Sequence[Objective], context: Context
+    ) -> Iterator[Attribution]:
+        """Yield the attribution of each class that is present: every voxel has what the loss of its supervoxel costs."""
+        from Agg2ExpLib.methods.games.masking import MaskedValues
+        from Agg2ExpLib.methods.games.value_store import ValueStore
+
+        supervoxels = self.divide(context)
+        supervoxels.check_grid(stitched.windows.volume_shape)
+        present = [objective for objective in objectives if objective.voxels]
+        if not present:
+            return
+        store = ValueStore(context.checkpoint, game_identity(present, supervoxels.labels, "occlusion"))
+        lost = np.zeros((len(supervoxels.names), len(present)))
+        full = np.zeros(len(present))
+        try:
+            values = MaskedValues(
+                stitched, present, supervoxels, store=store, passes=context.passes, progress=context.progress
+            )
+            values.progress.stage("attributions", sum(len(players) + 1 for players in values.players.values()))
+            for number, index in enumerate(values.relevant):
+                players = values.players[index]
+                kept = np.concatenate([np.ones((1, len(players)), dtype=bool), ~np.eye(len(players), dtype=bool)])
+                answers = values.of_window(index, kept, f"window {number + 1} of {len(values.relevant)}")
+                full += answers[0]
+                lost[players - 1] += answers[0] - answers[1:]
+        finally:
+            store.close()
+        nan = np.full(len(present), np.nan)
+        found = ShapleyValues(lost, np.zeros_like(lost), full, nan, 0)
+        yield from spread(found, present, supervoxels, stitched.channels)

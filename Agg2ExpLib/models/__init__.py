@@ -11,14 +11,23 @@ from __future__ import annotations
 
 from Agg2ExpLib.models.bundle import save_model, write_model_folder
 from Agg2ExpLib.models.card import ModelCard, read_card, read_labels
+from Agg2ExpLib.models.interface import Model, Part, Prepared, SigmoidRegions, Softmax, Tiling
 from Agg2ExpLib.models.loading import bundled_models, find_model, load_model
 from Agg2ExpLib.models.model import SegmentationModel
+from Agg2ExpLib.models.module import from_module
 
 __all__ = [
+    "Model",
     "ModelCard",
+    "Part",
+    "Prepared",
     "SegmentationModel",
+    "SigmoidRegions",
+    "Softmax",
+    "Tiling",
     "bundled_models",
     "find_model",
+    "from_module",
     "load_model",
     "read_card",
     "read_labels",

@@ -13,17 +13,18 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from Agg2ExpLib.anatomy import RGB, safe_file_name, structure
+from Agg2ExpLib.anatomy import RGB, structure
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.models.architectures import check_architecture, check_window
+from Agg2ExpLib.models.interface import BLENDINGS, Decision, Softmax, Tiling
 from Agg2ExpLib.models.metadata import fields_of_folder, fields_of_metadata, metadata_of_card, read_json
+from Agg2ExpLib.storage import file_key
 
 #: What a bare Swin UNETR checkpoint of the paper's model was trained with.
 PAPER_SPACING = (1.5, 1.5, 1.5)
 PAPER_INTENSITY_RANGE = (-1024.0, 1024.0)
 DEFAULT_WINDOW = (96, 96, 96)
 
-BLENDINGS = ("constant", "gaussian")
 _MAX_CLASSES = 1024
 _MAX_LABEL_LENGTH = 128
 _MAX_TEXT_LENGTH = 20_000
@@ -52,14 +53,21 @@ class ModelCard:
         Voxel spacing in mm that the network was trained at; ``None`` keeps each scan's own.
     orientation : str
         Axis codes of the voxel axes, such as ``"RAS"``.
-    intensity_range : tuple of float
-        HU values that are mapped to 0 and 1 (values outside are clipped).
+    intensity_range : tuple of float or None
+        HU values that are mapped to 0 and 1 (values outside are clipped); ``None`` where the model's format prepares scans
+        in a way of its own.
     window : tuple of int
         Voxels of one sliding window along each axis.
     overlap : float
         Fraction of a window shared with the next one, 0 to 0.9.
     blending : str
-        ``"constant"`` or ``"gaussian"``.
+        One of :data:`~Agg2ExpLib.models.interface.BLENDINGS`.
+    step, sigma, padding, mirror_axes
+        More about the windows; see :class:`~Agg2ExpLib.models.interface.Tiling`.
+    channels : tuple of str
+        What the network takes, one volume each: ``("CT",)``, or the MR sequences.
+    decision : Softmax or SigmoidRegions
+        From logits to labels.
     architecture : mapping
         ``{"name": ..., "arguments": {...}}`` with a name of
         :data:`Agg2ExpLib.models.architectures.ARCHITECTURES`; empty when it must be told from the weights.
@@ -85,10 +93,16 @@ class ModelCard:
     colours: tuple[RGB, ...] = ()
     spacing: tuple[float, float, float] | None = None
     orientation: str = "RAS"
-    intensity_range: tuple[float, float] = PAPER_INTENSITY_RANGE
+    intensity_range: tuple[float, float] | None = PAPER_INTENSITY_RANGE
     window: tuple[int, int, int] = DEFAULT_WINDOW
     overlap: float = 0.25
     blending: str = "gaussian"
+    step: float | None = None
+    sigma: float = 0.125
+    padding: float | str | None = None
+    mirror_axes: tuple[int, ...] = ()
+    channels: tuple[str, ...] = ("CT",)
+    decision: Decision = field(default_factory=Softmax)
     architecture: Mapping[str, Any] = field(default_factory=dict)
     licence: str = ""
     description: str = ""
@@ -108,6 +122,8 @@ class ModelCard:
             "window": _window(self.window),
             "overlap": _number("overlap", self.overlap, 0.0, _MAX_OVERLAP),
             "blending": _blending(self.blending),
+            "mirror_axes": tuple(self.mirror_axes),
+            "channels": _channels(self.channels),
             "architecture": check_architecture(self.architecture, len(labels)),
             "licence": _text("licence", self.licence),
             "description": _text("description", self.description),
@@ -117,6 +133,20 @@ class ModelCard:
         check_window(checked["architecture"], checked["window"])
         for key, value in checked.items():
             object.__setattr__(self, key, value)
+        self.tiling  # noqa: B018 - checks the fields that only it reads
+
+    @property
+    def tiling(self) -> Tiling:
+        """How the network goes over a scan."""
+        return Tiling(
+            self.window,
+            self.overlap,
+            self.step,
+            self.blending,
+            self.sigma,
+            self.padding,  # type: ignore[arg-type]
+            self.mirror_axes,
+        )
 
     @property
     def assumptions(self) -> tuple[str, ...]:
@@ -220,8 +250,7 @@ def check_labels(labels: Any) -> tuple[str, ...]:
             raise InputError(
                 f"labels: the name of class {index} must be printable text of 1 to {_MAX_LABEL_LENGTH} characters"
             )
-        # Case is folded because some file systems do not tell "Heart.nii" from "heart.nii".
-        file_name = safe_file_name(label).casefold()
+        file_name = file_key(label)
         if file_name in seen:
             raise InputError(f"labels: {seen[file_name]!r} and {label!r} would get the same file name; rename one")
         seen[file_name] = label
@@ -258,7 +287,15 @@ def _spacing(value: Any) -> tuple[float, ...] | None:
     return tuple(_number("spacing", number, 0.001, _MAX_SPACING_MM) for number in numbers)
 
 
-def _intensity_range(value: Any) -> tuple[float, ...]:
+def _channels(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
+        raise InputError(f"channels: must be a list of names, one for each volume, not {_shown(value)}")
+    return tuple(_text("channels", name, _MAX_LABEL_LENGTH, required=True) for name in value)
+
+
+def _intensity_range(value: Any) -> tuple[float, ...] | None:
+    if value is None:
+        return None
     numbers = _items("intensity_range", value, 2, "two HU values, low then high")
     low, high = (_number("intensity_range", number, -_MAX_HU, _MAX_HU) for number in numbers)
     if low >= high:

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from Agg2ExpLib.anatomy import class_names
 from Agg2ExpLib.errors import InputError, nearest_names
-from Agg2ExpLib.models.architectures import build_network
-from Agg2ExpLib.models.bundle import check_weights_match, weights_file
-from Agg2ExpLib.models.card import DEFAULT_WINDOW, PAPER_INTENSITY_RANGE, PAPER_SPACING, ModelCard, make_card, read_card
+from Agg2ExpLib.models.interface import Model
 from Agg2ExpLib.models.metadata import metadata_file
-from Agg2ExpLib.models.model import SegmentationModel
-from Agg2ExpLib.models.swin_unetr_checkpoint import (
-    ASSUMED_ARGUMENTS,
-    infer_architecture,
-    is_swin_unetr,
-    normalise_names,
-)
-from Agg2ExpLib.models.untrusted import WEIGHT_SUFFIXES, name_variants, read_tensors, sha256
-
-if TYPE_CHECKING:
-    import torch
+from Agg2ExpLib.models.registry import format_of, formats
+from Agg2ExpLib.models.untrusted import WEIGHT_SUFFIXES
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 #: Where bundled models lie: in an installed package, then in a source tree.
@@ -71,7 +59,7 @@ def load_model(
     blending: str | None = None,
     orientation: str | None = None,
     trust_checkpoint: bool = False,
-) -> SegmentationModel:
+) -> Model:
     """Load a segmentation model, on the CPU and ready to answer.
 
     Parameters
@@ -90,7 +78,7 @@ def load_model(
     InputError
         When the source cannot be found, read, trusted or understood.
     """
-    overrides = {
+    overrides: dict[str, Any] = {
         "labels": labels,
         "spacing": spacing,
         "window": window,
@@ -99,58 +87,16 @@ def load_model(
         "blending": blending,
         "orientation": orientation,
     }
-    path = find_model(source)
-    if path.is_dir():
-        return _load_folder(path, overrides, trust_checkpoint)
-    return _load_file(path, overrides, trust_checkpoint)
-
-
-def _load_folder(folder: Path, overrides: dict[str, Any], trust_checkpoint: bool) -> SegmentationModel:
-    card = read_card(folder, **overrides)
-    path = weights_file(folder)
-    digest = sha256(path)
-    check_weights_match(folder, digest)
-    tensors = _read(path, trust_checkpoint)
-    if not card.architecture:
-        # Checked again with its architecture, so that labels and window fit the network.
-        overrides = {**overrides, "architecture": infer_architecture(tensors, path)}
-        card = read_card(folder, **overrides)
-    return _build(card, tensors, digest, path)
-
-
-def _load_file(path: Path, overrides: dict[str, Any], trust_checkpoint: bool) -> SegmentationModel:
-    digest = sha256(path)
-    tensors = _read(path, trust_checkpoint)
-    architecture = infer_architecture(tensors, path)
-    defaults = {
-        "labels": class_names(architecture["arguments"]["out_channels"]),
-        "spacing": PAPER_SPACING,
-        "intensity_range": PAPER_INTENSITY_RANGE,
-        "window": DEFAULT_WINDOW,
-        "orientation": "RAS",
-    }
-    assumed = [
-        f"{name}: {_listed(value)}, because a bare checkpoint does not state it" for name, value in defaults.items()
-    ]
-    found = {
-        **defaults,
-        "name": path.stem,
-        "architecture": architecture,
-        "extra": {"assumed": [*assumed, ASSUMED_ARGUMENTS]},
-    }
-    return _build(make_card(found, path, **overrides), tensors, digest, path)
-
-
-def _read(path: Path, trust_checkpoint: bool) -> dict[str, torch.Tensor]:
-    tensors = read_tensors(path, trust_checkpoint)
-    bare = name_variants(tensors)[-1]
-    return normalise_names(bare) if is_swin_unetr(bare) else tensors
-
-
-def _build(card: ModelCard, tensors: dict[str, torch.Tensor], digest: str, path: Path) -> SegmentationModel:
-    network = build_network(card.architecture, tensors, len(card.labels), card.window, path)
-    return SegmentationModel(card, network, digest, path)
-
-
-def _listed(value: Any) -> str:
-    return value if isinstance(value, str) else ", ".join(str(item) for item in value)
+    options = {name: value for name, value in overrides.items() if value is not None}
+    if trust_checkpoint:
+        options["trust_checkpoint"] = True
+    found = format_of(str(source))
+    if found is None:
+        path = find_model(source)
+        found = format_of(str(path))
+        if found is None:
+            raise InputError(
+                f"{path}: is no model of a kind that can be read ({', '.join(one.name for one in formats().values())})"
+            )
+    kind, place = found
+    return kind.load(place, options)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.models.untrusted import name_variants, read_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +39,13 @@ def is_swin_unetr(tensors: Mapping[str, torch.Tensor]) -> bool:
 def normalise_names(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return the tensors under today's names: self-supervised pretraining called the MLP's layers fc1 and fc2."""
     return {re.sub(r"\.mlp\.fc([12])\.", r".mlp.linear\1.", name): tensor for name, tensor in tensors.items()}
+
+
+def read_state(path: Path, trust_checkpoint: bool) -> dict[str, torch.Tensor]:
+    """Read the tensors of a weights file; those of a Swin UNETR under today's names."""
+    tensors = read_tensors(path, trust_checkpoint)
+    bare = name_variants(tensors)[-1]
+    return normalise_names(bare) if is_swin_unetr(bare) else tensors
 
 
 def infer_architecture(tensors: Mapping[str, torch.Tensor], source: str | Path) -> dict[str, Any]:

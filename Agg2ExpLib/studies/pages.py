@@ -16,7 +16,7 @@ from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.cohort.judge.baselines import DETECTORS
 from Agg2ExpLib.cohort.judge.scoring import percent
 from Agg2ExpLib.cohort.report.page import number, p_value
-from Agg2ExpLib.storage.files import write_whole
+from Agg2ExpLib.storage import write_file
 from Agg2ExpLib.studies.measures import MEAN, MEAN_OF_RANKS, Line, Naming, plain
 from Agg2ExpLib.studies.picture import study_picture
 
@@ -52,12 +52,12 @@ def write_results(out: Path, found: Mapping[str, Any]) -> str:
         "cases": cases,
     }
     text = _markdown(found)
-    write_whole(out / "study.json", (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
-    write_whole(out / "structures.csv", _csv(rows))
-    write_whole(out / "reasons.csv", _csv(names))
-    write_whole(out / "cases.csv", _csv(cases))
-    write_whole(out / "study.png", study_picture(found, DETECTORS))
-    write_whole(out / "study.md", text.encode())
+    write_file(out / "study.json", (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+    write_file(out / "structures.csv", _csv(rows))
+    write_file(out / "reasons.csv", _csv(names))
+    write_file(out / "cases.csv", _csv(cases))
+    write_file(out / "study.png", study_picture(found, DETECTORS))
+    write_file(out / "study.md", text.encode())
     return text
 
 

@@ -30,9 +30,9 @@ from Agg2ExpLib.cohort.run.work import Job
 from Agg2ExpLib.cohort.table.tables import CohortTable
 from Agg2ExpLib.device import count_cores
 from Agg2ExpLib.errors import Agg2ExpError, InputError, OutputError
-from Agg2ExpLib.explanation import Settings
 from Agg2ExpLib.progress import Progress, TerminalSink
-from Agg2ExpLib.storage.files import write_whole
+from Agg2ExpLib.request import request_of
+from Agg2ExpLib.storage import write_file
 from Agg2ExpLib.studies.design import CLASSES, Design, distances
 from Agg2ExpLib.studies.measures import lines, namings
 from Agg2ExpLib.studies.pages import write_results
@@ -95,12 +95,12 @@ def run_study(options: argparse.Namespace, progress: Progress) -> str:
     design = Design(options.reference, options.new, spacing=options.spacing, classes=classes)
     _same_design(out, design)
     phantoms = {"reference": design.write_reference, "new": design.write_new}
-    settings = Settings(method=options.method, classes=classes, samples=options.samples, device=options.device)
+    request = request_of(options.method, classes=classes, samples=options.samples, device=options.device)
     workers = options.workers or default_workers(options.device)
     threads = max(1, count_cores() // workers)
     for name, write in phantoms.items():
         write(out / "phantoms" / name, progress)
-        job = Job(out / name, partial(load_model, options.model), settings, threads=threads)
+        job = Job(out / name, partial(load_model, options.model), request, threads=threads)
         summary = run_cohort(
             find_cohort(out / "phantoms" / name), job, workers=workers, retry_failed=True, progress=progress
         )
@@ -127,7 +127,7 @@ def _same_design(out: Path, design: Design) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot create {out}: {error.strerror}; choose another --out") from error
-    write_whole(path, (json.dumps(wanted, indent=1) + "\n").encode())
+    write_file(path, (json.dumps(wanted, indent=1) + "\n").encode())
 
 
 def evaluate(out: Path, design: Design, profile: Profile) -> dict[str, Any]:

@@ -158,14 +158,14 @@ def _explain(options: argparse.Namespace) -> dict[str, Any]:
     from Agg2ExpLib.cohort.run.runner import run_cohort
     from Agg2ExpLib.cohort.run.store import CohortFolder, file_stem
     from Agg2ExpLib.cohort.run.work import Job
-    from Agg2ExpLib.explanation import Settings
     from Agg2ExpLib.models import load_model
+    from Agg2ExpLib.request import request_of
 
     folder = Path(options.run)
     out = folder / f"cohort-{options.repeats}-{options.workers}"
     classes = tuple(options.classes.split(","))
-    settings = Settings(method=options.method, classes=classes, samples=options.samples, device="cpu")
-    job = Job(out, partial(load_model, options.model), settings, threads=1)
+    request = request_of(options.method, classes=classes, samples=options.samples, device="cpu")
+    job = Job(out, partial(load_model, options.model), request, threads=1)
     cases = find_cohort(folder / "phantoms")
     summary = run_cohort(cases, job, workers=options.workers)
     if summary.failed:

@@ -8,12 +8,14 @@ import numpy as np
 import torch
 
 from Agg2ExpLib.agreement import dice_of_labels
-from Agg2ExpLib.case.segmentation import segment
-from Agg2ExpLib.case.windows import Windows
+from Agg2ExpLib.case.case import Case as ScanCase
+from Agg2ExpLib.device import Compute
+from Agg2ExpLib.models import SegmentationModel
 from Agg2ExpLib.models.card import ModelCard
+from Agg2ExpLib.models.model import prepare_by_card
 from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.training.cases import Case
-from Agg2ExpLib.volume import preprocess, reorient, to_grid
+from Agg2ExpLib.volume import reorient, to_grid
 
 
 def validate(
@@ -48,8 +50,8 @@ def validate(
 
 def _score(network: torch.nn.Module, case: Case, card: ModelCard, device: torch.device) -> list[float]:
     image, labels = case.read(card.labels)
-    small = preprocess(image, spacing=card.spacing, orientation=card.orientation, intensity_range=card.intensity_range)
-    truth = to_grid(reorient(labels, card.orientation), small.grid, "nearest").voxels
-    windows = Windows(small.shape, card.window, card.overlap, card.blending)
-    found = segment(network, torch.from_numpy(small.voxels), windows, len(card.labels), device=device)
+    prepared = prepare_by_card([image], card)
+    truth = to_grid(reorient(labels, card.orientation), prepared.grid, "nearest").voxels
+    model = SegmentationModel(card, network, "")
+    found = ScanCase(model, prepared, Compute(device=str(device))).segmentation
     return dice_of_labels(np.asarray(found.labels), truth, len(card.labels))[1:].tolist()

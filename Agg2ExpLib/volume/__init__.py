@@ -6,11 +6,9 @@ the checks of untrusted files.
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
 import os
-import secrets
 import shutil
 import tempfile
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from Agg2ExpLib.errors import InputError, OutputError, nearest_names
+from Agg2ExpLib.storage import new_file
 from Agg2ExpLib.volume.dicom import is_dicom, largest_series, read_series
 from Agg2ExpLib.volume.grid import (
     MAX_SHEAR,
@@ -132,9 +131,8 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> Path:
     voxels = np.ascontiguousarray(
         volume.voxels.transpose(2, 1, 0), dtype=dtype or volume.voxels.dtype.newbyteorder("=")
     )
-    part = path.with_name(f".{path.name[: -len(suffix)][:100]}.{secrets.token_hex(4)}{suffix}")
     try:
-        with quiet_itk() as sitk:
+        with new_file(path) as part, quiet_itk() as sitk:
             image = sitk.GetImageFromArray(voxels)
             set_geometry(image, volume.grid)
             writer = sitk.ImageFileWriter()
@@ -143,15 +141,10 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> Path:
             writer.SetCompressionLevel(1)
             with silent_stderr():
                 writer.Execute(image)
-        # ITK does not notice a full disk within a compressed file; what is on the disk is what counts.
-        checked_claim(part)
-        _flush(part)
-        os.replace(part, path)
-    except (RuntimeError, TypeError, OSError, InputError) as error:
-        raise OutputError(f"{path}: the volume cannot be written ({_why_not_written(error, part)})") from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+            # ITK does not notice a full disk within a compressed file; what is on the disk is what counts.
+            checked_claim(part)
+    except (RuntimeError, TypeError, InputError) as error:
+        raise OutputError(f"{path}: the volume cannot be written ({_why_not_written(error)})") from None
     return path
 
 
@@ -294,16 +287,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _flush(path: Path) -> None:
-    with path.open("r+b") as file:
-        os.fsync(file.fileno())
-
-
-def _why_not_written(error: Exception, part: Path) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    if not os.access(part.parent, os.W_OK):
-        return f"no permission to write into {part.parent}"
+def _why_not_written(error: Exception) -> str:
     if isinstance(error, InputError):
         return "the disk is full or the volume is too small to be one"
     if isinstance(error, TypeError):

@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from Agg2ExpLib.demo import DEMO_FINDINGS, DEMO_INDEX, DEMO_MODEL, DEMO_SEED
-from Agg2ExpLib.explanation import Explanation, Settings, explain
+from Agg2ExpLib.explanation import Explanation, explain
 from Agg2ExpLib.explanation.folder import DOCUMENT, attribution_file
 from Agg2ExpLib.phantom import Finding, write_phantoms
+from Agg2ExpLib.request import request_of
 from Agg2ExpLib.scene.render import RIGHT, TOP, render_explanation
-from Agg2ExpLib.storage.files import replace_folder
+from Agg2ExpLib.storage import replace_folder
 from Agg2ExpLib.volume import Volume, write_volume
 
 RESOURCES = Path(__file__).resolve().parents[2] / "Agg2Exp" / "Resources"
@@ -51,7 +52,7 @@ def main() -> Path:
         findings = [Finding.parse(text) for text in DEMO_FINDINGS]
         (case,) = write_phantoms(work, 1, DEMO_SEED, SPACING, findings, first=DEMO_INDEX)
         regions = {file.name.removesuffix(".nii.gz"): file for file in sorted((case / "findings").glob("*.nii.gz"))}
-        settings = Settings(classes=CLASSES, samples=SAMPLES, device="cpu")
+        settings = request_of(classes=CLASSES, samples=SAMPLES, device="cpu")
         found = explain(case / "ct.nii.gz", DEMO_MODEL, work / "explanation", settings, regions=dict(regions))
         shorten(found)
         forget_this_machine(found)

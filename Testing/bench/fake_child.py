@@ -1,7 +1,7 @@
 """Stands in for the interpreter of the child process: the same words on standard output, no network.
 
-Called as PythonSlicer would be: ``fake_child.py .../cli/__main__.py explain IMAGE --out=DIR``. What it does beyond that is told by the
-file ``behaviour.json`` beside the launcher that starts it.
+Called as PythonSlicer would be: ``fake_child.py .../cli/__main__.py explain IMAGE --out=DIR``. What it does beyond that is told by
+the file ``behaviour.json`` beside the launcher that starts it.
 """
 
 import json

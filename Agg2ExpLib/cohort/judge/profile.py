@@ -42,11 +42,11 @@ from Agg2ExpLib.cohort.judge.forest import (
     stability,
     trees_for,
 )
-from Agg2ExpLib.cohort.run.store import difference
 from Agg2ExpLib.cohort.table.tables import CohortTable
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.progress import Progress
-from Agg2ExpLib.storage.files import write_whole
+from Agg2ExpLib.request import difference
+from Agg2ExpLib.storage import write_file
 
 FORMAT = "agg2exp-profile"
 FORMAT_VERSION = 2
@@ -216,7 +216,7 @@ class Profile:
         text = np.frombuffer(json.dumps(document, sort_keys=True).encode(), dtype=np.uint8)
         stream = io.BytesIO()
         np.savez_compressed(stream, allow_pickle=False, document=text, **arrays)
-        write_whole(path, stream.getvalue())
+        write_file(path, stream.getvalue())
         return path
 
     @classmethod

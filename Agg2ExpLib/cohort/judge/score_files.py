@@ -17,7 +17,7 @@ from Agg2ExpLib.cohort.judge.conformal import PatientScore, fewest_for
 from Agg2ExpLib.cohort.judge.profile import FEWEST, Profile
 from Agg2ExpLib.cohort.judge.scoring import FALSE_ALARMS, ClassScore, score_patients
 from Agg2ExpLib.cohort.judge.words import alarms_in_words, p_in_words, patient_in_words
-from Agg2ExpLib.storage.files import write_whole
+from Agg2ExpLib.storage import write_file
 
 
 def describe_scores(profile: Profile, scores: Sequence[ClassScore], false_alarms: float = FALSE_ALARMS) -> str:
@@ -135,7 +135,7 @@ def write_scores(
             "patients": [patient_document(one, false_alarms) for one in score_patients(profile, scores, false_alarms)],
             "scores": rows,
         }
-        write_whole(path, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+        write_file(path, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
         return path
     stream = io.StringIO()
     names = sorted({key for row in rows for key in row["baselines"]})
@@ -146,5 +146,5 @@ def write_scores(
         told = "; ".join(reason["sentence"] for reason in row["reasons"])
         cells = [*(row[key] for key in plain), *(row["baselines"].get(key) for key in names), told]
         writer.writerow(["" if cell is None else cell for cell in cells])
-    write_whole(path, stream.getvalue().encode())
+    write_file(path, stream.getvalue().encode())
     return path

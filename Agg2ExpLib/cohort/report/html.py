@@ -21,7 +21,7 @@ from Agg2ExpLib.cohort.report.html_warning import write_warning
 from Agg2ExpLib.cohort.report.page import Page, interval, number
 from Agg2ExpLib.cohort.table.tables import CohortTable
 from Agg2ExpLib.progress import Progress
-from Agg2ExpLib.storage.files import write_whole
+from Agg2ExpLib.storage import write_file
 
 #: Dice below which a segmentation counts as bad.
 BAD_DICE = 0.8
@@ -86,7 +86,7 @@ def write_report(
         write_warning(page, table, matrices, bad_dice)
     _failures(page, table)
     path = Path(path)
-    write_whole(path, page.render().encode())
+    write_file(path, page.render().encode())
     progress.advance(detail=path.name)
     return path
 

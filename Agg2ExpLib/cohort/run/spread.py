@@ -188,7 +188,8 @@ def _case_plugin(job: Job, gpus: int) -> Any:
         def setup(self, worker: Any) -> None:
             mine = job
             if gpus and str(worker.name).isdigit():
-                mine = replace(job, settings=replace(job.settings, device=f"cuda:{int(worker.name) % gpus}"))
+                compute = replace(job.request.compute, device=f"cuda:{int(worker.name) % gpus}")
+                mine = replace(job, request=replace(job.request, compute=compute))
             self.cases = CaseWorker(mine)
 
     return CasePlugin()

@@ -17,10 +17,11 @@ import numpy as np
 
 from Agg2ExpLib.agreement import dice_of_labels
 from Agg2ExpLib.cohort.run.cases import CohortCase
-from Agg2ExpLib.cohort.run.store import CohortFolder, difference, file_stem, identity_of
+from Agg2ExpLib.cohort.run.store import CohortFolder, file_stem
 from Agg2ExpLib.device import use_threads
 from Agg2ExpLib.errors import Agg2ExpError, Cancelled, InputError, OutputError
-from Agg2ExpLib.explanation import Explanation, Settings
+from Agg2ExpLib.explanation import Explanation
+from Agg2ExpLib.request import Request, difference, identity_of
 from Agg2ExpLib.training.cases import Case
 from Agg2ExpLib.volume import Volume, read_volume, to_grid
 
@@ -41,7 +42,7 @@ class Job:
         The cohort folder; every worker must see it under this path.
     load : callable
         Returns the model; called once per worker.
-    settings : Settings
+    request : Request
         Of the explanations.
     keep : bool
         Keep the Explanation folders (attribution volumes) under ``explanations/``.
@@ -55,7 +56,7 @@ class Job:
 
     folder: Path
     load: Callable[[], Any]
-    settings: Settings
+    request: Request
     keep: bool = False
     surface_tolerance: float = SURFACE_TOLERANCE
     threads: int = 0
@@ -193,7 +194,7 @@ class CaseWorker:
             case.image,
             model,
             folder,
-            self.job.settings,
+            self.job.request,
             regions=dict(case.regions),
             overwrite=folder.exists(),
             progress=progress,
@@ -274,25 +275,3 @@ def _box_around(mask: np.ndarray, margin: int = 2) -> tuple[slice, ...]:
         inside = np.flatnonzero(mask.any(axis=others))
         box.append(slice(max(int(inside[0]) - margin, 0), int(inside[-1]) + margin + 1))
     return tuple(box)
-
-
-def planned_identity(model: Any, settings: Settings) -> Mapping[str, Any]:
-    """Return the identity that explanations of this model and these settings will have."""
-    card = model.card
-    values = settings.to_dict()
-    values["samples"] = settings.samples_taken
-    document = {
-        "model": {
-            "name": card.name,
-            "sha256": model.sha256,
-            "labels": list(card.labels),
-            "spacing_mm": list(card.spacing) if card.spacing else None,
-            "orientation": card.orientation,
-            "intensity_range": list(card.intensity_range),
-            "window": list(card.window),
-            "overlap": card.overlap,
-            "blending": card.blending,
-        },
-        "settings": values,
-    }
-    return identity_of(document)

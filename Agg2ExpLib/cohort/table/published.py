@@ -153,19 +153,23 @@ def import_published(path: str | Path, out: str | Path, method: str | None = Non
         "settings": {"method": method},
     }
     store = CohortFolder(out)
-    store.prepare(identity, list(patients.values()))
+    tables: dict[str, ImportanceTable] = {}
     absent = without = 0
-    for name, case in patients.items():
+    for name in patients:
         try:
-            table = _table(layout, cubes[name], parts)
+            tables[name] = _table(layout, cubes[name], parts)
         except ValueError as error:
             raise InputError(f"{path}, patient {name}: {error}") from error
-        there = np.isfinite(table.matrix("mass")).all(axis=1)
+        there = np.isfinite(tables[name].matrix("mass")).all(axis=1)
         absent += int((~there).sum())
-        unknown = ~np.isfinite(table.matrix("enrichment")) & (table.matrix("mass") > 0)
+        unknown = ~np.isfinite(tables[name].matrix("enrichment")) & (tables[name].matrix("mass") > 0)
         without += int((there & unknown.any(axis=1)).sum())
-        store.write_part(name, table, dice[name], {"identity": identity, "sources": case.sources(), "messages": []})
-    finished, _ = assemble(store)
+    with store.open():
+        store.prepare(identity, list(patients.values()))
+        for name, case in patients.items():
+            note = {"identity": identity, "sources": case.sources(), "messages": []}
+            store.write_part(name, tables[name], dice[name], note)
+        finished, _ = assemble(store)
     return Imported(finished, absent, without, method, bool(parts))
 
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from Agg2ExpLib.cohort.run.csv_tables import is_missing, number_in
-from Agg2ExpLib.cohort.run.store import TABLES, CohortFolder, arrow, identity_of
+from Agg2ExpLib.cohort.run.store import TABLES, CohortFolder, arrow
 from Agg2ExpLib.cohort.table.assemble import IDENTITY_KEY
 from Agg2ExpLib.errors import InputError, nearest_names
 from Agg2ExpLib.importance import ImportanceTable
+from Agg2ExpLib.request import identity_of
 
 if TYPE_CHECKING:
     from Agg2ExpLib.explanation import Explanation
@@ -42,7 +43,7 @@ class CohortTable:
     metadata : mapping of str to tuple of str
         One text per case and column.
     identity : mapping
-        Model and settings that all rows share; see :func:`Agg2ExpLib.cohort.run.store.identity_of`.
+        Model and settings that all rows share; see :func:`Agg2ExpLib.request.identity_of`.
     failures : mapping of str to str
         Failed case -> reason.
     volumes : ndarray, shape (cases, rois)

@@ -1,8 +1,8 @@
 """Predictions of masked copies of a scan: every class from one forward pass, and no pass that cannot change a value.
 
-A masked copy keeps some supervoxels and sets the others to 0 (air). F_c is a sum over windows, and a window's part
-depends only on those supervoxels that hold something of it: so a window is run once for each coalition *within it*, for
-all classes together, and each answer is remembered as one number per class.
+A masked copy keeps some supervoxels and sets the others to what stands for "nothing is there". F_c is a sum over windows,
+and a window's part depends only on those supervoxels that hold something of it: so a window is run once for each coalition
+*within it*, for all classes together, and each answer is remembered as one number per class.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from Agg2ExpLib.case.objective import Objective, bounding_box
-from Agg2ExpLib.case.segmentation import Network, batches, check_answer
-from Agg2ExpLib.case.windows import Slices, Windows
-from Agg2ExpLib.device import autocast, dtype_of
+from Agg2ExpLib.case.attribution import PassCount
+from Agg2ExpLib.case.objective import Objective, bounding_box, output_gradient
+from Agg2ExpLib.case.segmentation import batches, check_answer
+from Agg2ExpLib.case.stitched import StitchedNetwork
+from Agg2ExpLib.case.windows import Slices
 from Agg2ExpLib.errors import Agg2ExpError
+from Agg2ExpLib.methods.games.supervoxels import Supervoxels
 from Agg2ExpLib.methods.games.value_store import ValueStore
-from Agg2ExpLib.methods.gradients import PassCount, output_gradient
 from Agg2ExpLib.progress import Progress
 
 # Bytes of classes' weights within windows that are kept for the next volume.
@@ -42,57 +43,45 @@ class LinearValues:
 
     Parameters
     ----------
-    network, windows, objectives
-        As :func:`Agg2ExpLib.methods.gradients.attribute`; objectives without voxels have the value 0.
-    device, precision, batch_size
-        Where, how exactly, and how many windows a pass.
+    stitched : StitchedNetwork
+        Network, scan and windows.
+    objectives : sequence of Objective
+        Those without voxels have the value 0.
     passes, progress
         Counts network passes; one unit of progress a window.
     """
 
     def __init__(
         self,
-        network: Network,
-        windows: Windows,
+        stitched: StitchedNetwork,
         objectives: Sequence[Objective],
         *,
-        device: torch.device | str = "cpu",
-        precision: str = "float32",
-        batch_size: int = 1,
         passes: PassCount | None = None,
         progress: Progress | None = None,
     ) -> None:
-        self.network, self.windows, self.objectives = network, windows, list(objectives)
-        self.device = torch.device(device)
-        self.dtype = dtype_of(precision, self.device)
-        self.precision, self.batch_size = precision, batch_size
+        self.stitched, self.windows, self.objectives = stitched, stitched.windows, list(objectives)
         self.passes, self.progress = passes or PassCount(), progress or Progress()
         self._kept_shares: dict[int, list[_Share]] = {}
         self._room = _SHARES_BYTES
-        self._weight = (windows.weight.double() if self.dtype == torch.float64 else windows.weight).to(self.device)
 
     @cached_property
     def relevant(self) -> list[int]:
         """Windows that hold a voxel of any class: the only ones that can change a value."""
         return sorted(set().union(*(objective.windows for objective in self.objectives)))
 
-    def to_tensor(self, x: torch.Tensor) -> torch.Tensor:
-        """Bring a volume to the device, padded to the windows."""
-        return self.windows.pad(x.to(device=self.device, dtype=self.dtype))
-
     def of_volume(self, x: torch.Tensor, detail: str = "") -> np.ndarray:
-        """Return F_c of a volume (i, j, k) for every class, shape (classes,)."""
-        padded, total = self.to_tensor(x), np.zeros(len(self.objectives))
-        for indices in batches(self.relevant, self.batch_size):
-            answer = self._run(torch.stack([padded[self.windows.slices(index)] for index in indices]))
+        """Return F_c of a volume (C, i, j, k) for every class, shape (classes,)."""
+        padded, total = self.stitched.padded(x), np.zeros(len(self.objectives))
+        for indices in batches(self.relevant, self.stitched.compute.batch_size):
+            answer = self._run(self.stitched.batch(padded, indices))
             for index, logits in zip(indices, answer, strict=True):
                 total += self._take(self._shares(index), logits[None])[0]
             self.progress.advance(len(indices), detail)
         return total
 
     def _run(self, batch: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad(), autocast(self.precision, self.device):
-            logits = self.network(batch[:, None])
+        with torch.no_grad():
+            logits = self.stitched.run(batch)
         self.passes.forward += len(batch)
         return logits
 
@@ -103,11 +92,11 @@ class LinearValues:
         found = []
         for column, objective in enumerate(self.objectives):
             if index in objective.windows:
-                weight = output_gradient(self.windows, self._weight, objective, index)
+                weight = output_gradient(self.stitched, objective, index)
                 inside = (weight != 0).cpu().numpy()
                 if inside.any():
                     box = bounding_box(inside)
-                    found.append(_Share(column, objective.class_index, box, weight[box].double()))
+                    found.append(_Share(column, objective.channel, box, weight[box].double()))
         size = sum(8 * share.weight.numel() for share in found)
         if size <= self._room:
             self._room -= size
@@ -130,54 +119,37 @@ class MaskedValues(LinearValues):
 
     Parameters
     ----------
-    x : Tensor, shape (i, j, k)
-        The preprocessed scan.
-    supervoxels : ndarray of int, shape (i, j, k)
-        0 stays always; 1 to p are the supervoxels.
-    n_supervoxels : int
-        p.
+    stitched, objectives, passes, progress
+        As :class:`LinearValues`; the scan is that of ``stitched``.
+    supervoxels : Supervoxels
+        0 stays always; 1 to p are kept or removed.
     store : ValueStore
         Answers already there.
-    **options
-        As :class:`LinearValues`.
     """
 
     def __init__(
         self,
-        network: Network,
-        windows: Windows,
+        stitched: StitchedNetwork,
         objectives: Sequence[Objective],
-        x: torch.Tensor,
-        supervoxels: np.ndarray,
-        n_supervoxels: int,
+        supervoxels: Supervoxels,
         *,
         store: ValueStore | None = None,
-        device: torch.device | str = "cpu",
-        precision: str = "float32",
-        batch_size: int = 1,
         passes: PassCount | None = None,
         progress: Progress | None = None,
     ) -> None:
-        super().__init__(
-            network,
-            windows,
-            objectives,
-            device=device,
-            precision=precision,
-            batch_size=batch_size,
-            passes=passes,
-            progress=progress,
-        )
-        self.n_supervoxels, self.store = n_supervoxels, store if store is not None else ValueStore()
-        self._padded = self.to_tensor(x)
-        self._labels = windows.pad(torch.from_numpy(np.ascontiguousarray(supervoxels, dtype=np.int32)))
-        self._air: torch.Tensor | None = None
+        super().__init__(stitched, objectives, passes=passes, progress=progress)
+        self.n_supervoxels, self.store = len(supervoxels.names), store if store is not None else ValueStore()
+        self._padded = stitched.padded(stitched.x)
+        self._nothing = stitched.removed[:, None, None, None]
+        self._labels = self.windows.pad(torch.from_numpy(np.ascontiguousarray(supervoxels.labels, dtype=np.int32)), 0.0)
+        self._emptied: torch.Tensor | None = None
         self.players: dict[int, np.ndarray] = {}
         self._anything_fixed: dict[int, bool] = {}
         for index in self.relevant:
-            # Removing a supervoxel that is air already changes nothing.
-            holds = self._labels[windows.slices(index)][(self._padded[windows.slices(index)] != 0).cpu()]
-            found = torch.unique(holds).numpy()
+            where = self.windows.slices(index)
+            # Removing a supervoxel that is nothing already changes nothing.
+            there = (self._padded[(slice(None), *where)] != self._nothing).any(dim=0).cpu()
+            found = torch.unique(self._labels[where][there]).numpy()
             self.players[index] = found[found > 0]
             self._anything_fixed[index] = bool((found == 0).any())
 
@@ -229,27 +201,29 @@ class MaskedValues(LinearValues):
 
     def _compute(self, index: int, keys: list[tuple[int, bytes]], kept: np.ndarray, detail: str) -> None:
         where = self.windows.slices(index)
-        scan, players = self._padded[where], self.players[index]
+        scan, players = self._padded[(slice(None), *where)], self.players[index]
         place = np.zeros(self.n_supervoxels + 1, dtype=np.int64)
         place[players] = np.arange(1, len(players) + 1)
-        local = torch.from_numpy(place)[self._labels[where].long()].to(self.device)
+        local = torch.from_numpy(place)[self._labels[where].long()].to(self.stitched.device)
         shares = self._shares(index)
         empty = [] if self._anything_fixed[index] else [n for n, row in enumerate(kept) if not row.any()]
         for number in empty:
-            self.store.add([(keys[number], self._take(shares, self._air_logits())[0])])
+            self.store.add([(keys[number], self._take(shares, self._logits_of_nothing())[0])])
             self.progress.advance(1, detail)
-        for numbers in batches([n for n in range(len(kept)) if n not in empty], self.batch_size):
-            factor = torch.ones((len(numbers), len(players) + 1), dtype=self.dtype)
-            factor[:, 1:] = torch.from_numpy(kept[numbers]).to(self.dtype)
-            logits = self._run(scan * factor.to(self.device)[:, local])
+        for numbers in batches([n for n in range(len(kept)) if n not in empty], self.stitched.compute.batch_size):
+            stays = torch.ones((len(numbers), len(players) + 1), dtype=torch.bool)
+            stays[:, 1:] = torch.from_numpy(kept[numbers])
+            # Each voxel is the scan's or nothing: no arithmetic, so what stays is the scan to the last bit.
+            stays = stays.to(self.stitched.device)[:, local][:, None]
+            logits = self._run(torch.where(stays, scan, self._nothing))
             values = self._take(shares, logits)
             self.store.add([(keys[number], value) for number, value in zip(numbers, values, strict=True)])
             self.progress.advance(len(numbers), detail)
 
-    def _air_logits(self) -> torch.Tensor:
-        """Every window of air has the same answer."""
-        if self._air is None:
-            air = torch.zeros((1, *self.windows.window), dtype=self.dtype, device=self.device)
-            self._air = self._run(air)
-            check_answer(self._air, air[:, None], self._air.shape[1])
-        return self._air
+    def _logits_of_nothing(self) -> torch.Tensor:
+        """Every window in which nothing is there has the same answer."""
+        if self._emptied is None:
+            batch = self._nothing.expand(-1, *self.windows.window)[None]
+            self._emptied = self._run(batch)
+            check_answer(self._emptied, batch, self._emptied.shape[1])
+        return self._emptied

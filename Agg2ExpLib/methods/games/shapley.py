@@ -19,9 +19,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.methods import ESTIMATORS, MOST_EXACT
 
 Game = Callable[[np.ndarray], np.ndarray]
+
+#: How KernelSHAP estimates -> what it does.
+ESTIMATORS: dict[str, str] = {
+    "regression": "regression over sampled coalitions, in pairs where they suffice; enumerates small games",
+    "shap": "shap's KernelExplainer: paired coalitions, small sizes enumerated",
+    "captum": "captum's KernelShap, as the paper: unpaired coalitions",
+    "exact": "all coalitions, for games of up to 12 supervoxels",
+}
+#: Largest game whose coalitions are all played.
+MOST_EXACT = 12
 
 _GROUPS = 20
 #: Coalitions for each player from which on they are drawn in pairs: a pair is one equation for p unknowns, not two.
@@ -75,7 +84,7 @@ def shapley_values(
         Coalitions to play, without the full and the empty one. Where all of them are fewer, all are played and the
         values are exact.
     estimator : str
-        A key of :data:`Agg2ExpLib.methods.ESTIMATORS`.
+        A key of :data:`ESTIMATORS`.
     ridge : float
         Penalty on the squared values, where the weights of the coalitions sum to their number.
     seed : int

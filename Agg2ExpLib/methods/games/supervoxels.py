@@ -11,8 +11,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.methods import SUPERVOXELS
 
+#: Kind of supervoxels -> (default samples of KernelSHAP, what they are).
+SUPERVOXELS: dict[str, tuple[int, str]] = {
+    "semantic": (200, "one per predicted class"),
+    "cubes": (1000, "an even grid of cubes"),
+    "slic": (1000, "compact supervoxels of like intensity"),
+    "organ-aware": (1000, "compact supervoxels cut at the borders of the predicted structures"),
+    "regions": (200, "the user's regions, and what lies outside of them"),
+}
+#: The kinds that are an even division into about as many as are asked for.
+REGULAR = ("cubes", "slic", "organ-aware")
+#: The kind of supervoxels that a label volume of the user's holds; the volume's file stands for it in settings.
+OWN_MAP = "map"
+OWN_MAP_SAMPLES = 1000
 #: Name of the supervoxel that holds all voxels outside of the user's regions.
 ELSEWHERE = "elsewhere"
 # A piece that a structure's border cuts off a regular supervoxel stands alone from this share of the mean size on.
@@ -20,6 +32,28 @@ _SMALLEST_SHARE = 0.1
 # SLIC's weight of distance against intensity (0 to 1): high enough for compact supervoxels in noise.
 _COMPACTNESS = 0.2
 _SLIC_ITERATIONS = 5
+
+
+def supervoxel_kind(text: str) -> str:
+    """Return the kind of supervoxels that a setting means: a name, or :data:`OWN_MAP` for the file of a label volume.
+
+    No name has a dot or a slash, and no file that can be read lacks the dot.
+
+    Raises
+    ------
+    InputError
+        Neither.
+
+    Examples
+    --------
+    >>> supervoxel_kind("cubes"), supervoxel_kind("parcels.nii.gz")
+    ('cubes', 'map')
+    """
+    if text in SUPERVOXELS:
+        return text
+    if any(mark in text for mark in "./\\"):
+        return OWN_MAP
+    raise InputError(f"unknown supervoxels {text!r}: use {', '.join(SUPERVOXELS)}, or the file of a label volume")
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,9 +123,9 @@ def make_supervoxels(
     Parameters
     ----------
     kind : str
-        A key of :data:`Agg2ExpLib.methods.SUPERVOXELS`.
+        A key of :data:`SUPERVOXELS`.
     image : ndarray of float, shape (i, j, k)
-        Preprocessed scan, 0 to 1.
+        The scan as it is displayed, 0 to 1.
     prediction : ndarray of int, same shape
         Predicted class at each voxel.
     class_names : sequence of str

@@ -7,33 +7,23 @@ the stitched prediction of each masked scan as a whole; windows that no removed 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from Agg2ExpLib.case.objective import Objective, bounding_box
-from Agg2ExpLib.case.segmentation import settled
+from Agg2ExpLib.case.segmentation import Segmentation, settled
+from Agg2ExpLib.case.stitched import StitchedNetwork
 from Agg2ExpLib.case.windows import Windows
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.methods import VALUE_FUNCTIONS
 from Agg2ExpLib.methods.games.masking import MaskedValues
+from Agg2ExpLib.methods.games.supervoxels import Supervoxels
+from Agg2ExpLib.models.interface import SigmoidRegions
 
 # Bytes of clean logits kept for reuse.
 _KEPT_LOGITS = 2 * 1024**3
-
-
-def is_linear(value: str) -> bool:
-    """Tell whether a value function is a weighted sum of logits.
-
-    Raises
-    ------
-    InputError
-        An unknown one.
-    """
-    if value not in VALUE_FUNCTIONS:
-        raise InputError(f"unknown value function {value!r}: use {', '.join(VALUE_FUNCTIONS)}")
-    return VALUE_FUNCTIONS[value][0]
 
 
 def restricted(
@@ -75,8 +65,52 @@ def _restrict(objective: Objective, confirmed: bool, truth: np.ndarray, windows:
     inner = tuple(slice(n.start - o.start, n.stop - o.start) for n, o in zip(box, objective.box, strict=True))
     # The value at the clean scan follows from the game itself.
     return Objective(
-        objective.class_index, box, weight[inner], tuple(windows.touching(mask)), float("nan"), int(mask.sum())
+        objective.class_index,
+        objective.channel,
+        box,
+        weight[inner],
+        tuple(windows.touching(mask)),
+        float("nan"),
+        int(mask.sum()),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What predictions of masked scans are compared with.
+
+    Attributes
+    ----------
+    labels : ndarray of int, shape (i, j, k)
+        The truth, or the first prediction.
+    n_channels : int
+        The network's outputs.
+    voxel_ml : float
+        Volume of a voxel, ml.
+    """
+
+    labels: np.ndarray
+    n_channels: int
+    voxel_ml: float = 1.0
+
+    @classmethod
+    def of(
+        cls, segmentation: Segmentation | None, truth: np.ndarray | None, value: str, voxel_ml: float = 1.0
+    ) -> Reference:
+        """Return the truth where there is one, else the first prediction.
+
+        Raises
+        ------
+        InputError
+            Neither is there, or the model's regions overlap.
+        """
+        if segmentation is None:
+            raise InputError(f"value function {value!r} needs the first prediction or the truth to compare with")
+        if isinstance(segmentation.decision, SigmoidRegions):
+            raise InputError(
+                f"value function {value!r} needs one label a voxel, and this model's regions overlap; use logit"
+            )
+        return cls(truth if truth is not None else segmentation.labels, len(segmentation.classes), voxel_ml)
 
 
 class PredictionValues(MaskedValues):
@@ -84,34 +118,32 @@ class PredictionValues(MaskedValues):
 
     Parameters
     ----------
-    *arguments, **options
+    stitched, objectives, supervoxels, store, passes, progress
         As :class:`MaskedValues`; each objective only names its class.
     value : str
         ``"dice"``, ``"soft-dice"`` or ``"false-positive-volume"``.
-    reference : ndarray of int, shape (i, j, k)
-        The truth, or the first prediction.
-    n_classes : int
-        The network's outputs.
-    voxel_ml : float
-        Volume of a voxel, ml.
+    reference : Reference
+        What the predictions are compared with.
     """
 
     def __init__(
         self,
-        *arguments: object,
+        stitched: StitchedNetwork,
+        objectives: Sequence[Objective],
+        supervoxels: Supervoxels,
+        *,
         value: str,
-        reference: np.ndarray,
-        n_classes: int,
-        voxel_ml: float = 1.0,
-        **options: object,
+        reference: Reference,
+        **options: Any,
     ) -> None:
-        super().__init__(*arguments, **options)  # type: ignore[arg-type]
-        if reference.shape != self.windows.volume_shape:
+        super().__init__(stitched, objectives, supervoxels, **options)
+        if reference.labels.shape != self.windows.volume_shape:
             raise InputError(
-                f"the truth has shape {reference.shape}, but the scan on the model's grid has {self.windows.volume_shape}"
+                f"the truth has shape {reference.labels.shape}, but the scan on the model's grid has "
+                f"{self.windows.volume_shape}"
             )
-        self.value, self.n_classes, self.voxel_ml = value, n_classes, voxel_ml
-        self._reference = windows_pad(self.windows, reference, -1)
+        self.value, self.n_classes, self.voxel_ml = value, reference.n_channels, reference.voxel_ml
+        self._reference = windows_pad(self.windows, reference.labels, -1)
         self._clean: dict[int, torch.Tensor] = {}
 
     @property
@@ -132,16 +164,16 @@ class PredictionValues(MaskedValues):
         return out
 
     def _of_coalition(self, row: np.ndarray, detail: str) -> np.ndarray:
-        channels = [objective.class_index for objective in self.objectives]
-        sums = np.zeros((5, len(channels)))
+        sums = np.zeros((5, len(self.objectives)))
         runs = self._windows(row, detail)
-        for where, logits in settled(runs, self.windows, self.n_classes, self.dtype, self.device):
-            reference = self._reference[where].to(self.device)
+        dtype, device = self.stitched.dtype, self.stitched.device
+        for where, logits in settled(runs, self.windows, self.n_classes, dtype, device):
+            reference = self._reference[where].to(device)
             scan = reference >= 0
             label, probability = logits.argmax(dim=0), logits.softmax(dim=0)
-            for column, channel in enumerate(channels):
-                real, said = reference == channel, (label == channel) & scan
-                soft = probability[channel] * scan
+            for column, objective in enumerate(self.objectives):
+                real, said = reference == objective.class_index, (label == objective.channel) & scan
+                soft = probability[objective.channel] * scan
                 for line, part in enumerate((said, said & real, real, soft, soft * real)):
                     sums[line, column] += float(part.double().sum())
         found, both, true, share, common = sums
@@ -155,21 +187,19 @@ class PredictionValues(MaskedValues):
     def _windows(self, row: np.ndarray, detail: str) -> Iterator[tuple[int, torch.Tensor]]:
         """Yield every window's logits; those that the coalition leaves as they are come from the clean scan."""
         removed = torch.from_numpy(np.concatenate([[False], ~row]))
-        size = self.n_classes * int(np.prod(self.windows.window)) * self.dtype.itemsize
+        size = self.n_classes * int(np.prod(self.windows.window)) * self.stitched.dtype.itemsize
         for index in range(len(self.windows)):
             touched = bool((~row[self.players[index] - 1]).any())
             logits = self._clean.get(index) if not touched else None
             if logits is None:
                 where = self.windows.slices(index)
-                gone = removed[self._labels[where].long()].to(self.device)
-                logits = self._run(torch.where(gone, torch.zeros_like(self._padded[where]), self._padded[where])[None])[
-                    0
-                ]
-                logits = logits.to(self.dtype)
+                gone = removed[self._labels[where].long()].to(self.stitched.device)
+                copy = torch.where(gone, self._nothing, self._padded[(slice(None), *where)])
+                logits = self._run(copy[None])[0].to(self.stitched.dtype)
                 if not touched and (len(self._clean) + 1) * size <= _KEPT_LOGITS:
                     self._clean[index] = logits.cpu()
             self.progress.advance(1, detail)
-            yield index, logits.to(self.device)
+            yield index, logits.to(self.stitched.device)
 
 
 def windows_pad(windows: Windows, volume: np.ndarray, outside: int) -> torch.Tensor:

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import qt
 
-from Agg2ExpLib.anatomy import safe_file_name
 from Agg2ExpLib.cohort.judge.scoring import FALSE_ALARMS
 from Agg2ExpLib.errors import OutputError
-from Agg2ExpLib.explanation.folder import partial_folder
 from Agg2ExpLib.panel.compute import commands
 from Agg2ExpLib.panel.compute.background import load_file_library
 from Agg2ExpLib.panel.compute.task import Task
 from Agg2ExpLib.panel.nodes import Segment, segment_volume, segments_of, volume_of
 from Agg2ExpLib.panel.store import Store
 from Agg2ExpLib.panel.words.choices import Choices, comparison_options
+from Agg2ExpLib.storage import discard_folder, file_key, safe_file_name
 
 if TYPE_CHECKING:
     from Agg2ExpLib.volume import Volume
@@ -199,14 +198,16 @@ class Workbench:
             name,
             command,
             prepare=_writer(files) if files else None,
-            # What a killed child could not remove itself.
-            temporary=[folder for folder in (temporary, partial_folder(out) if out else None) if folder],
+            temporary=[temporary] if temporary else [],
             surroundings=self._surroundings(),
             out=out,
             answer_file=answer_file,
         )
         self._tasks.append(task)
         task.finished.connect(lambda _: self._tasks.remove(task))
+        if out is not None:
+            # What a killed child could not remove itself.
+            task.finished.connect(lambda _: discard_folder(out))
         return task
 
     def _surroundings(self) -> dict[str, str] | None:
@@ -228,15 +229,14 @@ def region_names(segments: Sequence[Segment], labels: Sequence[str]) -> dict[Seg
     >>> list(region_names([one, two], ["heart"]).values())
     ['heart (2)', 'heart (3)']
     """
-    # Without case, as on the file systems that do not tell Heart from heart.
-    taken = {safe_file_name(label).casefold() for label in labels}
+    taken = {file_key(label) for label in labels}
     names = {}
     for segment in segments:
         # "=" would end the name on the command line.
         plain = segment.name.replace("=", "-").strip() or "region"
         tries = [plain, *(f"{plain} ({number})" for number in range(2, 2 + len(segments) + len(labels)))]
-        name = next(one for one in tries if safe_file_name(one).casefold() not in taken)
-        taken.add(safe_file_name(name).casefold())
+        name = next(one for one in tries if file_key(one) not in taken)
+        taken.add(file_key(name))
         names[segment] = name
     return names
 

@@ -10,7 +10,6 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from Agg2ExpLib.anatomy import safe_file_name
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.panel.compute.background import Background
 from Agg2ExpLib.panel.compute.task import Task
@@ -19,6 +18,7 @@ from Agg2ExpLib.panel.controllers.presenter import Presenter, Run
 from Agg2ExpLib.panel.sections.batch import BatchSection
 from Agg2ExpLib.panel.sections.inputs import InputsSection
 from Agg2ExpLib.panel.words.batch import CaseState, kept_explanation, look
+from Agg2ExpLib.storage import safe_file_name
 
 REPORT_FILE = "report.html"
 

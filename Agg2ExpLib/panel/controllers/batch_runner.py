@@ -11,7 +11,6 @@ import qt
 from slicer.i18n import tr as _
 
 from Agg2ExpLib.errors import Agg2ExpError
-from Agg2ExpLib.methods import METHODS
 from Agg2ExpLib.panel.compute.background import Background
 from Agg2ExpLib.panel.compute.child import Outcome
 from Agg2ExpLib.panel.compute.task import Task
@@ -21,7 +20,7 @@ from Agg2ExpLib.panel.sections.batch import BatchSection
 from Agg2ExpLib.panel.store import Store
 from Agg2ExpLib.panel.words.batch import Request, Seen, describe_progress, look
 from Agg2ExpLib.panel.words.batch_buttons import BatchFacts, batch_state
-from Agg2ExpLib.panel.words.choices import METHOD_TEXTS, Choices
+from Agg2ExpLib.panel.words.choices import METHOD_TEXTS, Choices, method_options
 from Agg2ExpLib.progress import Event
 
 #: Milliseconds between two looks at the folder while a batch runs.
@@ -328,8 +327,7 @@ def describe_settings(choices: Choices) -> str:
     name = METHOD_TEXTS.get(choices.method, (choices.method, ""))[0]
     count = _("all structures") if choices.structures is None else f"{len(choices.structures)} structure"
     count += "s" if choices.structures is not None and len(choices.structures) != 1 else ""
-    method = METHODS.get(choices.method)
-    if method is not None and method.samples:
+    if "samples" in method_options(choices.method):
         name = _("{method}, {samples} samples").format(method=name, samples=choices.samples)
     return _("Goes on as it was begun: {model}, {method}, {count}.").format(
         model=Path(choices.model).name, method=name, count=count

@@ -19,6 +19,7 @@ from Agg2ExpLib.errors import InputError, OutputError
 from Agg2ExpLib.panel.sections import forms
 from Agg2ExpLib.panel.words.choices import FILL_TEXTS
 from Agg2ExpLib.panel.words.rows import Row
+from Agg2ExpLib.storage import write_table
 
 if TYPE_CHECKING:
     from Agg2ExpLib.panel.controllers.presenter import Presenter
@@ -93,15 +94,12 @@ def write_rows(path: Path, explained: str, rows: Sequence[Row]) -> None:
     OutputError
         It cannot be written.
     """
-    try:
-        with path.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            for row in rows:
-                numbers = [repr(value) for value in (row.share, row.enrichment, row.positive, row.negative)]
-                writer.writerow([explained, row.region, row.name, *numbers, row.voxels, "yes" if row.live else "no"])
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror}); choose another place") from error
+    numbers = [[repr(value) for value in (row.share, row.enrichment, row.positive, row.negative)] for row in rows]
+    lines = [
+        [explained, row.region, row.name, *values, row.voxels, "yes" if row.live else "no"]
+        for row, values in zip(rows, numbers, strict=True)
+    ]
+    write_table(path, COLUMNS, lines)
 
 
 def copy_folder(shown: Shown, target: Path) -> Path:

@@ -13,7 +13,7 @@ from Agg2ExpLib.panel.sections import forms
 from Agg2ExpLib.panel.sections.structure_list import StructureList
 from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.words.buttons import PanelState
-from Agg2ExpLib.panel.words.choices import METHOD_TEXTS, Choices, Method
+from Agg2ExpLib.panel.words.choices import METHOD_TEXTS, Choices, Method, method_options
 from Agg2ExpLib.progress import Event
 
 
@@ -68,12 +68,10 @@ class ExplainSection:
 
     def show_method(self, name: str) -> None:
         """Say what each method does, and whether the chosen one takes samples."""
-        from Agg2ExpLib.methods import METHODS
-
         for index, one in enumerate(Method):
             # Bound anew with each scene, the list holds names alone.
             self.method.setItemData(index, METHOD_TEXTS.get(one.name, ("", ""))[1], qt.Qt.ToolTipRole)
-        self.samples.setEnabled(name not in METHODS or bool(METHODS[name].samples))
+        self.samples.setEnabled("samples" in method_options(name))
 
     def show_model(self, card: ModelCard | None) -> None:
         """List the structures of another model, all ticked."""

@@ -14,7 +14,7 @@ from Agg2ExpLib.cohort.run.cases import CohortCase
 from Agg2ExpLib.cohort.run.store import DOCUMENT, CohortFolder, file_stem
 from Agg2ExpLib.errors import OutputError
 from Agg2ExpLib.panel.words.choices import Choices
-from Agg2ExpLib.storage.files import write_whole
+from Agg2ExpLib.storage import write_file
 
 #: File in the cohort folder with what the panel was asked for, so that the folder alone suffices to go on.
 REQUEST_FILE = "panel.json"
@@ -88,7 +88,7 @@ class Request:
         """Put it into the cohort folder, once that has its document; a folder that cannot be written is told by the child."""
         if (Path(self.out) / DOCUMENT).is_file():
             try:
-                write_whole(Path(self.out) / REQUEST_FILE, (self.to_text() + "\n").encode())
+                write_file(Path(self.out) / REQUEST_FILE, (self.to_text() + "\n").encode())
             except OutputError:
                 return
 

@@ -10,9 +10,10 @@ from typing import Any, Literal, cast, get_args
 from slicer.i18n import tr as _
 
 from Agg2ExpLib.case import REDUCTIONS
+from Agg2ExpLib.device import PRECISIONS
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.explanation.settings import PRECISIONS, Settings
 from Agg2ExpLib.methods import METHODS
+from Agg2ExpLib.request import Request, request_of
 
 #: Identifier -> name on the surface and what it does in one sentence.
 METHOD_TEXTS = {
@@ -73,7 +74,7 @@ class Choices:
     structures : tuple of str, optional
         Identifiers; ``None`` is every structure of the model.
     method, reduction, precision, device
-        As in :class:`~Agg2ExpLib.explanation.Settings`.
+        As in :class:`~Agg2ExpLib.request.Request`.
     samples : int
         Noisy copies or path points.
     seed : int
@@ -101,22 +102,22 @@ class Choices:
         if self.overlap is not None and not 0.0 <= self.overlap <= 0.9:
             return _("The overlap is {overlap}; it must be 0 to 0.9.").format(overlap=f"{self.overlap:g}")
         try:
-            self.settings()
+            self.request()
         except InputError as error:
             text = str(error)
             return f"{text[:1].upper()}{text[1:]}."
         return ""
 
-    def settings(self) -> Settings:
-        """Return them as the library's settings, which check themselves."""
-        return Settings(
-            method=self.method,
+    def request(self) -> Request:
+        """Return them as the library's request, which checks itself."""
+        own = method_options(self.method)
+        return request_of(
+            self.method,
             classes=self.structures,
-            samples=self.samples,
             reduction=self.reduction,
-            seed=self.seed,
             precision=self.precision,
             device=self.device,
+            **{name: getattr(self, name) for name in ("samples", "seed") if name in own},
         )
 
     def options(self) -> dict[str, Any]:
@@ -125,13 +126,18 @@ class Choices:
             "model": self.model,
             "classes": self.structures,
             "method": self.method,
-            "samples": self.samples if METHODS[self.method].samples else None,
+            "samples": self.samples if "samples" in method_options(self.method) else None,
             "reduction": self.reduction,
-            "seed": self.seed,
+            "seed": self.seed if "seed" in method_options(self.method) else None,
             "precision": self.precision,
             "device": self.device,
             "overlap": self.overlap,
         }
+
+
+def method_options(method: str) -> set[str]:
+    """Return the names of a method's options; of an unknown method none."""
+    return {one.name for one in METHODS[method].options()} if method in METHODS else set()
 
 
 def comparison_options(choices: Choices) -> dict[str, Any]:

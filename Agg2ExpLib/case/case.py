@@ -1,0 +1,374 @@
+"""Everything of one patient, in memory: the scan as the model sees it, its segmentation, attributions, and their table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from Agg2ExpLib.case.attribution import Attribution, PassCount
+from Agg2ExpLib.case.context import Context, Explains
+from Agg2ExpLib.device import Compute, choose_device, dtype_of
+from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.importance import ImportanceTable, Rois, build_table
+from Agg2ExpLib.models import Model, Part, Prepared, load_model
+from Agg2ExpLib.progress import Progress
+from Agg2ExpLib.volume import Volume, read_volume
+
+if TYPE_CHECKING:
+    from Agg2ExpLib.case.objective import Objective
+    from Agg2ExpLib.case.segmentation import Segmentation
+    from Agg2ExpLib.case.stitched import StitchedNetwork
+
+Image = str | os.PathLike[str] | Volume
+
+
+@dataclass(frozen=True)
+class CaseSegmentation:
+    """The prediction of all parts of a model.
+
+    Attributes
+    ----------
+    labels : ndarray of uint8 or uint16, shape (i, j, k)
+        Class at each voxel, on the model's grid; of several parts a later one wins where it is not background.
+    parts : tuple of Segmentation
+        Of each part.
+    """
+
+    labels: np.ndarray
+    parts: tuple[Segmentation, ...]
+
+    @property
+    def forward_passes(self) -> int:
+        """Windows run."""
+        return sum(part.forward_passes for part in self.parts)
+
+
+@dataclass(eq=False)
+class Case:
+    """One patient and one model. Segmented when first needed; what is asked for twice is computed once.
+
+    Make one with :meth:`open`.
+
+    Attributes
+    ----------
+    model : Model
+        What is explained.
+    prepared : Prepared
+        The scan as the networks see it.
+    compute : Compute
+        Where and how exactly.
+    images : tuple of Volume
+        The scan as it was read, one volume a channel.
+    progress : Progress
+        Where stages, counts and the time left go; also cancels.
+    passes : PassCount
+        Network passes of attributions so far.
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> from Agg2ExpLib.methods import Gradient
+    >>> from Agg2ExpLib.models import Tiling, from_module
+    >>> from Agg2ExpLib.volume import Grid, Volume
+    >>> torch.manual_seed(0)  # doctest: +SKIP
+    >>> net = torch.nn.Conv3d(1, 2, 3, padding=1)
+    >>> model = from_module(net, classes=["background", "bright"], tiling=Tiling((8, 8, 8)), removed=-1000.0)
+    >>> scan = Volume(np.random.default_rng(0).normal(0, 300, (12, 10, 9)), Grid((12, 10, 9), np.eye(4)))
+    >>> case = Case.open(scan, model, device="cpu")
+    >>> case
+    Case(volume in memory, Conv3d: 12 x 10 x 9 voxels, 8 windows)
+    >>> table = case.importance(case.attribute(Gradient()))
+    >>> table.rois
+    ('background', 'bright')
+    """
+
+    model: Model
+    prepared: Prepared
+    compute: Compute
+    images: tuple[Volume, ...] = ()
+    progress: Progress = field(default_factory=Progress)
+    passes: PassCount = field(default_factory=PassCount)
+
+    @classmethod
+    def open(
+        cls,
+        images: Image | Sequence[Image],
+        model: str | os.PathLike[str] | Model,
+        *,
+        device: str = "auto",
+        precision: str = "float32",
+        compute: Compute | None = None,
+        progress: Progress | None = None,
+    ) -> Case:
+        """Read a scan and a model, and prepare the one for the other.
+
+        Parameters
+        ----------
+        images : path or Volume, or a sequence of them
+            The scan: files, folders with DICOM series, volumes, arrays of MONAI (MetaTensor), or nibabel images; one for each
+            channel of the model.
+        model : name, path or Model
+            See :func:`Agg2ExpLib.models.load_model`.
+        device, precision : str
+            See :class:`~Agg2ExpLib.device.Compute`; or give that whole as ``compute``.
+        progress : Progress
+            Where progress goes.
+
+        Raises
+        ------
+        InputError
+            A scan, model, device or precision that cannot be used.
+        """
+        compute = compute or Compute(device=device, precision=precision)
+        compute = replace(compute, device=str(choose_device(compute.device)))
+        loaded = load_model(Path(model)) if isinstance(model, os.PathLike) else model
+        loaded = load_model(loaded) if isinstance(loaded, str) else loaded
+        several = isinstance(images, Sequence) and not isinstance(images, (str, os.PathLike))
+        volumes = tuple(as_volume(one) for one in (images if several else [images]))  # type: ignore[union-attr]
+        return cls(loaded, loaded.prepare(volumes), compute, volumes, progress or Progress())
+
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.prepared.shape))
+        return f"Case({self.name}, {self.model.card.name}: {size} voxels, {self.n_windows} windows)"
+
+    @property
+    def name(self) -> str:
+        """The scan's file, or what it is."""
+        source = self.images[0].source if self.images else None
+        return source.name if source else "volume in memory"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names of the model, class 0 first."""
+        return tuple(self.model.card.labels)
+
+    @cached_property
+    def stitched(self) -> tuple[StitchedNetwork, ...]:
+        """Each part's network over the scan."""
+        import torch
+
+        from Agg2ExpLib.case.stitched import StitchedNetwork
+        from Agg2ExpLib.case.windows import Windows
+
+        device = torch.device(self.compute.device)
+        dtype = dtype_of(self.compute.precision, device)
+        x = torch.tensor(self.prepared.x, dtype=dtype, device=device)
+        removed = torch.tensor(self.prepared.removed)
+        return tuple(
+            StitchedNetwork(
+                part.build(device, dtype),
+                x,
+                Windows.over(self.prepared.shape, part.tiling or self.model.card.tiling),
+                removed,
+                self.compute,
+                self.labels,
+            )
+            for part in self.model.parts
+        )
+
+    @property
+    def n_windows(self) -> int:
+        """Windows over the scan, of all parts."""
+        from Agg2ExpLib.case.windows import Windows
+
+        tilings = [part.tiling or self.model.card.tiling for part in self.model.parts]
+        return sum(len(Windows.over(self.prepared.shape, tiling)) for tiling in tilings)
+
+    @cached_property
+    def segmentation(self) -> CaseSegmentation:
+        """The prediction, on the model's grid."""
+        from Agg2ExpLib.case.segmentation import segment
+
+        found = []
+        keep = self.prepared.needs_logits
+        for part, stitched in zip(self.model.parts, self.stitched, strict=True):
+            found.append(segment(stitched, part.classes, part.decision, keep_logits=keep, progress=self.progress))
+        labels = found[0].labels
+        for one in found[1:]:
+            labels = np.where(one.labels > 0, one.labels, labels)
+        return CaseSegmentation(labels, tuple(found))
+
+    def prediction(self) -> Volume:
+        """Return the prediction on the scan's own grid, as the model's makers would have written it."""
+        found = self.segmentation
+        return self.prepared.to_scan(found.labels, found.parts[0].logits)
+
+    def class_indices(self, classes: Sequence[str | int] | None) -> list[int]:
+        """Return the indices of classes by name or index; ``None`` is every class but background.
+
+        Raises
+        ------
+        InputError
+            A class that the model does not have.
+        """
+        if classes is None:
+            return list(range(1, len(self.labels)))
+        found = []
+        for one in classes:
+            index = self.labels.index(one) if isinstance(one, str) and one in self.labels else one
+            if isinstance(index, str) or not 0 <= index < len(self.labels):
+                raise InputError(f"the model has no class {one!r}: it has {', '.join(self.labels)}")
+            found.append(int(index))
+        return found
+
+    def objectives(self, classes: Sequence[str | int] | None = None, reduction: str = "sum") -> list[Objective]:
+        """Return F_c of each class (equation 2), in order; one that is absent has no voxels."""
+        from Agg2ExpLib.case.objective import objectives
+
+        wanted = self.class_indices(classes)
+        found: list[Objective] = []
+        for index in wanted:
+            number = self._part_of(index)
+            windows = self.stitched[number].windows
+            found += objectives(self.segmentation.parts[number], windows, [index], reduction)
+        return found
+
+    def check_explainable(self, class_index: int) -> None:
+        """Raise :class:`InputError` for a class that no network of the model has a logit for."""
+        self._part_of(class_index)
+
+    def _part_of(self, class_index: int) -> int:
+        parts: Sequence[Part] = self.model.parts
+        if class_index == 0 and (len(parts) > 1 or 0 not in parts[0].classes):
+            raise InputError(
+                f"background has no logit of its own in {self.model.card.name}, so it cannot be explained; choose a structure"
+            )
+        number = next((n for n, part in enumerate(parts) if class_index in part.classes), None)
+        if number is None:
+            raise InputError(f"no network of {self.model.card.name} answers {self.labels[class_index]}")
+        return number
+
+    def attribute(
+        self,
+        method: Explains,
+        classes: Sequence[str | int] | None = None,
+        reduction: str = "sum",
+        *,
+        objectives: Sequence[Objective] | None = None,
+        **context: Any,
+    ) -> Iterator[Attribution]:
+        """Yield the attribution of each class that is present, computed when it is asked for.
+
+        Parameters
+        ----------
+        method : Method
+            Such as ``SmoothGrad(samples=20)``.
+        classes : sequence of str or int, optional
+            Names or indices; every class but background by default.
+        reduction : str
+            The A of equation 2.
+        objectives : sequence of Objective, optional
+            F_c already made, in place of ``classes`` and ``reduction``.
+        **context
+            More for the method; see :class:`~Agg2ExpLib.case.context.Context`: ``regions``,
+            ``truth``, ``supervoxels``, ``checkpoint``.
+
+        Raises
+        ------
+        InputError
+            A class that is not there, or options that do not fit this scan.
+        """
+        aims = self.objectives(classes, reduction) if objectives is None else list(objectives)
+        for number, stitched in enumerate(self.stitched):
+            mine = [aim for aim in aims if self._part_of(aim.class_index) == number]
+            if mine:
+                yield from method.attribute(stitched, mine, self.context(number, **context))
+
+    def context(self, part: int = 0, **more: Any) -> Context:
+        """Return what a method may look at beside a part's network and the scan."""
+        found = self.segmentation.parts[part]
+        if len(self.model.parts) > 1:
+            # Supervoxels are cut along the structures of the whole model.
+            found = replace(found, labels=self.segmentation.labels)
+        return Context(
+            segmentation=found,
+            grey=self.prepared.grey,
+            names=self.labels,
+            spacing=self.prepared.grid.spacing,
+            progress=self.progress,
+            passes=self.passes,
+            **more,
+        )
+
+    def divide(self, method: Explains, regions: Mapping[str, np.ndarray] | None = None) -> Any:
+        """Return the supervoxels that a method removes; ``None`` for a method that removes none."""
+        if not method.removes_supervoxels:
+            return None
+        # Of a removal method, which the rooms above know.
+        removal: Any = method
+        own = removal.own_map(self.prepared.grid)
+        return own.supervoxels if own else removal.divide(self.context(regions=dict(regions or {})))
+
+    def rois(self, regions: Mapping[str, np.ndarray] | None = None) -> Rois:
+        """Return the regions that importance is summed over: the model's classes, then extra masks (i, j, k)."""
+        parts = self.segmentation.parts
+        if len(parts) == 1 and not parts[0].decision.explains_background:
+            # Regions of the model may overlap: each is a mask of its own, and background is what none of them holds.
+            own = {self.labels[index]: parts[0].mask(index) for index in parts[0].classes}
+            anywhere = np.any(list(own.values()), axis=0)
+            return Rois.of_masks({self.labels[0]: ~anywhere, **own, **dict(regions or {})})
+        return Rois(self.segmentation.labels, self.labels, dict(regions or {}))
+
+    def importance(
+        self,
+        attributions: Iterator[Attribution] | Sequence[Attribution],
+        regions: Mapping[str, np.ndarray] | None = None,
+    ) -> ImportanceTable:
+        """Return the RoI importance (equation 7) of attributions over the model's classes and extra masks."""
+        rois = self.rois(regions)
+        rows = {self.labels[one.class_index]: rois.row(one.channels, one.box) for one in attributions}
+        return build_table(rows, rois.names)
+
+    def with_scan(self, x: Any) -> Case:
+        """Return the same case over another scan (C, i, j, k) in network units; its segmentation is made anew."""
+        other = replace(self, passes=self.passes)
+        other.__dict__["stitched"] = tuple(one.of(x) for one in self.stitched)
+        return other
+
+    def what_if(self, region: np.ndarray, fill: str = "shell", seed: int = 0) -> CaseSegmentation:
+        """Return the prediction of the scan in which a region (i, j, k) is replaced; see :mod:`Agg2ExpLib.case.filling`."""
+        from Agg2ExpLib.case.filling import fill_region
+
+        return self.with_scan(_tensor(fill_region(self.prepared, region, fill, seed))).segmentation
+
+
+def _tensor(x: np.ndarray) -> Any:
+    import torch
+
+    return torch.from_numpy(x)
+
+
+def as_volume(image: Any) -> Volume:
+    """Return a scan as a volume: a path, a Volume, a MONAI MetaTensor (1, i, j, k) or (i, j, k), or a nibabel image.
+
+    Raises
+    ------
+    InputError
+        Anything else, or one without an affine.
+    """
+    from Agg2ExpLib.volume import Grid
+
+    if isinstance(image, Volume):
+        return image
+    if isinstance(image, (str, os.PathLike)):
+        return read_volume(Path(image))
+    if hasattr(image, "get_fdata") and hasattr(image, "affine"):
+        voxels, affine = np.asarray(image.get_fdata(dtype=np.float32)), np.asarray(image.affine)
+    elif hasattr(image, "affine") and hasattr(image, "detach"):
+        voxels = image.detach().cpu().numpy()
+        affine = np.asarray(image.affine.detach().cpu().numpy() if hasattr(image.affine, "detach") else image.affine)
+    else:
+        raise InputError(
+            f"a scan cannot be a {type(image).__name__}; give a path, a Volume, a MetaTensor or a nibabel image"
+        )
+    voxels = voxels[0] if voxels.ndim == 4 and len(voxels) == 1 else voxels
+    if voxels.ndim != 3:
+        raise InputError(f"a scan has three axes, not the shape {voxels.shape}; give one volume for each channel")
+    i, j, k = voxels.shape
+    return Volume(voxels, Grid((i, j, k), affine))

@@ -1,0 +1,113 @@
+"""What lies beside the scan, brought onto the model's grid: extra regions, the truth, the user's own supervoxels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.explanation.folder import region_file
+from Agg2ExpLib.methods.games.supervoxel_map import SupervoxelMap
+from Agg2ExpLib.storage import file_key
+from Agg2ExpLib.volume import Grid, Volume, file_sha256, read_volume, to_grid
+
+Source = str | Path | Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Volumes beside the scan, on the model's grid.
+
+    Attributes
+    ----------
+    regions : mapping of str to bool ndarray
+        Extra regions by name.
+    region_entries : tuple of dict
+        What explanation.json says of each.
+    truth : ndarray of int, optional
+        True classes.
+    truth_entry : dict, optional
+        Its file and hash.
+    supervoxel_map : SupervoxelMap, optional
+        The user's own supervoxels.
+    notes : tuple of str
+        Sentences about them.
+    """
+
+    regions: Mapping[str, np.ndarray] = field(default_factory=dict)
+    region_entries: tuple[dict[str, Any], ...] = ()
+    truth: np.ndarray | None = None
+    truth_entry: dict[str, str] | None = None
+    supervoxel_map: SupervoxelMap | None = None
+    notes: tuple[str, ...] = ()
+
+    def fingerprint(self) -> list[Any]:
+        """Return what results depend on."""
+        regions = {name: hashlib.sha256(mask.tobytes()).hexdigest() for name, mask in self.regions.items()}
+        truth = "" if self.truth is None else hashlib.sha256(np.ascontiguousarray(self.truth).tobytes()).hexdigest()
+        return [regions, truth, self.supervoxel_map.sha256 if self.supervoxel_map else ""]
+
+
+def read_inputs(
+    grid: Grid,
+    labels: Sequence[str],
+    regions: Mapping[str, Source],
+    truth: Source | None,
+    supervoxel_map: SupervoxelMap | None,
+) -> Inputs:
+    """Read regions and truth and bring them onto a grid by the nearest voxel.
+
+    Raises
+    ------
+    InputError
+        A region that has the name of a class or of another region, or a truth with more classes than the model.
+    """
+    check_region_names(regions, labels)
+    masks, entries = {}, []
+    notes = list(supervoxel_map.notes) if supervoxel_map else []
+    for name, source in regions.items():
+        mask = source if isinstance(source, Volume) else read_volume(source, kind="labels")
+        inside = to_grid(Volume((mask.voxels > 0).astype(np.uint8), mask.grid), grid, "nearest").voxels > 0
+        masks[name] = inside
+        entries.append({"id": name, **_region_source(mask), "voxels": int(inside.sum()), "file": region_file(name)})
+        if not inside.any():
+            notes.append(f"region {name} has no voxel within the scan; its importance is 0")
+    on_grid, entry = (None, None) if truth is None else _truth_on_grid(truth, grid, len(labels))
+    return Inputs(masks, tuple(entries), on_grid, entry, supervoxel_map, tuple(notes))
+
+
+def check_region_names(regions: Mapping[str, object], labels: Sequence[str]) -> None:
+    """Refuse a region that has the name of a class or of another region.
+
+    Raises
+    ------
+    InputError
+        With both names.
+    """
+    taken = {file_key(label): label for label in labels}
+    for name in regions:
+        file = file_key(name)
+        if file in taken:
+            raise InputError(f"region {name!r} has the name of {taken[file]!r}; give it a name of its own")
+        taken[file] = name
+
+
+def _region_source(mask: Volume) -> dict[str, str]:
+    return {"source": str(mask.source or ""), "sha256": file_sha256(mask.source) if mask.source else ""}
+
+
+def _truth_on_grid(source: Source, grid: Grid, count: int) -> tuple[np.ndarray, dict[str, str]]:
+    given = source if isinstance(source, Volume) else read_volume(source, kind="labels")
+    highest = int(given.voxels.max())
+    if highest >= count:
+        raise InputError(
+            f"the truth {given.source or ''} has label {highest}, but the model has {count} classes; is it its label set?"
+        )
+    path = given.source
+    entry = {"path": str(path.resolve()), "sha256": file_sha256(path)} if path else {"path": "", "sha256": ""}
+    return to_grid(given, grid, "nearest").voxels, entry

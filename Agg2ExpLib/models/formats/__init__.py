@@ -1,0 +1,1 @@
+"""Formats of models, one file each; :mod:`Agg2ExpLib.models.registry` asks them."""
