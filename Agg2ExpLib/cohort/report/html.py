@@ -93,6 +93,11 @@ def write_report(
 
 def _head(page: Page, table: CohortTable) -> None:
     model, settings = table.identity["model"], table.identity["settings"]
+    page.lead(
+        "A model drew structures into these scans. For every structure of every scan this page says where in the scan the model "
+        "looked, which scans it treated unlike the others, and whether that warned of a bad drawing. Where the model looked is "
+        "no finding in the patient; an unusual scan is a reason to look at it."
+    )
     page.summary(
         f"{len(table.cases)} cases explained, {len(table.failures)} failed"
         + (" (reasons at the end)." if table.failures else ".")
