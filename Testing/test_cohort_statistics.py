@@ -264,7 +264,7 @@ def test_the_report_is_one_file_that_needs_nothing_else_and_names_what_it_shows(
     summary = re.search(r'<ul class="summary">(.*?)</ul>', text).group(1)
     for told in (
         "14 cases explained",
-        "depends most on what lies around it",
+        "Size accounted for, ",
         "The oddest explanation is in",
         "By sex: ",
     ):

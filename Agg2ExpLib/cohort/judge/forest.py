@@ -128,8 +128,8 @@ def _grow(x: np.ndarray, members: np.ndarray, rng: np.random.Generator) -> Fores
         point, count = _part(x, point, size, chosen, cut)
         left[np.flatnonzero(wide)[split]] = after + 2 * np.arange(len(size))
         first = after
-    columns = [np.concatenate(parts) for parts in zip(*levels, strict=True)]
-    return Forest(*columns, trees, drawn, x.shape[1], members)
+    feature, threshold, left, count, above = (np.concatenate(parts) for parts in zip(*levels, strict=True))
+    return Forest(feature, threshold, left, count, above, trees, drawn, x.shape[1], members)
 
 
 def _choose(
