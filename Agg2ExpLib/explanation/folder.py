@@ -121,6 +121,10 @@ class Explanation:
         """Names of the extra regions."""
         return tuple(entry["id"] for entry in self.document["regions"])
 
+    def to_frame(self) -> Any:
+        """Return the importance table as a pandas data frame."""
+        return self.importance.to_frame()
+
     def prediction(self) -> Volume:
         """Label values on the input's own grid."""
         return read_volume(self.folder / "prediction.nii.gz", kind="labels")

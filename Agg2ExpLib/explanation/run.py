@@ -21,6 +21,7 @@ from Agg2ExpLib.methods import RemovalMethod
 from Agg2ExpLib.models import Model
 from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.request import Request
+from Agg2ExpLib.volume import Volume
 
 # A larger share of what completeness promises is worth a message.
 _TOLERATED_GAP = 0.05
@@ -57,7 +58,7 @@ def explain(  # type: ignore[misc]
     request: Request | None = None,
     *,
     regions: Mapping[str, Source] | None = None,
-    truth: Source | None = None,
+    truth: str | Path | Volume | None = None,
     overwrite: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
@@ -74,8 +75,8 @@ def explain(  # type: ignore[misc]
         Folder to make; it appears only when complete. Without it nothing is written, and the result stays in memory.
     request : Request
         Method, classes, reduction, device.
-    regions : mapping of str to path or Volume
-        Extra regions by name: masks (non-zero is inside) on any grid; they may overlap.
+    regions : mapping of str to path, Volume or Region
+        Extra regions by name, on any grid; they may overlap. A mask is inside where it is above 0.
     truth : path or Volume, optional
         True classes as a label map on any grid, for value functions that compare with it. Its file and hash are noted in
         explanation.json, as those of a supervoxel map are.
@@ -131,10 +132,10 @@ def explain(  # type: ignore[misc]
     return found
 
 
-def _inputs(case: Case, request: Request, regions: dict[str, Source], truth: Source | None) -> Inputs:
+def _inputs(case: Case, request: Request, regions: dict[str, Source], truth: str | Path | Volume | None) -> Inputs:
     grid, method = case.prepared.grid, request.method
     own = method.own_map(grid) if isinstance(method, RemovalMethod) else None
-    return read_inputs(grid, case.labels, regions, truth, own)
+    return read_inputs(grid, case.labels, regions, truth, own, case.images[0] if case.images else None)
 
 
 def _notes(case: Case, inputs: Inputs) -> list[str]:

@@ -11,8 +11,7 @@ from typing import Any
 from Agg2ExpLib.cohort.run.csv_tables import read_rows
 from Agg2ExpLib.errors import InputError, nearest_names
 from Agg2ExpLib.training.cases import find_cases
-from Agg2ExpLib.volume import READABLE
-from Agg2ExpLib.volume.dicom import describe_series, is_dicom
+from Agg2ExpLib.volume import READABLE, describe_series, is_dicom
 
 #: Prefix of the columns of a case table that hold masks: ``roi:pleural_effusion``.
 ROI_PREFIX = "roi:"
