@@ -168,7 +168,8 @@ def score_against_dice(
     given = np.full(scores.shape, np.nan) if sizes is None else sizes
     both = np.isfinite(scores) & np.isfinite(dice)
     triples = [(name, scores[:, i], dice[:, i], given[:, i]) for i, name in enumerate(classes)]
-    triples.append(("", *(row_means(np.where(both, values, np.nan)) for values in (scores, dice, given))))
+    means = [row_means(np.where(both, values, np.nan)) for values in (scores, dice, given)]
+    triples.append(("", means[0], means[1], means[2]))
     found = []
     for name, *values in triples:
         first, second, third = (by_patient(one, patients) for one in values)

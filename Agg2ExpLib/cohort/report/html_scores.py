@@ -92,8 +92,8 @@ def write_anomalies(
 def _oddest(table: CohortTable, scores: np.ndarray, found: Sequence[ClassScore]) -> list[tuple[str, str]]:
     """Return (case, class) of the oddest explanations: by p where there is one, else by how far out in their class."""
     if found:
-        order = sorted((one for one in found if one.status == "scored"), key=lambda one: (one.p, -one.score))
-        return [(one.case, one.name) for one in order[:_MOST_ODD]]
+        by_p = sorted((one for one in found if one.status == "scored"), key=lambda one: (one.p, -one.score))
+        return [(one.case, one.name) for one in by_p[:_MOST_ODD]]
     with np.errstate(invalid="ignore", divide="ignore"):
         known = np.isfinite(scores)
         counts = np.maximum(known.sum(axis=0), 1)

@@ -246,7 +246,7 @@ def _table(layout: _Layout, cube: Mapping[str, np.ndarray], parts: Sequence[int]
         volumes = _volume_shares(mass, mean, parts)
     # Of a class that is there, a region that the patient lacks holds nothing. In a partition masses of 0 throughout are
     # a class without attribution; of extra masks they are a patient without the finding.
-    there = (np.nansum(mass, axis=1) > 0) if parts else np.isfinite(mass).any(axis=1)
+    there: np.ndarray = (np.nansum(mass, axis=1) > 0) if parts else np.isfinite(mass).any(axis=1)
     values["mass"] = np.where(there[:, None], np.nan_to_num(mass), np.nan)
     values["mean_density"] = np.where(there[:, None], mean, np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -293,7 +293,7 @@ def _volume_shares(mass: np.ndarray, mean: np.ndarray, parts: Sequence[int]) -> 
         voxels = np.where((mass > 0) & (mean > 0), mass / mean, np.nan)
     # No mean and no mass: the patient lacks the region.
     lacks = (~np.isfinite(mean) & ~(mass > 0)).all(axis=0)
-    voxels[:, lacks] = np.where(np.isfinite(voxels).any(axis=1)[:, None], 0.0, np.nan)
+    voxels[:, lacks] = np.where(np.asarray(np.isfinite(voxels).any(axis=1))[:, None], 0.0, np.nan)
     inside = voxels[:, list(parts)]
     known = np.isfinite(inside)
     if not known.any():
