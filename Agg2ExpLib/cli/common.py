@@ -32,7 +32,7 @@ def command(commands: Any, name: str, run: Callable[[argparse.Namespace], None],
 
 
 def goes_on(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Mark a command that, given again, goes on where it was stopped: whoever stops it is told so."""
+    """Mark a command that continues where it was stopped when it is run again; the message on Ctrl-C says so."""
     parser.set_defaults(goes_on=True)
     return parser
 

@@ -59,7 +59,7 @@ class Reason:
         return percent(self.value) not in (percent(self.low), percent(self.high))
 
     def told(self, verdict: str) -> bool:
-        """Return whether people are told: of a usual score only a region new to the reference, for no tree splits by it."""
+        """Return whether the reason is shown. With a usual score only a region that the reference lacks is: no tree can split by it."""
         return verdict != "usual" or not self.contribution > 0
 
     def sentence(self, name: str) -> str:
