@@ -162,5 +162,5 @@ def test_a_truth_of_other_labels_is_the_reason_of_a_failure(phantoms, tmp_path, 
         "--method",
         "gradient",
     ]
-    assert main([*map(str, words), "--workers", "1", "--progress", "none"]) == 0
+    assert main([*map(str, words), "--workers", "1", "--progress", "none"]) == 2
     assert "has label 40, but the model has 17 classes" in str(CohortFolder(tmp_path / "out").failure("a"))
