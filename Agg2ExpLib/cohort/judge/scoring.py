@@ -59,7 +59,7 @@ class Reason:
         return percent(self.value) not in (percent(self.low), percent(self.high))
 
     def told(self, verdict: str) -> bool:
-        """Return whether the reason is shown. With a usual score only a region that the reference lacks is: no tree can split by it."""
+        """Return whether the reason is shown: with a usual score only a region that the reference lacks, as no tree splits by it."""
         return verdict != "usual" or not self.contribution > 0
 
     def sentence(self, name: str) -> str:
