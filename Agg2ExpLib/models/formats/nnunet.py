@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: Checkpoints, the one that nnU-Net predicts with first.
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
-_OPTIONS = ("folds", "mirroring", "overlap", "blending", "trust_checkpoint")
+_OPTIONS = ("folds", "mirroring", "overlap", "blending", "window", "trust_checkpoint")
 _STEP = 0.5
 _FLOAT16 = "sums: logits are summed in float32, where nnU-Net sums in float16; labels can differ at single voxels between classes"
 
@@ -168,6 +168,8 @@ def load_folder(folder: Path, options: Mapping[str, Any]) -> NnUnet:
     plan = read_plan(folder, configuration)
     for fold, checkpoint in checkpoints.items():
         _check_plan(checkpoint, plan, folder, files[fold])
+    if tuple(options.get("window") or plan.patch) != plan.patch:
+        raise InputError(f"{folder}: its windows have {' x '.join(map(str, plan.patch))} voxels (z, y, x); leave --window out")
     batch_norm = trainer == "nnUNetTrainerBN"
     weights = tuple(
         _weights(checkpoint["network_weights"], network_of(plan, batch_norm, folder), files[fold])

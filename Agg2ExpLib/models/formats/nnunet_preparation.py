@@ -247,12 +247,17 @@ def _display(
 
 
 def _decide(logits: np.ndarray, plan: Plan, place: Place) -> np.ndarray:
-    """Resample the logits back to the crop, one class at a time, and decide there."""
+    """Resample the logits back to the crop, one class at a time, and decide there.
+
+    nnU-Net keeps logits in float16, before and after; there two classes are equal more often, and then the first wins.
+    """
     values = np.array(plan.values, dtype=np.uint8 if plan.largest < 255 else np.uint16)
     found = np.zeros(place.cropped, dtype=values.dtype)
     best: np.ndarray | None = None
     for channel, one in enumerate(logits):
-        back = resample(one, place.cropped, plan.logits, plan.spacing, place.spacing)
+        stored = one.astype(np.float16).astype(np.float32)
+        back = resample(stored, place.cropped, plan.logits, plan.spacing, place.spacing)
+        back = back if plan.logits.function == "resample_torch_fornnunet" else back.astype(np.float16)
         if isinstance(plan.decision, SigmoidRegions):
             found[back > 0] = values[channel + 1]
         elif best is None:
