@@ -123,7 +123,9 @@ def test_gradients_are_autograds_through_the_same_network_and_windows(tmp_path, 
 def test_integrated_gradients_are_complete_with_a_z_scored_network(tmp_path):
     smooth = {"architecture": architecture()}
     smooth["architecture"]["arch_kwargs"]["norm_op"] = None
-    case = opened(tmp_path, scan((9, 12, 8), (2.0, 2.0, 3.0)), plan=plans({**ZSCORE, **smooth}), channels=("MR",), mirror=None)
+    case = opened(
+        tmp_path, scan((9, 12, 8), (2.0, 2.0, 3.0)), plan=plans({**ZSCORE, **smooth}), channels=("MR",), mirror=None
+    )
     index = present(case)[0]
     (one,) = case.attribute(IntegratedGradients(samples=200, path="uniform"), [index])
     nothing = torch.full_like(case.stitched[0].x, float(case.prepared.removed[0]))
@@ -201,7 +203,9 @@ def test_the_networks_grid_lies_in_the_patient_where_the_scan_does(tmp_path):
     assert np.abs(seen - true).max() < 1.0
     # Voxels along y of the file come first, and the crop's field of view is divided without a rest.
     assert prepared.grid.shape == (round(25 * 1.5 / 3.0), 25, 18)
-    assert prepared.grid.voxel_volume * np.prod(prepared.grid.shape) == pytest.approx(volume.grid.voxel_volume * 24 * 25 * 20)
+    assert prepared.grid.voxel_volume * np.prod(prepared.grid.shape) == pytest.approx(
+        volume.grid.voxel_volume * 24 * 25 * 20
+    )
 
 
 def test_resampling_is_scikit_images():
@@ -342,7 +346,10 @@ def test_a_folder_that_is_damaged_or_unknown_is_refused_by_name(tmp_path, change
         ({"trainer": "MyTrainer"}, "was trained by MyTrainer"),
         ({"trainer": "nnUNetTrainerSwinUNETR"}, "was trained by nnUNetTrainerSwinUNETR"),
         ({"mirror": (0, 3)}, "mirrors along the axes"),
-        (of_configuration(previous_stage="3d_lowres"), "second stage of a cascade and needs the segmentation of 3d_lowres"),
+        (
+            of_configuration(previous_stage="3d_lowres"),
+            "second stage of a cascade and needs the segmentation of 3d_lowres",
+        ),
         (of_configuration(preprocessor_name="Mine"), "the preprocessor Mine is not one"),
         (of_configuration(normalization_schemes=["Mine"]), "the normalisation Mine is not one"),
         (of_configuration(resampling_fn_data="mine"), "the resampling function mine is not one"),
@@ -357,7 +364,10 @@ def test_what_is_not_rebuilt_exactly_is_refused_by_name(tmp_path, folder, words)
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"architecture": {**architecture(), "network_class_name": "mine.Net"}}, "the network class mine.Net is not one"),
+        (
+            {"architecture": {**architecture(), "network_class_name": "mine.Net"}},
+            "the network class mine.Net is not one",
+        ),
         (with_arguments(norm_op="mine.Norm"), "the normalisation mine.Norm is not one"),
         (with_arguments(nonlin="torch.nn.GELU"), "the activation torch.nn.GELU is not one"),
         (with_arguments(attention=True), "the argument attention of PlainConvUNet"),
@@ -376,7 +386,7 @@ def test_networks_of_other_makers_are_refused_by_name(tmp_path, change, words):
 
 def test_options_that_do_not_fit_are_refused(tmp_path):
     folder = write_folder(tmp_path, folds=("0", "1"))
-    with pytest.raises(InputError, match="has no checkpoint_final.pth of fold 4; there are fold_0, fold_1"):
+    with pytest.raises(InputError, match=r"has no checkpoint_final.pth of fold 4; there are fold_0, fold_1"):
         load_model(folder, folds=["4"])
     with pytest.raises(InputError, match="the plans of nnU-Net say the spacing"):
         load_model(folder, spacing=(1.0, 1.0, 1.0))

@@ -72,7 +72,7 @@ def test_the_prediction_is_nnunets_own(name, tmp_path, monkeypatch):
     predictor = nnUNetPredictor(use_mirroring=True, device=torch.device("cpu"), allow_tqdm=False)
     predictor.initialize_from_trained_model_folder(str(folder), None)
     preprocessor = predictor.configuration_manager.preprocessor_class(verbose=False)
-    data, _, properties = preprocessor.run_case(
+    data, _, _ = preprocessor.run_case(
         [str(one) for one in files], None, predictor.plans_manager, predictor.configuration_manager,
         predictor.dataset_json)  # fmt: skip
     data = torch.from_numpy(np.asarray(data))

@@ -67,8 +67,8 @@ def load_model(
     Parameters
     ----------
     source
-        A model folder (MONAI bundle), a folder that nnU-Net v2 trained, a bare Swin UNETR checkpoint (``.safetensors``, ``.pt``, ``.pth``, ``.ckpt``,
-        ``.bin``), or the name of a bundled model.
+        A model folder (MONAI bundle), a folder that nnU-Net v2 trained, a bare Swin UNETR checkpoint (``.safetensors``,
+        ``.pt``, ``.pth``, ``.ckpt``, ``.bin``), or the name of a bundled model.
     labels, spacing, window, intensity_range, overlap, blending, orientation
         Replace what the model's card says; see :class:`ModelCard` for their units. A bare checkpoint has no card: its
         missing fields are those of the paper's model, and the card's ``assumptions`` say which.

@@ -113,7 +113,7 @@ def trained_folder(source: Path) -> Path | None:
     """
     tried = [source, *source.parents[:2]] if source.is_file() or source.name.startswith("fold_") else [source]
     for folder in tried:
-        if (folder / "plans.json").is_file() or (folder / "dataset.json").is_file() and list(folder.glob("fold_*")):
+        if (folder / "plans.json").is_file() or ((folder / "dataset.json").is_file() and any(folder.glob("fold_*"))):
             return folder
     inside = sorted(path.parent for path in source.glob("*__*__*/plans.json")) if source.is_dir() else []
     return inside[0] if len(inside) == 1 else None
@@ -123,7 +123,7 @@ def _knows(source: str) -> bool:
     path = Path(source)
     found = trained_folder(path)
     if found is not None:
-        return bool(list(found.glob("fold_*")) or (found / "dataset.json").is_file())
+        return any(found.glob("fold_*")) or (found / "dataset.json").is_file()
     return path.is_dir() and any(path.glob("*__*__*/plans.json"))
 
 
@@ -169,7 +169,9 @@ def load_folder(folder: Path, options: Mapping[str, Any]) -> NnUnet:
     for fold, checkpoint in checkpoints.items():
         _check_plan(checkpoint, plan, folder, files[fold])
     if tuple(options.get("window") or plan.patch) != plan.patch:
-        raise InputError(f"{folder}: its windows have {' x '.join(map(str, plan.patch))} voxels (z, y, x); leave --window out")
+        raise InputError(
+            f"{folder}: its windows have {' x '.join(map(str, plan.patch))} voxels (z, y, x); leave --window out"
+        )
     batch_norm = trainer == "nnUNetTrainerBN"
     weights = tuple(
         _weights(checkpoint["network_weights"], network_of(plan, batch_norm, folder), files[fold])

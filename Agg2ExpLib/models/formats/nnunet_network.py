@@ -56,7 +56,7 @@ class _Convolution(nn.Module):
         active: bool = True,
     ) -> None:
         super().__init__()
-        padding = [(side - 1) // 2 for side in kernel]
+        padding = ((kernel[0] - 1) // 2, (kernel[1] - 1) // 2, (kernel[2] - 1) // 2)
         self.conv = nn.Conv3d(*channels, kernel, stride, padding, bias=style.bias if bias is None else bias)
         self.norm = style.norm(channels[1], **style.norm_arguments) if style.norm else nn.Identity()
         self.nonlin = style.activation(**style.activation_arguments) if style.activation and active else nn.Identity()
@@ -252,7 +252,8 @@ def _build(architecture: Mapping[str, Any], inputs: int, outputs: int, batch_nor
     kernels = [_triple(one) for one in _each(given["kernel_sizes"], stages)]
     strides = [_triple(one) for one in _each(given["strides"], stages)]
     depths = _each(given["n_conv_per_stage" if kind == "PlainConvUNet" else "n_blocks_per_stage"], stages)
-    stem, before, levels = None, inputs, []
+    stem, before = None, inputs
+    levels: list[nn.Module] = []
     if kind == "ResidualEncoderUNet":
         before = int(given.get("stem_channels") or features[0])
         stem = _Convolutions(style, 1, (inputs, before), kernels[0])
@@ -304,7 +305,9 @@ def _named(name: Any, known: Mapping[str, type[nn.Module]], what: str) -> type[n
         return None
     short = str(name).rpartition(".")[2]
     if short not in known or not str(name).startswith(("torch.nn.", short)):
-        raise InputError(f"the {what} {name} is not one that is rebuilt here ({', '.join(known)}), so the model is not read")
+        raise InputError(
+            f"the {what} {name} is not one that is rebuilt here ({', '.join(known)}), so the model is not read"
+        )
     return known[short]
 
 

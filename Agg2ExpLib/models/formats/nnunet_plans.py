@@ -226,7 +226,9 @@ def check_trainer(trainer: str, source: Path) -> None:
 
 def _json(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
-        raise InputError(f"{path}: is missing; copy the whole folder that nnU-Net trained, with plans.json and dataset.json")
+        raise InputError(
+            f"{path}: is missing; copy the whole folder that nnU-Net trained, with plans.json and dataset.json"
+        )
     found = read_json(path)
     if not isinstance(found, Mapping):
         raise InputError(f"{path}: is not what nnU-Net v2 writes; copy the trained folder again")
@@ -274,7 +276,9 @@ def _plan(plans: Mapping[str, Any], dataset: Mapping[str, Any], configuration: s
 
 def _only(what: str, name: str, known: Sequence[str] | Mapping[str, Any]) -> None:
     if name not in known:
-        raise InputError(f"{what} {name} is not one that is rebuilt here ({', '.join(known)}), so the model is not read")
+        raise InputError(
+            f"{what} {name} is not one that is rebuilt here ({', '.join(known)}), so the model is not read"
+        )
 
 
 def _labels(dataset: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[int, ...], Decision]:

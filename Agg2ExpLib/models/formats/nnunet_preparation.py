@@ -204,7 +204,10 @@ def _normalise(image: np.ndarray, mask: np.ndarray, how: Normalisation, name: st
             mean, std = inside.mean(), max(inside.std(), _TINY)
             image[mask] = (inside - mean) / std
             told = "within what is not 0; outside it the network sees 0, which stands for nothing there"
-            return 0.0, f"{name}: z-scored by the mean {mean:.6g} and spread {std:.6g} of this scan {told}; both are held fixed."
+            return (
+                0.0,
+                f"{name}: z-scored by the mean {mean:.6g} and spread {std:.6g} of this scan {told}; both are held fixed.",
+            )
         mean, std = image.mean(), max(image.std(), _TINY)
         image -= mean
         image /= std
@@ -219,7 +222,9 @@ def _normalise(image: np.ndarray, mask: np.ndarray, how: Normalisation, name: st
         return float(np.clip((nothing - low) / high, 0, 1)), told
     if how.scheme == "RGBTo01Normalization":
         if image.min() < 0 or image.max() > 255:
-            raise InputError(f"{name}: the model takes values from 0 to 255, and this scan has others; give a colour channel")
+            raise InputError(
+                f"{name}: the model takes values from 0 to 255, and this scan has others; give a colour channel"
+            )
         image /= 255.0
     return float(nothing), ""
 
@@ -232,13 +237,13 @@ def _place_notes(place: Place, plan: Plan) -> list[str]:
     axis = coarse_axis(plan.data, place.spacing, plan.spacing)
     if axis is not None and place.shape != place.cropped:
         name = _AXES[plan.transpose[axis]]
-        notes.append(f"Resampled slice by slice, because axis {name} is coarse ({place.spacing[axis]:g} mm), as nnU-Net does.")
+        notes.append(
+            f"Resampled slice by slice, because axis {name} is coarse ({place.spacing[axis]:g} mm), as nnU-Net does."
+        )
     return notes
 
 
-def _display(
-    own: np.ndarray, x: np.ndarray, place: Place, plan: Plan
-) -> tuple[np.ndarray, tuple[float, float] | None]:
+def _display(own: np.ndarray, x: np.ndarray, place: Place, plan: Plan) -> tuple[np.ndarray, tuple[float, float] | None]:
     """The first channel in the scan's own units, on the network's grid; of CT only what the network sees."""
     how = plan.normalisations[0]
     if how.scheme == "CTNormalization":
