@@ -130,17 +130,6 @@ def class_names(count: int) -> tuple[str, ...]:
     return THORAX_17 if count == len(THORAX_17) else tuple(f"class_{index}" for index in range(count))
 
 
-def safe_file_name(identifier: str) -> str:
-    """Return a name that is safe as a file name on every system.
-
-    Examples
-    --------
-    >>> safe_file_name("my finding / 1")
-    'my_finding_1'
-    """
-    return re.sub(r"[^A-Za-z0-9.-]+", "_", identifier).strip("._") or "region"
-
-
 # Tables of a large model ask for the same hundred names thousands of times.
 @lru_cache(maxsize=4096)
 def _guess(identifier: str) -> Structure:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from Agg2ExpLib.errors import InputError, OutputError
+from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.storage import write_table
 
 #: Measures of a region: mass accuracy I(E_c, R), the same of positive and of negative attributions alone, mean |E_c|
 #: in R, mass share over volume share, and the region's size.
 MEASURES = ("mass", "positive", "negative", "mean_density", "enrichment", "voxels")
 LONG_COLUMNS = ("class", "roi", *MEASURES)
 _MOST_ROWS = 10_000_000
-_SLAB_VOXELS = 1_000_000
+_SLAB_VOXELS = 200_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ class ImportanceTable:
     def to_matrix_csv(self, path: str | Path) -> None:
         """Write mass accuracy, one row per class: column ``class``, then one per region."""
         rows = [[name, *map(_text, self.values["mass"][row])] for row, name in enumerate(self.classes)]
-        _write(Path(path), ["class", *self.rois], rows)
+        write_table(path, ["class", *self.rois], rows)
 
     def to_long_csv(self, path: str | Path) -> None:
         """Write every measure, one row per class and region (:data:`LONG_COLUMNS`)."""
@@ -97,7 +97,7 @@ class ImportanceTable:
             for row, name in enumerate(self.classes)
             for column, roi in enumerate(self.rois)
         ]
-        _write(Path(path), list(LONG_COLUMNS), rows)
+        write_table(path, LONG_COLUMNS, rows)
 
     @classmethod
     def from_long_csv(cls, path: str | Path) -> ImportanceTable:
@@ -222,7 +222,7 @@ class Rois:
 
 
 def _slabs(shape: Sequence[int]) -> Iterator[slice]:
-    """Split the first axis so that a slab has about a million voxels."""
+    """Split the first axis so that a slab has some hundred thousand voxels."""
     rows = max(1, _SLAB_VOXELS // max(int(np.prod(shape[1:])), 1))
     for first in range(0, shape[0], rows):
         yield slice(first, first + rows)
@@ -279,15 +279,3 @@ def build_table(rows: Mapping[str, Mapping[str, np.ndarray]], rois: Sequence[str
 
 def _text(value: float) -> str:
     return "nan" if math.isnan(value) else repr(float(value))
-
-
-def _write(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    try:
-        with path.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(rows)
-            stream.flush()
-            os.fsync(stream.fileno())
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}; free space or choose another folder") from error

@@ -14,11 +14,12 @@ from typing import Any
 
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.explanation import Explanation, explain
+from Agg2ExpLib.explanation.document import scan_of
 from Agg2ExpLib.explanation.folder import DOCUMENT, FORMAT
 from Agg2ExpLib.models import Model, bundled_models, load_model
 from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.request import Request, identity_of_settings
-from Agg2ExpLib.volume import file_sha256
+from Agg2ExpLib.volume import Volume
 
 REQUEST_FORMAT, REQUEST_VERSION = "agg2exp-request", 1
 _LARGEST = 64 * 1024**2
@@ -34,8 +35,8 @@ class Repeat:
         The file.
     request : Request
         Method, classes, computation.
-    images : tuple of Path
-        The scan, one file a channel.
+    images : tuple of Path or Volume
+        The scan, one a channel.
     model : Model
         Loaded.
     regions : mapping of str to Path
@@ -48,10 +49,10 @@ class Repeat:
 
     source: Path
     request: Request
-    images: tuple[Path, ...]
+    images: tuple[Path | Volume, ...]
     model: Model
-    regions: Mapping[str, Path]
-    truth: Path | None
+    regions: Mapping[str, Path | Volume]
+    truth: Path | Volume | None
     changes: tuple[str, ...]
 
     def run(
@@ -160,18 +161,18 @@ def _request(document: Mapping[str, Any], source: Path) -> Request:
         raise InputError(f"{source}: {error}") from None
 
 
-def _file(source: Path, entry: Mapping[str, Any], what: str, changes: list[str]) -> Path:
-    """Return a file that the document names, and note when it is not what it was."""
+def _file(source: Path, entry: Mapping[str, Any], what: str, changes: list[str]) -> Path | Volume:
+    """Return a file (or the series of a folder) that the document names, and note when it is not what it was."""
     named = str(entry["path"])
     if not named:
         raise InputError(f"{source}: its {what} was a volume in memory, so it cannot be read again; explain it by hand")
     path = source.parent / named
     if not path.exists():
         raise InputError(f"{path}: the {what} is no longer there; put it back, or correct the path in {source}")
-    told = str(entry.get("sha256") or "")
-    if told and file_sha256(path) != told:
+    found = scan_of(entry, path)
+    if found is None:
         changes.append(f"{path}: the {what} has changed since {source} was written")
-    return path
+    return path if found is None else found
 
 
 def _model(said: Mapping[str, Any], given: str | Path | None, source: Path, changes: list[str]) -> Model:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,10 +16,12 @@ from Agg2ExpLib.case.filling import check_fill
 from Agg2ExpLib.device import Compute
 from Agg2ExpLib.errors import InputError, OutputError, nearest_names
 from Agg2ExpLib.explanation import Explanation
-from Agg2ExpLib.explanation.folder import partial_folder, write_text
+from Agg2ExpLib.explanation.document import scan_of
 from Agg2ExpLib.models import Model, load_model
 from Agg2ExpLib.progress import Progress
-from Agg2ExpLib.volume import Volume, file_sha256, read_volume, to_grid, write_volume
+from Agg2ExpLib.regions import as_regions, regions_on_grid
+from Agg2ExpLib.storage import write_file, write_folder, write_table
+from Agg2ExpLib.volume import Grid, Volume, write_volume
 
 COLUMNS = ("class", "dice", "volume_before_ml", "volume_after_ml")
 
@@ -126,8 +127,9 @@ def case_of(
     entries = [explanation.document["image"], *explanation.document.get("other_channels", [])]
     paths = [Path(str(entry["path"])) for entry in entries]
     there = all(str(entry["path"]) and path.exists() for entry, path in zip(entries, paths, strict=True))
-    if there and all(file_sha256(path) == entry["sha256"] for entry, path in zip(entries, paths, strict=True)):
-        return Case.open(list(paths), loaded, compute=compute, progress=progress)
+    scans = [scan_of(entry, path) for entry, path in zip(entries, paths, strict=True)] if there else [None]
+    if all(scan is not None for scan in scans):
+        return Case.open([scan for scan in scans if scan is not None], loaded, compute=compute, progress=progress)
     if len(entries) > 1 or loaded.card.intensity_range is None:
         raise InputError(
             f"{paths[0]}: the scan that was explained is gone or has changed, and {loaded.card.name} cannot start from the "
@@ -190,8 +192,10 @@ def _source(weights: Path, name: str) -> Path:
 
 def _region(explanation: Explanation, name: str, mask: str | Path | Volume | None, first: Volume) -> np.ndarray:
     if mask is not None:
-        volume = mask if isinstance(mask, Volume) else read_volume(mask, kind="labels")
-        inside = to_grid(Volume((volume.voxels > 0).astype(np.uint8), volume.grid), first.grid, "nearest").voxels > 0
+        image = explanation.document["image"]
+        frame = image.get("dicom", {}).get("frame_of_reference", "")
+        scan_grid = Grid(tuple(image["shape"]), np.array(image["affine"]))
+        inside = regions_on_grid(as_regions({name: mask}), first.grid, (), frame, scan_grid).masks[0]
     elif name in explanation.labels:
         inside = np.asarray(first.voxels) == explanation.labels.index(name)
     elif name in explanation.regions:
@@ -211,29 +215,13 @@ def _compared(labels: tuple[str, ...], before: np.ndarray, after: np.ndarray, vo
 
 
 def _write(result: WhatIf, prediction: Volume, about: dict[str, Any]) -> None:
-    partial = partial_folder(result.folder)
-    try:
-        import shutil
-
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        try:
-            write_volume(prediction, partial / "prediction.nii.gz")
-            with (partial / "whatif.csv").open("w", newline="", encoding="utf-8") as stream:
-                writer = csv.writer(stream)
-                writer.writerow(COLUMNS)
-                for row in zip(result.classes, result.dice, result.before_ml, result.after_ml, strict=True):
-                    writer.writerow([row[0], *(repr(float(value)) for value in row[1:])])
-            write_text(
-                partial / "whatif.json",
-                json.dumps({"format": "agg2exp-whatif", "format_version": 1, **about}, indent=1),
-            )
-            partial.rename(result.folder)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
-    except OSError as error:
-        raise OutputError(f"cannot write {result.folder}: {error.strerror or error}; choose another --out") from error
+    rows = zip(result.classes, result.dice, result.before_ml, result.after_ml, strict=True)
+    with write_folder(result.folder) as part:
+        write_volume(prediction, part / "prediction.nii.gz")
+        table = [[name, *(repr(float(value)) for value in values)] for name, *values in rows]
+        write_table(part / "whatif.csv", COLUMNS, table)
+        document = {"format": "agg2exp-whatif", "format_version": 1, **about}
+        write_file(part / "whatif.json", json.dumps(document, indent=1))
 
 
 def describe_whatif(result: WhatIf) -> str:

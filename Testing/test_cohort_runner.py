@@ -116,7 +116,7 @@ def test_the_same_folder_with_another_model_or_other_settings_is_refused(tmp_pat
     other.sha256 = "cd" * 32
     with pytest.raises(InputError, match="the model is made up"):
         run_cohort(made_up_cases(2), replace(job, load=lambda: other), workers=1)
-    with pytest.raises(InputError, match="seed is 5 instead of"):
+    with pytest.raises(InputError, match="reduction is mean instead of"):
         run_cohort(made_up_cases(2), replace(job, request=replace(job.request, reduction="mean")), workers=1)
 
 
@@ -129,7 +129,7 @@ def test_another_scan_under_a_finished_name_is_refused(tmp_path):
 def test_a_folder_of_something_else_is_not_written_to(tmp_path):
     (tmp_path / "scans").mkdir()
     (tmp_path / "scans" / "ct.nii.gz").touch()
-    with pytest.raises(OutputError, match="is no cohort folder"):
+    with pytest.raises(OutputError, match="is not a cohort folder"):
         run_cohort(made_up_cases(1), fake_job(tmp_path / "scans"), workers=1)
 
 

@@ -231,7 +231,7 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(OutputError, match=r"cannot write .*phantom_0000_0000: No space left"):
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OutputError, match=r"cannot write .*phantom_0000_0000.*No space left"):
         write_phantoms(tmp_path, 1, spacing=10.0)
     assert not list(tmp_path.glob("*/case.json"))

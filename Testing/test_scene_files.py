@@ -280,7 +280,7 @@ def test_a_full_or_forbidden_folder_is_an_output_error(explanation, tmp_path, mo
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    monkeypatch.setattr("os.mkdir", refuse)
     with pytest.raises(OutputError, match="Permission denied; choose another"):
         write_scene(explanation, tmp_path / "s.mrb")
 

@@ -137,7 +137,7 @@ def test_a_map_explains_and_everything_to_repeat_it_is_noted(tmp_path, method):
 def test_a_changed_map_is_another_run(tmp_path, monkeypatch):
     from Agg2ExpLib.errors import Cancelled
     from Agg2ExpLib.explanation import explain
-    from Agg2ExpLib.explanation import run as at_work
+    from Agg2ExpLib.explanation import sinks as at_work
 
     case, model = write_case(tmp_path)
     path = written(tmp_path, octants())
@@ -168,7 +168,7 @@ def test_a_changed_map_is_another_run(tmp_path, monkeypatch):
         (["--method", "kernelshap", "--supervoxels", "nowhere.nii.gz"], "nowhere.nii.gz"),
         (["--method", "kernelshap", "--supervoxels", "blobs"], "unknown supervoxels 'blobs'"),
         (["--method", "kernelshap", "--supervoxels", "blobs"], "or the file of a label volume"),
-        (["--method", "smoothgrad", "--supervoxels", "MAP"], "smoothgrad removes no supervoxels"),
+        (["--method", "smoothgrad", "--supervoxels", "MAP"], "SmoothGrad has no option 'supervoxels'"),
         (["--method", "kernelshap", "--supervoxels", "MAP", "--estimator", "shap", "--samples", "4"],
          "4 samples are too few for 8 supervoxels: give at least 9 with --samples"),
     ],

@@ -133,14 +133,15 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(cases, whole, tmp_path, m
         go(cases, tmp_path, Progress(After(5, KeyboardInterrupt)))
     monkeypatch.setattr(Run, "save", real)
     run = tmp_path / "run"
-    (run / "checkpoint.partial").write_bytes((run / "checkpoint.pt").read_bytes()[:5000])
-    (run / "cache" / f"phantom_0001_0000_0.{os.getpid()}.partial").mkdir()
+    (run / ".0a1b2c3d.partial").write_bytes((run / "checkpoint.pt").read_bytes()[:5000])
+    prepared = next((run / "cache").iterdir())
+    prepared.rename(prepared.with_name(f".{prepared.name}.partial"))
     assert len(rows(run / "log.csv")) > 2
     with (run / "log.csv").open("a") as stream:
         stream.write("5,2.")
     go(cases, tmp_path)
     assert_same_run(whole, tmp_path)
-    assert not (run / "checkpoint.partial").exists()
+    assert list(run.rglob(".*")) == []
 
 
 def test_a_run_stopped_while_it_validates_makes_up_for_it(cases, whole, tmp_path, monkeypatch):
@@ -225,7 +226,7 @@ def test_a_full_disk_keeps_the_old_checkpoint(cases, whole, tmp_path, monkeypatc
         with pytest.raises(OutputError, match=r"cannot write .*checkpoint\.pt: .*No space left.*another --run"):
             go(cases, tmp_path)
     assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == before
-    assert not (tmp_path / "run" / "checkpoint.partial").exists()
+    assert list((tmp_path / "run").rglob(".*")) == []
 
 
 def test_torn_rows_and_rows_beyond_the_checkpoint_leave_the_log(tmp_path):

@@ -13,18 +13,19 @@ LIBRARY = ROOT / "Agg2ExpLib"
 # Ground floor first. A room imports only rooms of lower floors; rooms on one floor do not know each other.
 FLOORS = (
     {"errors"},
-    {"progress", "anatomy", "agreement", "storage"},
+    {"progress", "anatomy", "agreement", "storage", "task_file"},
     {"volume"},
+    {"regions"},
     {"models", "importance"},
     {"device"},
     {"case"},
     {"methods"},
     {"quality", "request"},
     {"explanation"},
-    {"whatif", "estimate", "comparison"},
-    {"repeating"},
+    {"comparison"},
     {"figures", "report", "scene"},
-    {"phantom", "training", "environment"},
+    {"phantom", "training", "environment", "estimate", "whatif"},
+    {"repeating"},
     {"cohort"},
     {"studies"},
     {"panel"},
@@ -33,7 +34,7 @@ FLOORS = (
 )
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 # The ground truth must not depend on what it judges.
-ONLY = {"phantom": {"errors", "progress", "anatomy", "volume"}}
+ONLY = {"phantom": {"errors", "progress", "anatomy", "storage", "volume"}}
 
 COMPUTING = ("torch", "monai", "captum", "shap")
 SLICER = ("slicer", "vtk", "qt", "ctk", "PythonQt", "PySide6")
@@ -42,7 +43,9 @@ READING = (
     "errors",
     "progress",
     "anatomy",
+    "storage",
     "volume",
+    "regions",
     "importance",
     "methods",
     "request",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from Agg2ExpLib.case.attribution import Attribution, PassCount
+from Agg2ExpLib.case.context import Context, Explains
 from Agg2ExpLib.device import Compute, choose_device, dtype_of
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.importance import ImportanceTable, Rois, build_table
@@ -20,11 +21,10 @@ from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.volume import Volume, read_volume
 
 if TYPE_CHECKING:
+    from Agg2ExpLib.case.cost import Estimate
     from Agg2ExpLib.case.objective import Objective
     from Agg2ExpLib.case.segmentation import Segmentation
     from Agg2ExpLib.case.stitched import StitchedNetwork
-    from Agg2ExpLib.methods import Context, Method
-    from Agg2ExpLib.methods.games.supervoxels import Supervoxels
 
 Image = str | os.PathLike[str] | Volume
 
@@ -247,7 +247,7 @@ class Case:
 
     def attribute(
         self,
-        method: Method,
+        method: Explains,
         classes: Sequence[str | int] | None = None,
         reduction: str = "sum",
         *,
@@ -267,7 +267,8 @@ class Case:
         objectives : sequence of Objective, optional
             F_c already made, in place of ``classes`` and ``reduction``.
         **context
-            More for the method; see :class:`~Agg2ExpLib.methods.Context`: ``regions``, ``truth``, ``supervoxels``, ``checkpoint``.
+            More for the method; see :class:`~Agg2ExpLib.case.context.Context`: ``regions``,
+            ``truth``, ``supervoxels``, ``checkpoint``.
 
         Raises
         ------
@@ -282,8 +283,6 @@ class Case:
 
     def context(self, part: int = 0, **more: Any) -> Context:
         """Return what a method may look at beside a part's network and the scan."""
-        from Agg2ExpLib.methods import Context
-
         found = self.segmentation.parts[part]
         if len(self.model.parts) > 1:
             # Supervoxels are cut along the structures of the whole model.
@@ -298,15 +297,20 @@ class Case:
             **more,
         )
 
-    def divide(self, method: Method, regions: Mapping[str, np.ndarray] | None = None) -> Supervoxels | None:
+    def estimate(self, method: Explains, classes: Sequence[str | int] | None = None) -> Estimate:
+        """Return what explaining classes by a method would cost, without doing it."""
+        from Agg2ExpLib.case.cost import cost_of
+
+        return cost_of(self.model, self.prepared.shape, method, len(self.class_indices(classes)), self.compute)
+
+    def divide(self, method: Explains, regions: Mapping[str, np.ndarray] | None = None) -> Any:
         """Return the supervoxels that a method removes; ``None`` for a method that removes none."""
         if not method.removes_supervoxels:
             return None
-        own = method.own_map(self.prepared.grid)  # type: ignore[attr-defined]
-        found: Supervoxels = (
-            own.supervoxels if own else method.divide(self.context(regions=dict(regions or {})))  # type: ignore[attr-defined]
-        )
-        return found
+        # Of a removal method, which the rooms above know.
+        removal: Any = method
+        own = removal.own_map(self.prepared.grid)
+        return own.supervoxels if own else removal.divide(self.context(regions=dict(regions or {})))
 
     def rois(self, regions: Mapping[str, np.ndarray] | None = None) -> Rois:
         """Return the regions that importance is summed over: the model's classes, then extra masks (i, j, k)."""

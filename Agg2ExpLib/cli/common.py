@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from Agg2ExpLib.case import REDUCTIONS
@@ -67,7 +66,10 @@ def add_request(parser: argparse.ArgumentParser, image: bool = True) -> None:
             "image",
             metavar="IMAGE",
             nargs="+",
-            help="scan: NIfTI, NRRD, MHA file, or a folder with a DICOM series; one for each channel of the model",
+            help="scan: NIfTI, NRRD, MHA or multi-frame DICOM file, or a folder with a DICOM series; one for each channel",
+        )
+        parser.add_argument(
+            "--series", metavar="UID|N", help="series of a DICOM folder, by UID or number (default: the largest CT)"
         )
     add_model_options(parser)
     parser.add_argument("--method", default="smoothgrad", help=f"{', '.join(METHODS)} (default smoothgrad)")
@@ -191,17 +193,63 @@ def numbers(text: str, option: str, kind: Callable[[str], Any], count: int = 3) 
     return values
 
 
-def regions_of(items: Sequence[str]) -> dict[str, Path]:
-    """Read ``NAME=FILE`` items."""
-    regions: dict[str, Path] = {}
+def add_region_options(parser: argparse.ArgumentParser) -> None:
+    """Regions beside the classes."""
+    parser.add_argument(
+        "--roi", action="append", default=[], metavar="NAME=FILE", help="extra region: a mask on any grid; repeatable"
+    )
+    parser.add_argument(
+        "--rois",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="many regions: a label map, a folder of one mask a structure, .seg.nrrd, DICOM SEG or RTSTRUCT; repeatable",
+    )
+
+
+def regions_of(items: Sequence[str], files: Sequence[str] = ()) -> dict[str, Any]:
+    """Read ``NAME=FILE`` items, and all regions of further files.
+
+    Returns
+    -------
+    dict of str to Region
+        In the order given.
+
+    Raises
+    ------
+    InputError
+        An item that is not ``NAME=FILE``, a name given twice, or a file that cannot be read.
+    """
+    from Agg2ExpLib.regions import Region, named_regions, read_regions
+
+    named: dict[str, str] = {}
     for item in items:
         name, equals, file = item.partition("=")
         if not equals or not name.strip() or not file:
             raise InputError(f"--roi {item!r} is not NAME=FILE")
-        if name.strip() in regions:
+        if name.strip() in named:
             raise InputError(f"--roi {name.strip()!r} is given twice; give each region its own name")
-        regions[name.strip()] = Path(file)
-    return regions
+        named[name.strip()] = file
+    found: dict[str, Region] = {}
+    for region in [
+        *(region for name, file in named.items() for region in named_regions(name, file)),
+        *(region for file in files for region in read_regions(file)),
+    ]:
+        if region.name in found:
+            raise InputError(
+                f"the region {region.name!r} is in {found[region.name].source} and in {region.source}; give each its own name"
+            )
+        found[region.name] = region
+    return found
+
+
+def images_of(options: argparse.Namespace) -> list[Any]:
+    """Return the scan: the paths as given, or volumes where a series of a DICOM folder is chosen."""
+    if options.series is None:
+        return list(options.image)
+    from Agg2ExpLib.volume import read_volume
+
+    return [read_volume(one, series=options.series) for one in options.image]
 
 
 def print_result(explanation: Any) -> None:

@@ -35,6 +35,7 @@ def _add_compare_methods(commands: Any) -> None:
         "--out", required=True, metavar="DIR", help="folder of the results; a stopped comparison in it goes on"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a comparison with other settings at --out")
+    parser.add_argument("--wait", action="store_true", help="wait for another run at --out rather than be refused")
     parser.add_argument(
         "--methods",
         metavar="A,B",
@@ -96,7 +97,13 @@ def _compare_methods(options: argparse.Namespace) -> None:
     from Agg2ExpLib.comparison import compare_methods
 
     found = compare_methods(
-        dict(scans), model_of(options), options.out, plan, overwrite=options.overwrite, progress=progress
+        dict(scans),
+        model_of(options),
+        options.out,
+        plan,
+        overwrite=options.overwrite,
+        wait=options.wait,
+        progress=progress,
     )
     if options.progress != "json":
         print(describe(found, plan))

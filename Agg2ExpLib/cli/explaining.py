@@ -6,8 +6,10 @@ import argparse
 from typing import Any
 
 from Agg2ExpLib.cli.common import (
+    add_region_options,
     add_request,
     command,
+    images_of,
     model_of,
     print_result,
     progress_of,
@@ -31,9 +33,7 @@ def _add_explain(commands: Any) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; must not exist")
     parser.add_argument("--overwrite", action="store_true", help="replace an Explanation folder at --out")
     parser.add_argument("--resume", action="store_true", help="keep finished classes when stopped, and go on from them")
-    parser.add_argument(
-        "--roi", action="append", default=[], metavar="NAME=FILE", help="extra region: a mask on any grid; repeatable"
-    )
+    add_region_options(parser)
     parser.add_argument("--truth", metavar="FILE", help="true label map, for values of kernelshap that compare with it")
     add_request(parser)
 
@@ -45,11 +45,11 @@ def _explain(options: argparse.Namespace) -> None:
     progress = progress_of(options)
     quiet_libraries()
     explanation = explain(
-        options.image,
+        images_of(options),
         model_of(options),
         options.out,
         request,
-        regions=regions_of(options.roi),
+        regions=regions_of(options.roi, options.rois),
         truth=options.truth,
         overwrite=options.overwrite,
         resume=options.resume,
@@ -106,7 +106,7 @@ def _estimate(options: argparse.Namespace) -> None:
 
     request = request_of_options(options)
     quiet_libraries()
-    found = estimate([read_volume(one) for one in options.image], model_of(options), request)
+    found = estimate([read_volume(one, series=options.series) for one in options.image], model_of(options), request)
     print(json.dumps(found.to_dict()) if options.progress == "json" else describe_estimate(found))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from Agg2ExpLib.errors import InputError, OutputError
-from Agg2ExpLib.storage.files import write_whole
+from Agg2ExpLib.storage import write_file
 
 _LARGEST = 256 * 1024**2
 
@@ -24,7 +24,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}; free space or choose another --out") from error
-    write_whole(path, content)
+    write_file(path, content)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from Agg2ExpLib.anatomy import safe_file_name
 from Agg2ExpLib.device import Compute
 from Agg2ExpLib.errors import InputError, nearest_names
 from Agg2ExpLib.methods import METHODS, Method, method_of
 from Agg2ExpLib.methods.games.supervoxels import OWN_MAP, SUPERVOXELS
 from Agg2ExpLib.quality import COPIES, NOISE_BOUND, SUBSET_VOXELS, SUBSETS
 from Agg2ExpLib.request import Request
+from Agg2ExpLib.storage import safe_file_name
 
 #: The paper's benchmark.
 PAPER_METHODS = ("gradient", "smoothgrad", "integrated-gradients", "kernelshap:semantic", "kernelshap:cubes")

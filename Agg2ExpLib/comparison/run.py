@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,25 @@ from Agg2ExpLib.comparison.plan import Plan
 from Agg2ExpLib.comparison.table import QualityTable, Row
 from Agg2ExpLib.device import choose_device
 from Agg2ExpLib.errors import Agg2ExpError, Cancelled, InputError, OutputError
-from Agg2ExpLib.explanation.document import image_sha256
+from Agg2ExpLib.explanation.document import voxels_sha256
 from Agg2ExpLib.models import Model
 from Agg2ExpLib.progress import Progress
+from Agg2ExpLib.storage import Kind, clear_folder, open_folder
 from Agg2ExpLib.volume import Volume, read_volume
 
 FORMAT = "agg2exp-comparison"
+
+
+def _is_ours(folder: Path) -> bool:
+    """Other programs have a settings.json too."""
+    marker = folder / "settings.json"
+    try:
+        return marker.is_file() and read_json(marker).get("format") == FORMAT
+    except InputError:
+        return False
+
+
+KIND = Kind("a comparison's folder", _is_ours)
 
 
 @dataclass
@@ -78,6 +91,7 @@ def compare_methods(
     plan: Plan | None = None,
     *,
     overwrite: bool = False,
+    wait: bool = False,
     progress: Progress | None = None,
 ) -> Comparison:
     """Explain every case by every method and measure the quality of the attributions.
@@ -94,6 +108,8 @@ def compare_methods(
         Methods, classes, measures.
     overwrite : bool
         Replace a comparison with other settings.
+    wait : bool
+        Wait for another run that is at work on ``out`` rather than be refused.
     progress : Progress
         Counts passes over all cases; also cancels.
 
@@ -102,35 +118,37 @@ def compare_methods(
     InputError
         Settings that the model cannot meet, or no case that could be measured.
     OutputError
-        ``out`` holds something else, or cannot be written.
+        ``out`` holds something else, another run is at work on it, or it cannot be written.
     """
     plan, progress, out = plan or Plan(), progress or Progress(), Path(out)
     wanted = plan.class_indices(model.card.labels)
     compute = replace(plan.compute, device=str(choose_device(plan.device)))
     identity = _identity(plan, model, wanted)
     maps = {name: plan.map_of(name, source if isinstance(source, Path) else None) for name, source in scans.items()}
-    _open(out, identity, plan, overwrite)
-    work = work_of(plan, len(model.card.labels))
-    progress.stage("comparison", work * len(scans))
-    result = Comparison(out, QualityTable([]))
-    for name, source in scans.items():
-        part = Share(progress, work, None)
-        part.stage("case", work)
-        try:
-            volume = source if isinstance(source, Volume) else read_volume(source)
-            own = f"{identity} {image_sha256(volume)}"
-            opened = Case.open(volume, model, compute=compute)
-            case = ComparedCase(name, opened, plan, wanted, out / "cases" / name, maps[name])
-            _run_case(case, own, part, result)
-        except Cancelled:
-            raise
-        except Agg2ExpError as error:
-            if isinstance(error, OutputError):
+    waiting = partial(progress.stage, "waiting for another run", 1) if wait else None
+    with open_folder(out, KIND, wait=waiting):
+        _open(out, identity, plan, overwrite)
+        work = work_of(plan, len(model.card.labels))
+        progress.stage("comparison", work * len(scans))
+        result = Comparison(out, QualityTable([]))
+        for name, source in scans.items():
+            part = Share(progress, work, None)
+            part.stage("case", work)
+            try:
+                volume = source if isinstance(source, Volume) else read_volume(source)
+                own = f"{identity} {voxels_sha256(volume)}"
+                opened = Case.open(volume, model, compute=compute)
+                case = ComparedCase(name, opened, plan, wanted, out / "cases" / name, maps[name])
+                _run_case(case, own, part, result)
+            except Cancelled:
                 raise
-            result.failures.append({"case": name, "method": "", "reason": str(error)})
-            progress.message(f"{name} failed and is left out: {error}")
-        part.finish()
-    _finish(result, plan, model, scans, wanted)
+            except Agg2ExpError as error:
+                if isinstance(error, OutputError):
+                    raise
+                result.failures.append({"case": name, "method": "", "reason": str(error)})
+                progress.message(f"{name} failed and is left out: {error}")
+            part.finish()
+        _finish(result, plan, model, scans, wanted)
     return result
 
 
@@ -187,8 +205,6 @@ def _identity(plan: Plan, model: Model, wanted: list[int]) -> str:
 
 def _open(out: Path, identity: str, plan: Plan, overwrite: bool) -> None:
     marker = out / "settings.json"
-    if out.exists() and not (out.is_dir() and (_is_ours(marker) or not any(out.iterdir()))):
-        raise OutputError(f"{out} is not a comparison's folder; give another --out")
     if marker.is_file():
         if read_json(marker).get("identity") == identity:
             return
@@ -196,19 +212,8 @@ def _open(out: Path, identity: str, plan: Plan, overwrite: bool) -> None:
             raise OutputError(
                 f"{out} holds a comparison with other settings; give another --out, or --overwrite to replace it"
             )
-        try:
-            shutil.rmtree(out)
-        except OSError as error:
-            raise OutputError(f"cannot replace {out}: {error.strerror or error}; choose another --out") from error
+        clear_folder(out)
     write_json(marker, {"format": FORMAT, "format_version": 1, "identity": identity, "plan": plan.to_dict()})
-
-
-def _is_ours(marker: Path) -> bool:
-    """Other programs have a settings.json too."""
-    try:
-        return marker.is_file() and read_json(marker).get("format") == FORMAT
-    except InputError:
-        return False
 
 
 def _finish(result: Comparison, plan: Plan, model: Model, scans: dict[str, Path | Volume], wanted: list[int]) -> None:
@@ -219,7 +224,7 @@ def _finish(result: Comparison, plan: Plan, model: Model, scans: dict[str, Path 
             f"nothing could be measured on {len(scans)} case{'s' if len(scans) > 1 else ''}; first: {first}"
         )
     out, specs = result.folder, list(plan.specs)
-    summary = result.table.summary([spec.name for spec in specs], plan.seed)
+    summary = result.table.summary([spec.name for spec in specs])
     write_bytes(out / "quality_long.csv", result.table.to_long_csv().encode())
     write_bytes(out / "quality_table.csv", summary.to_csv().encode())
     write_bytes(out / "quality_table.md", summary.to_markdown(passes_sentence(result)).encode())

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,7 @@ from Agg2ExpLib.case.case import Case
 from Agg2ExpLib.explanation.folder import FORMAT, FORMAT_VERSION, attribution_file
 from Agg2ExpLib.explanation.inputs import Inputs
 from Agg2ExpLib.request import Request, model_entry
-from Agg2ExpLib.volume import Volume, file_sha256
+from Agg2ExpLib.volume import Volume, file_sha256, read_volume
 
 
 def class_entry(name: str, label: int, voxels: int, one: Attribution, channels: Sequence[str]) -> dict[str, Any]:
@@ -54,10 +57,30 @@ def _supervoxel_notes(table: SupervoxelValues) -> dict[str, Any]:
     return notes
 
 
-def image_sha256(volume: Volume) -> str:
-    """SHA-256 of a scan's file; of voxels and affine for a volume in memory, which may have been changed since."""
-    if volume.source is not None:
-        return file_sha256(volume.source)
+def image_sha256(image: Any, volume: Volume) -> str:
+    """SHA-256 of a scan's file; of voxels and affine for a volume in memory, which may have been changed since it was read."""
+    if isinstance(image, (str, os.PathLike)):
+        return volume.sha256 or file_sha256(image)
+    return voxels_sha256(volume)
+
+
+def scan_of(entry: Mapping[str, Any], path: Path) -> Path | Volume | None:
+    """Return the scan that an entry of a document tells of, from where it is now; ``None`` when it is another one by now.
+
+    Of a DICOM folder with several series it is the one that was explained.
+    """
+    told = str(entry.get("sha256") or "")
+    series = (entry.get("dicom") or {}).get("series") if path.is_dir() else None
+    if not told or file_sha256(path) == told:
+        return path
+    if series:
+        volume = read_volume(path, series=series)
+        return volume if voxels_sha256(volume) == told else None
+    return None
+
+
+def voxels_sha256(volume: Volume) -> str:
+    """SHA-256 of voxels and affine."""
     digest = hashlib.sha256(np.ascontiguousarray(volume.voxels).tobytes())
     digest.update(np.ascontiguousarray(volume.affine).tobytes())
     return digest.hexdigest()
@@ -72,6 +95,7 @@ def image_entry(volume: Volume, sha256: str) -> dict[str, Any]:
         "shape": list(volume.shape),
         "spacing_mm": list(volume.spacing),
         "affine": volume.affine.tolist(),
+        **({"dicom": asdict(volume.dicom)} if volume.dicom else {}),
     }
 
 

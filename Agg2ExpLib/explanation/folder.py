@@ -24,23 +24,18 @@ The folder is made under a hidden temporary name beside its place and renamed wh
 from __future__ import annotations
 
 import contextlib
-import csv
-import errno
 import json
 import os
-import shutil
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from Agg2ExpLib.anatomy import safe_file_name
-from Agg2ExpLib.errors import InputError, OutputError
+from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.importance import ImportanceTable
-from Agg2ExpLib.storage.files import replace_folder, sync_folder
+from Agg2ExpLib.storage import Kind, safe_file_name, write_folder, write_table
 from Agg2ExpLib.volume import Volume, read_volume
 
 if TYPE_CHECKING:
@@ -49,6 +44,8 @@ if TYPE_CHECKING:
 FORMAT = "agg2exp-explanation"
 FORMAT_VERSION = 1
 DOCUMENT = "explanation.json"
+#: Overwriting replaces only what this program has made: never a folder of somebody's scans.
+KIND = Kind("an Explanation folder", lambda folder: (folder / DOCUMENT).is_file())
 SUPERVOXELS_FILE = "model_grid/supervoxels.nii.gz"
 #: Values of a game while it is played, for a resumed run; gone from a finished folder.
 GAME_FILE = "attributions/game.json"
@@ -124,6 +121,10 @@ class Explanation:
         """Names of the extra regions."""
         return tuple(entry["id"] for entry in self.document["regions"])
 
+    def to_frame(self) -> Any:
+        """Return the importance table as a pandas data frame."""
+        return self.importance.to_frame()
+
     def prediction(self) -> Volume:
         """Classes, by number, on the input's own grid; the file has the numbers of the model's makers."""
         found = read_volume(self.folder / "prediction.nii.gz", kind="labels")
@@ -153,14 +154,20 @@ class Explanation:
         """
         if name not in self.explained:
             raise InputError(f"{self.folder} has no attribution of {name!r}; explained are {', '.join(self.explained)}")
-        volume = read_volume(self.folder / attribution_file(name), kind="map")
+        volume = read_volume(self._file("classes", name, attribution_file(name)), kind="map")
         return Volume(volume.voxels.astype(np.float32, copy=False), volume.grid, volume.source)
 
     def region(self, name: str) -> Volume:
         """Mask of one extra region on the model's grid."""
         if name not in self.regions:
             raise InputError(f"{self.folder} has no region {name!r}; there are {', '.join(self.regions) or 'none'}")
-        return read_volume(self.folder / region_file(name), kind="labels")
+        return read_volume(self._file("regions", name, region_file(name)), kind="labels")
+
+    def _file(self, part: str, name: str, usual: str) -> Path:
+        """The file that the document names, for names were made files of differently once; only one that was checked."""
+        entry = next(entry for entry in self.document[part] if entry["id"] == name)
+        stated = entry.get("file")
+        return self.folder / (stated if stated in self.document["files"] else usual)
 
 
 def attribution_file(name: str) -> str:
@@ -185,12 +192,12 @@ def supervoxel_file(name: str) -> str:
 
 def write_supervoxel_table(table: SupervoxelValues, path: Path) -> None:
     """Write what each supervoxel is worth to one class, with standard errors."""
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(SUPERVOXEL_COLUMNS)
-        rows = zip(table.names, table.voxels, table.values, table.errors, strict=True)
-        for number, (name, voxels, value, error) in enumerate(rows, start=1):
-            writer.writerow([number, name, int(voxels), repr(float(value)), repr(float(error))])
+    rows = zip(table.names, table.voxels, table.values, table.errors, strict=True)
+    numbered = [
+        [number, name, int(voxels), repr(float(value)), repr(float(error))]
+        for number, (name, voxels, value, error) in enumerate(rows, start=1)
+    ]
+    write_table(path, SUPERVOXEL_COLUMNS, numbered)
 
 
 def _read_document(folder: Path) -> dict[str, Any]:
@@ -247,143 +254,31 @@ def _check_shape(document: dict[str, Any], path: Path) -> None:
         raise InputError(f"{path} names files outside of its folder; do not use it")
 
 
-def partial_folder(target: Path) -> Path:
-    """Return where a folder is built before it gets its name; one that is left there is of a process that was killed."""
-    return target.with_name(f".{target.name[:100]}.partial")
+def longest_file(labels: Sequence[str], channels: Sequence[str]) -> str:
+    """Return the longest path within an Explanation folder of these classes and channels."""
+    files = [channel_file(label, channel) for label in labels for channel in channels if len(channels) > 1]
+    return max((*files, *map(supervoxel_file, labels)), key=len)
 
 
-class Staging:
-    """A folder under construction beside its final place; it gets its name only when everything is in it."""
+@contextlib.contextmanager
+def new_explanation(target: Path, fingerprint: str, longest: str, *, overwrite: bool, resume: bool) -> Iterator[Path]:
+    """Yield a hidden folder with the places of an explanation's files; it gets its name when the block ends.
 
-    def __init__(self, target: Path, fingerprint: str, *, overwrite: bool, resume: bool) -> None:
-        target = target.resolve()
-        if target == Path.cwd():
-            raise OutputError(f"{target} is the folder you are in, which cannot be replaced; give a new name to --out")
-        self.target, self.fingerprint, self._resume, self._overwrite = target, fingerprint, resume, overwrite
-        self._check_target()
-        self.folder = partial_folder(target)
-        self._lock = _Lock(self.folder.with_suffix(".lock"))
-
-    def _check_target(self) -> None:
-        target = self.target
-        if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-            return
-        if not self._overwrite:
-            raise OutputError(f"{target} exists already; give another --out, or --overwrite to replace it")
-        _refuse_foreign(target)
-
-    @contextlib.contextmanager
-    def open(self) -> Iterator[Path]:
-        """Yield the temporary folder; rename it on success, remove it on failure (or keep it, when resuming is asked)."""
-        try:
-            self._prepare()
-        except OutputError:
-            raise
-        except OSError as error:
-            self._lock.release()
-            raise OutputError(
-                f"cannot write to {self.target.parent}: {_reason(error)}; choose another --out"
-            ) from error
-        try:
-            yield self.folder
-            self._publish()
-        except OSError as error:
-            self._discard()
-            if isinstance(error, OutputError):
-                raise
-            raise OutputError(
-                f"cannot write {self.target}: {_reason(error)}; free space or choose another --out"
-            ) from error
-        except BaseException:
-            self._discard()
-            raise
-        finally:
-            self._lock.release()
-
-    @property
-    def kept(self) -> bool:
-        """Whether finished classes of a stopped run are kept for the next."""
-        return self._resume and any((self.folder / "attributions").glob("*.json"))
-
-    def _prepare(self) -> None:
-        self._lock.acquire()
-        marker = self.folder / "fingerprint"
-        if self.folder.exists():
-            same = marker.is_file() and marker.read_text(encoding="utf-8") == self.fingerprint
-            if not (self._resume and same):
-                shutil.rmtree(self.folder)
+    Parameters
+    ----------
+    target : Path
+        The Explanation folder to make.
+    fingerprint : str
+        What was asked for; finished classes of a stopped run serve only a run of the same.
+    longest : str
+        See :func:`longest_file`.
+    overwrite, resume : bool
+        As for an explanation.
+    """
+    keep = "attributions/*.json" if resume else ""
+    with write_folder(target, KIND, overwrite=overwrite, fingerprint=fingerprint, keep=keep, longest=longest) as folder:
         for name in ("attributions", "model_grid", "regions"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
-        marker.write_text(self.fingerprint, encoding="utf-8")
-
-    def _discard(self) -> None:
-        if not self.kept:
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _publish(self) -> None:
-        (self.folder / "fingerprint").unlink()
+            (folder / name).mkdir(exist_ok=True)
+        yield folder
         with contextlib.suppress(OSError):
-            (self.folder / "regions").rmdir()
-        sync_folder(self.folder)
-        # It may have been filled while the work went on.
-        self._check_target()
-        replace_folder(self.folder, self.target)
-
-
-class _Lock:
-    """One run at a place. The system lets go of the lock when its process ends, however it ends."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._stream: IO[bytes] | None = None
-
-    def acquire(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        stream = self.path.open("ab")
-        try:
-            _lock(stream)
-        except OSError:
-            stream.close()
-            raise OutputError(
-                f"another run is at work on {self.path.with_suffix('.partial')}; wait for it, or give another --out"
-            ) from None
-        self._stream = stream
-
-    def release(self) -> None:
-        if self._stream is not None:
-            self.path.unlink(missing_ok=True)
-            self._stream.close()
-            self._stream = None
-
-
-def _lock(stream: IO[bytes]) -> None:
-    """Take the lock of an open file, or raise OSError when another has it."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file and make sure that it is on the disk."""
-    with path.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _refuse_foreign(target: Path) -> None:
-    """Overwrite only what this program has made: never a folder of somebody's scans."""
-    if target.is_dir() and (not any(target.iterdir()) or (target / DOCUMENT).is_file()):
-        return
-    raise OutputError(f"{target} is not an Explanation folder, so --overwrite does not replace it; give another --out")
-
-
-def _reason(error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        return "the disk is full"
-    return error.strerror or str(error)
+            (folder / "regions").rmdir()

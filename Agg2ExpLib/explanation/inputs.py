@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from Agg2ExpLib.anatomy import safe_file_name
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.explanation.folder import region_file
 from Agg2ExpLib.methods.games.supervoxel_map import SupervoxelMap
+from Agg2ExpLib.regions import Region, as_regions, regions_on_grid
 from Agg2ExpLib.volume import Grid, Volume, file_sha256, read_volume, to_grid
 
-Source = str | Path | Volume
+Source = str | Path | Volume | Region
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,52 +57,39 @@ def read_inputs(
     grid: Grid,
     labels: Sequence[str],
     regions: Mapping[str, Source],
-    truth: Source | None,
+    truth: str | Path | Volume | None,
     supervoxel_map: SupervoxelMap | None,
+    scan: Volume | None = None,
 ) -> Inputs:
     """Read regions and truth and bring them onto a grid by the nearest voxel.
+
+    Regions are checked against the frame of reference of ``scan``, where DICOM tells it.
 
     Raises
     ------
     InputError
-        A region that has the name of a class or of another region, or a truth with more classes than the model.
+        A region that cannot be read or placed, or has the name of a class or of another region; or a truth with more classes
+        than the model.
     """
-    check_region_names(regions, labels)
-    masks, entries = {}, []
-    notes = list(supervoxel_map.notes) if supervoxel_map else []
-    for name, source in regions.items():
-        mask = source if isinstance(source, Volume) else read_volume(source, kind="labels")
-        inside = to_grid(Volume((mask.voxels > 0).astype(np.uint8), mask.grid), grid, "nearest").voxels > 0
-        masks[name] = inside
-        entries.append({"id": name, **_region_source(mask), "voxels": int(inside.sum()), "file": region_file(name)})
-        if not inside.any():
-            notes.append(f"region {name} has no voxel within the scan; its importance is 0")
+    frame = scan.dicom.frame_of_reference if scan is not None and scan.dicom else ""
+    placed = regions_on_grid(as_regions(regions), grid, labels, frame, scan.grid if scan is not None else None)
+    masks = {region.name: inside for region, inside in zip(placed.regions, placed.masks, strict=True)}
+    entries = [
+        {
+            "id": region.name,
+            "source": region.source,
+            "sha256": region.sha256,
+            "voxels": int(masks[region.name].sum()),
+            "file": region_file(region.name),
+        }
+        for region in placed.regions
+    ]
+    notes = [*(supervoxel_map.notes if supervoxel_map else ()), *placed.notes]
     on_grid, entry = (None, None) if truth is None else _truth_on_grid(truth, grid, len(labels))
     return Inputs(masks, tuple(entries), on_grid, entry, supervoxel_map, tuple(notes))
 
 
-def check_region_names(regions: Mapping[str, object], labels: Sequence[str]) -> None:
-    """Refuse a region that has the name of a class or of another region.
-
-    Raises
-    ------
-    InputError
-        With both names.
-    """
-    taken = {safe_file_name(label).casefold(): label for label in labels}
-    for name in regions:
-        # Some systems do not tell "R" and "r" apart in file names.
-        file = safe_file_name(name).casefold()
-        if file in taken:
-            raise InputError(f"region {name!r} has the name of {taken[file]!r}; give it a name of its own")
-        taken[file] = name
-
-
-def _region_source(mask: Volume) -> dict[str, str]:
-    return {"source": str(mask.source or ""), "sha256": file_sha256(mask.source) if mask.source else ""}
-
-
-def _truth_on_grid(source: Source, grid: Grid, count: int) -> tuple[np.ndarray, dict[str, str]]:
+def _truth_on_grid(source: str | Path | Volume, grid: Grid, count: int) -> tuple[np.ndarray, dict[str, str]]:
     given = source if isinstance(source, Volume) else read_volume(source, kind="labels")
     highest = int(given.voxels.max())
     if highest >= count:
@@ -110,5 +97,9 @@ def _truth_on_grid(source: Source, grid: Grid, count: int) -> tuple[np.ndarray, 
             f"the truth {given.source or ''} has label {highest}, but the model has {count} classes; is it its label set?"
         )
     path = given.source
-    entry = {"path": str(path.resolve()), "sha256": file_sha256(path)} if path else {"path": "", "sha256": ""}
+    entry = (
+        {"path": str(path.resolve()), "sha256": given.sha256 or file_sha256(path)}
+        if path
+        else {"path": "", "sha256": ""}
+    )
     return to_grid(given, grid, "nearest").voxels, entry

@@ -12,7 +12,7 @@ from typing import Any, overload
 import Agg2ExpLib
 from Agg2ExpLib.case.case import Case
 from Agg2ExpLib.explanation.document import class_entry, document_of, image_sha256
-from Agg2ExpLib.explanation.folder import Explanation
+from Agg2ExpLib.explanation.folder import Explanation, longest_file
 from Agg2ExpLib.explanation.inputs import Inputs, Source, read_inputs
 from Agg2ExpLib.explanation.result import Result
 from Agg2ExpLib.explanation.sinks import FolderSink, MemorySink, Sink
@@ -21,6 +21,7 @@ from Agg2ExpLib.methods import RemovalMethod
 from Agg2ExpLib.models import Model
 from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.request import Request
+from Agg2ExpLib.volume import Volume
 
 # A larger share of what completeness promises is worth a message.
 _TOLERATED_GAP = 0.05
@@ -57,7 +58,7 @@ def explain(  # type: ignore[misc]
     request: Request | None = None,
     *,
     regions: Mapping[str, Source] | None = None,
-    truth: Source | None = None,
+    truth: str | Path | Volume | None = None,
     overwrite: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
@@ -74,8 +75,8 @@ def explain(  # type: ignore[misc]
         Folder to make; it appears only when complete. Without it nothing is written, and the result stays in memory.
     request : Request
         Method, classes, reduction, device.
-    regions : mapping of str to path or Volume
-        Extra regions by name: masks (non-zero is inside) on any grid; they may overlap.
+    regions : mapping of str to path, Volume or Region
+        Extra regions by name, on any grid; they may overlap. A mask is inside where it is above 0.
     truth : path or Volume, optional
         True classes as a label map on any grid, for value functions that compare with it. Its file and hash are noted in
         explanation.json, as those of a supervoxel map are.
@@ -108,12 +109,14 @@ def explain(  # type: ignore[misc]
     for index in wanted:
         case.check_explainable(index)
     inputs = _inputs(case, request, dict(regions or {}), truth)
-    hashes = [image_sha256(volume) for volume in case.images]
+    given = [image] if len(case.images) == 1 and not isinstance(image, (list, tuple)) else list(image)
+    hashes = [image_sha256(one, volume) for one, volume in zip(given, case.images, strict=True)]
     for text in _notes(case, inputs):
         told.say(text)
     sink: Sink = MemorySink()
     if out is not None:
-        sink = FolderSink(Path(out), _fingerprint(case, request, inputs, hashes), overwrite=overwrite, resume=resume)
+        sign, longest = _fingerprint(case, request, inputs, hashes), longest_file(case.labels, case.model.card.channels)
+        sink = FolderSink(Path(out), sign, longest, overwrite=overwrite, resume=resume)
     timings: dict[str, float] = {}
     with sink.opened():
         begin = time.perf_counter()
@@ -129,10 +132,10 @@ def explain(  # type: ignore[misc]
     return found
 
 
-def _inputs(case: Case, request: Request, regions: dict[str, Source], truth: Source | None) -> Inputs:
+def _inputs(case: Case, request: Request, regions: dict[str, Source], truth: str | Path | Volume | None) -> Inputs:
     grid, method = case.prepared.grid, request.method
     own = method.own_map(grid) if isinstance(method, RemovalMethod) else None
-    return read_inputs(grid, case.labels, regions, truth, own)
+    return read_inputs(grid, case.labels, regions, truth, own, case.images[0] if case.images else None)
 
 
 def _notes(case: Case, inputs: Inputs) -> list[str]:

@@ -17,17 +17,17 @@ from Agg2ExpLib.explanation.folder import (
     GAME_FILE,
     SUPERVOXELS_FILE,
     Explanation,
-    Staging,
     attribution_file,
     channel_file,
+    new_explanation,
     region_file,
     supervoxel_file,
     write_supervoxel_table,
-    write_text,
 )
 from Agg2ExpLib.explanation.result import Result
 from Agg2ExpLib.importance import ImportanceTable
 from Agg2ExpLib.methods.games.supervoxels import Supervoxels
+from Agg2ExpLib.storage import write_file
 from Agg2ExpLib.volume import Volume, write_volume
 
 # Whole numbers are fine enough for a range as wide as this, and pack to a third.
@@ -69,15 +69,14 @@ class Sink(Protocol):
 class FolderSink:
     """The Explanation folder; it appears under its name only when complete."""
 
-    def __init__(self, out: Path, fingerprint: str, *, overwrite: bool, resume: bool) -> None:
-        self.out = out
-        self._staging = Staging(out, fingerprint, overwrite=overwrite, resume=resume)
-        self._folder = self._staging.folder
+    def __init__(self, out: Path, fingerprint: str, longest: str, *, overwrite: bool, resume: bool) -> None:
+        self.out = self._folder = out
+        self._new = new_explanation(out, fingerprint, longest, overwrite=overwrite, resume=resume)
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
         """Build under a temporary name; publish on success."""
-        with self._staging.open() as folder:
+        with self._new as folder:
             self._folder = folder
             yield
 
@@ -130,14 +129,14 @@ class FolderSink:
         if one.supervoxels is not None:
             write_supervoxel_table(one.supervoxels, self._folder / supervoxel_file(name))
         text = json.dumps({"row": {key: values.tolist() for key, values in row.items()}, "entry": entry})
-        write_text((self._folder / attribution_file(name)).with_suffix(".json"), text)
+        write_file((self._folder / attribution_file(name)).with_suffix(".json"), text)
 
     def close(self, case: Case, table: ImportanceTable, document: dict[str, Any]) -> None:
         """Write the tables, then the document."""
         table.to_matrix_csv(self._folder / "importance.csv")
         table.to_long_csv(self._folder / "importance_long.csv")
         document["files"] = self._own_files(document, case.model.card.channels)
-        write_text(self._folder / DOCUMENT, json.dumps(document, indent=1, allow_nan=False) + "\n")
+        write_file(self._folder / DOCUMENT, json.dumps(document, indent=1, allow_nan=False) + "\n")
 
     def result(self) -> Explanation:
         """Return the folder, read back."""

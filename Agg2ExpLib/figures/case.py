@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from Agg2ExpLib.anatomy import safe_file_name, structure
+from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.errors import InputError, nearest_names
 from Agg2ExpLib.explanation import Explanation
 from Agg2ExpLib.figures.bars import class_bars, context_bars
@@ -17,6 +17,7 @@ from Agg2ExpLib.figures.slices import CaseVolumes, slice_panels
 from Agg2ExpLib.figures.style import BACKGROUNDS, FEW
 from Agg2ExpLib.figures.writing import FORMATS, write_figure
 from Agg2ExpLib.progress import Progress
+from Agg2ExpLib.storage import safe_file_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from Agg2ExpLib.errors import InputError, OutputError
 from Agg2ExpLib.figures.style import drawing
-from Agg2ExpLib.storage.files import write_whole
+from Agg2ExpLib.storage import write_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,7 +58,7 @@ def write_figure(
     for kind in formats:
         content = _rendered(figure, kind, dpi)
         written.append(folder / f"{name}.{kind}")
-        write_whole(written[-1], content)
+        write_file(written[-1], content)
     return written
 
 

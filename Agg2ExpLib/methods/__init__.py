@@ -12,16 +12,16 @@ Examples
 from __future__ import annotations
 
 from Agg2ExpLib.methods.base import METHODS, Context, Method, Option, method_of, option, register
-from Agg2ExpLib.methods.gradcam import GradCAM
 
-# isort: off - the order in which they are listed
+# In the order in which they are listed.
+# isort: off
 from Agg2ExpLib.methods.gradient import Gradient
+from Agg2ExpLib.methods.smoothgrad import SmoothGrad
 from Agg2ExpLib.methods.integrated_gradients import IntegratedGradients
+from Agg2ExpLib.methods.removal import RemovalMethod
 from Agg2ExpLib.methods.kernelshap import KernelSHAP
 from Agg2ExpLib.methods.occlusion import Occlusion
-from Agg2ExpLib.methods.removal import RemovalMethod
-from Agg2ExpLib.methods.smoothgrad import SmoothGrad
-
+from Agg2ExpLib.methods.gradcam import GradCAM
 # isort: on
 
 __all__ = [

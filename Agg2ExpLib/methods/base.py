@@ -21,20 +21,17 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-import numpy as np
-
-from Agg2ExpLib.case.attribution import Attribution, PassCount
+from Agg2ExpLib.case.attribution import Attribution
+from Agg2ExpLib.case.context import Context
 from Agg2ExpLib.errors import InputError, nearest_names
-from Agg2ExpLib.progress import Progress
 
 if TYPE_CHECKING:
     from Agg2ExpLib.case.objective import Objective
-    from Agg2ExpLib.case.segmentation import Segmentation
     from Agg2ExpLib.case.stitched import StitchedNetwork
-    from Agg2ExpLib.methods.games.supervoxels import Supervoxels
+
+__all__ = ["METHODS", "Context", "Method", "Option", "method_of", "option", "register", "seed_option"]
 
 _KEY = "agg2exp"
 
@@ -113,44 +110,6 @@ def seed_option() -> Any:
     return option(0, "seed", "Seed of everything random: the same seed gives the same numbers.", low=0, high=2**63 - 1)
 
 
-@dataclass(frozen=True, eq=False)
-class Context:
-    """What a method may look at beside the network and the scan; a :class:`~Agg2ExpLib.case.Case` makes it.
-
-    Attributes
-    ----------
-    segmentation : Segmentation, optional
-        The first prediction.
-    truth : ndarray of int, shape (i, j, k), optional
-        True class at each voxel.
-    grey : ndarray of float32, shape (i, j, k), optional
-        The scan as it is displayed, 0 to 1.
-    regions : mapping of str to bool ndarray
-        The user's regions.
-    names : sequence of str
-        Class names.
-    spacing : tuple of float
-        mm.
-    supervoxels : Supervoxels, optional
-        The division to use, when it is made already.
-    checkpoint : Path, optional
-        File that finished values are kept in, so that a stopped run goes on from them.
-    progress, passes
-        Where progress goes, and what counts the passes.
-    """
-
-    segmentation: Segmentation | None = None
-    truth: np.ndarray | None = None
-    grey: np.ndarray | None = None
-    regions: Mapping[str, np.ndarray] = field(default_factory=dict)
-    names: Sequence[str] = ()
-    spacing: Sequence[float] = (1.0, 1.0, 1.0)
-    supervoxels: Supervoxels | None = None
-    checkpoint: Path | None = None
-    progress: Progress = field(default_factory=Progress)
-    passes: PassCount = field(default_factory=PassCount)
-
-
 @dataclass(frozen=True)
 class Method(ABC):
     """One attribution method with its options.
@@ -196,6 +155,10 @@ class Method(ABC):
     @abstractmethod
     def passes(self, players: int = 0) -> tuple[int, int]:
         """Return the passes forward and backward over one window for one class; ``players`` supervoxels where it removes."""
+
+    def players(self, labels: int) -> int:
+        """Return how many supervoxels to expect, of a model with that many classes; 0 where none are removed."""
+        return 0
 
     @abstractmethod
     def attribute(

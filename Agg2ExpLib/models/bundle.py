@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import tempfile
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +13,7 @@ from Agg2ExpLib.models.architectures import COMPUTED_BUFFERS
 from Agg2ExpLib.models.card import ModelCard, read_card
 from Agg2ExpLib.models.metadata import metadata_file, read_json
 from Agg2ExpLib.models.untrusted import WEIGHT_SUFFIXES, sha256
-from Agg2ExpLib.storage.files import replace_folder
+from Agg2ExpLib.storage import Kind, write_folder
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +22,7 @@ if TYPE_CHECKING:
 
 _WEIGHTS = "models/model.safetensors"
 _STORED_TYPES = ("float32", "float16")
+_KIND = Kind("a model folder", lambda folder: metadata_file(folder) is not None)
 
 
 def weights_file(folder: str | Path) -> Path:
@@ -64,8 +62,7 @@ def check_weights_match(folder: Path, digest: str) -> None:
 def refuse_other_folder(folder: str | Path) -> None:
     """Raise :class:`OutputError` when a model written to ``folder`` would take the place of something else."""
     folder = Path(folder)
-    if folder.exists() and metadata_file(folder) is None and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder}: exists and is not a model folder; choose another name")
+    _KIND.refuse_foreign(folder)
     try:
         folder.absolute().parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.absolute().parent, prefix=".agg2exp"):
@@ -112,16 +109,9 @@ def write_model_folder(
     folder = Path(folder)
     if not card.architecture:
         raise InputError(f"{folder}: the card names no architecture, so the weights alone could not be loaded again")
-    refuse_other_folder(folder)
     tensors = _stored(network_state_dict, dtype)
-    temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex}"
-    try:
-        _fill(temporary, tensors, card, readme)
-        replace_folder(temporary, folder)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror or error})") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with write_folder(folder, _KIND, overwrite=True) as part:
+        _fill(part, tensors, card, readme)
     return folder
 
 
@@ -162,9 +152,6 @@ def _fill(folder: Path, tensors: Mapping[str, torch.Tensor], card: ModelCard, re
     (folder / "LICENSE").write_text((card.licence or "No licence was stated.") + "\n", encoding="utf-8")
     # What was written must also be readable: the folder is refused here rather than on the day it is needed.
     read_card(folder)
-    for path in folder.rglob("*"):
-        if path.is_file():
-            _sync(path)
 
 
 def _inference(card: ModelCard) -> dict[str, Any]:
@@ -217,9 +204,3 @@ def _readme(card: ModelCard) -> str:
 
 def _write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _sync(path: Path) -> None:
-    # Opened for writing because Windows syncs no file that is only read.
-    with path.open("rb+") as stream:
-        os.fsync(stream.fileno())

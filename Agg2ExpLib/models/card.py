@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from Agg2ExpLib.anatomy import RGB, safe_file_name, structure
+from Agg2ExpLib.anatomy import RGB, structure
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.models.architectures import check_architecture, check_window
 from Agg2ExpLib.models.interface import BLENDINGS, Decision, Softmax, Tiling
 from Agg2ExpLib.models.metadata import fields_of_folder, fields_of_metadata, metadata_of_card, read_json
+from Agg2ExpLib.storage import file_key
 
 #: What a bare Swin UNETR checkpoint of the paper's model was trained with.
 PAPER_SPACING = (1.5, 1.5, 1.5)
@@ -249,8 +250,7 @@ def check_labels(labels: Any) -> tuple[str, ...]:
             raise InputError(
                 f"labels: the name of class {index} must be printable text of 1 to {_MAX_LABEL_LENGTH} characters"
             )
-        # Case is folded because some file systems do not tell "Heart.nii" from "heart.nii".
-        file_name = safe_file_name(label).casefold()
+        file_name = file_key(label)
         if file_name in seen:
             raise InputError(f"labels: {seen[file_name]!r} and {label!r} would get the same file name; rename one")
         seen[file_name] = label

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from Agg2ExpLib.errors import OutputError
-from Agg2ExpLib.explanation.folder import DOCUMENT, Explanation, partial_folder
+from Agg2ExpLib.explanation.folder import DOCUMENT, Explanation
+from Agg2ExpLib.storage import write_folder
 
 CATEGORY = "Agg2Exp"
 #: Names in the Sample Data module; scripts use them too.
@@ -69,14 +70,10 @@ def own_copy(resources: Path, results_folder: Path) -> Path:
     target = results_folder / f"{source.name}-{sign}"
     if (target / DOCUMENT).is_file():
         return target
-    partial = partial_folder(target)
     try:
-        results_folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(source, partial)
-        partial.rename(target)
-    except (OSError, shutil.Error) as error:
-        shutil.rmtree(partial, ignore_errors=True)
+        with write_folder(target) as part:
+            shutil.copytree(source, part, dirs_exist_ok=True)
+    except OSError as error:
         raise OutputError(
             f"the sample cannot be copied to {results_folder} ({error}); free space, or choose another folder for results "
             "under Advanced"

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from Agg2ExpLib.anatomy import THORAX_17, safe_file_name
+from Agg2ExpLib.anatomy import THORAX_17
 from Agg2ExpLib.errors import InputError, OutputError
 from Agg2ExpLib.phantom.findings import Finding, add_finding
 from Agg2ExpLib.phantom.patient import STREAM, Patient
 from Agg2ExpLib.phantom.shapes import Canvas
 from Agg2ExpLib.phantom.thorax import Thorax
 from Agg2ExpLib.progress import Progress
+from Agg2ExpLib.storage import safe_file_name, write_file
 
 if TYPE_CHECKING:
     from Agg2ExpLib.volume import Volume
@@ -213,9 +214,7 @@ def _write_case(phantom: Phantom, case: Path) -> None:
         write_volume(phantom.labels, case / "segmentation.nii.gz")
         for name, volume in phantom.findings.items():
             write_volume(volume, case / "findings" / f"{safe_file_name(name)}.nii.gz")
-        partial = case / "case.json.partial"
-        partial.write_text(json.dumps(phantom.description, indent=2) + "\n", encoding="utf-8")
-        partial.replace(case / "case.json")
+        write_file(case / "case.json", json.dumps(phantom.description, indent=2) + "\n")
     except OutputError:
         raise
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from Agg2ExpLib.anatomy import safe_file_name, structure
+from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.errors import InputError, OutputError
 from Agg2ExpLib.scene import arrange, views
 from Agg2ExpLib.scene.annotate import add_letters, add_title, paint_legends
 from Agg2ExpLib.scene.opengl import why_not_drawn
 from Agg2ExpLib.scene.saving import quiet_vtk
 from Agg2ExpLib.scene.showing import Measure, SceneExplanation, show_explanation
+from Agg2ExpLib.storage import safe_file_name, write_file
 
 if TYPE_CHECKING:
     from Agg2ExpLib.explanation import Explanation
@@ -127,13 +129,9 @@ def write_png(pixels: np.ndarray, path: Path) -> None:
     """Write a picture so that the file is complete or not there."""
     from PIL import Image
 
-    part = path.with_name(f".{path.name}.part")
-    try:
-        Image.fromarray(pixels).save(part, format="PNG", compress_level=4)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}: {error.strerror}; free space or choose another --out") from error
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, format="PNG", compress_level=4)
+    write_file(path, stream.getvalue())
 
 
 def render_explanation(

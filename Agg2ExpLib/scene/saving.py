@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from Agg2ExpLib.errors import InputError, OutputError
+from Agg2ExpLib.storage import new_file
 
 SUFFIX = ".mrb"
 # Masks and tables shrink to a thousandth; a bomb of zeros to less.
@@ -38,27 +37,9 @@ def save_scene(scene: Any, path: str | Path, *, overwrite: bool = False) -> Path
     check_target(path, overwrite=overwrite)
     # The writer works in a folder of its own, where a relative name would lead elsewhere.
     path = path.absolute()
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.stem[:50]}.", dir=path.parent))
-    except OSError as error:
-        raise OutputError(f"cannot write to {path.parent}: {error.strerror}; choose another --out") from error
-    try:
-        # The bundle's inner folder gets the file's name, so it is written under that name in a folder of its own.
-        part = folder / path.name
-        with quiet_vtk():
-            written = scene.WriteToMRB(str(part))
-        if not written or not part.is_file() or not part.stat().st_size:
+    with new_file(path) as part, quiet_vtk():
+        if not scene.WriteToMRB(str(part)) or not part.is_file() or not part.stat().st_size:
             raise OutputError(f"{path}: the scene cannot be written; free space or choose another --out")
-        with part.open("rb") as stream:
-            os.fsync(stream.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"cannot write {path}: {error.strerror}; choose another --out") from error
-    finally:
-        with contextlib.suppress(OSError):
-            shutil.rmtree(folder)
     return path
 
 

@@ -14,9 +14,10 @@ import numpy as np
 
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.cohort.judge.baselines import DETECTORS
+from Agg2ExpLib.cohort.judge.score_files import describe_patients
 from Agg2ExpLib.cohort.judge.scoring import percent
 from Agg2ExpLib.cohort.report.page import number, p_value
-from Agg2ExpLib.storage.files import write_whole
+from Agg2ExpLib.storage import write_file
 from Agg2ExpLib.studies.measures import MEAN, MEAN_OF_RANKS, Line, Naming, plain
 from Agg2ExpLib.studies.picture import study_picture
 
@@ -52,12 +53,12 @@ def write_results(out: Path, found: Mapping[str, Any]) -> str:
         "cases": cases,
     }
     text = _markdown(found)
-    write_whole(out / "study.json", (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
-    write_whole(out / "structures.csv", _csv(rows))
-    write_whole(out / "reasons.csv", _csv(names))
-    write_whole(out / "cases.csv", _csv(cases))
-    write_whole(out / "study.png", study_picture(found, DETECTORS))
-    write_whole(out / "study.md", text.encode())
+    write_file(out / "study.json", (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+    write_file(out / "structures.csv", _csv(rows))
+    write_file(out / "reasons.csv", _csv(names))
+    write_file(out / "cases.csv", _csv(cases))
+    write_file(out / "study.png", study_picture(found, DETECTORS))
+    write_file(out / "study.md", text.encode())
     return text
 
 
@@ -116,13 +117,18 @@ def _markdown(found: Mapping[str, Any]) -> str:
         f"{number(dice)}. A finding is near a structure when, in the ground truth, it lies within {design.near_mm:g} mm of it. "
         "Phantoms are a test bed, not patients.",
         *(f"Note: {note}." for note in found["warnings"]),
-        "## AUROC of the score for a finding near the structure (95 % bootstrap interval)",
+        "## AUROC of the score for a finding near the structure (95 % interval)",
         _table(found["lines"], lambda one: f"{number(one.auroc)} ({number(one.low)}-{number(one.high)})"
                if math.isfinite(one.auroc) else "–", True),
         "Rows over all structures ask whether the patient has any finding.",
         "## Spearman correlation of score and Dice (p)",
         _table(found["lines"], lambda one: f"{number(one.rho)} ({p_value(one.p)})" if math.isfinite(one.rho) else "–", False),
         "Negative: odder explanations go with worse segmentations.",
+        "## The same at equal sizes: partial Spearman correlation given the score of sizes only (p)",
+        _table(found["lines"], lambda one: f"{number(one.given_size)} ({p_value(one.given_size_p)})"
+               if math.isfinite(one.given_size) else "–", False),
+        "Near 0: the explanation adds nothing to the sizes of the regions.",
+        f"Verdicts: {describe_patients(found['patients'], found['false_alarms'], design.reference)}",
         f"## Reasons that name the finding's region, and verdicts (at a false-alarm rate of {percent(found['false_alarms'])})",
         _reasons(found["namings"]),
         "Share: median share of the attribution inside of the finding, of those near. The forest itself does not know the "

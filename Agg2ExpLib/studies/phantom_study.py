@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from Agg2ExpLib.cohort.judge.profile import Profile, fit_profile
-from Agg2ExpLib.cohort.judge.scoring import FALSE_ALARMS, ClassScore, score_matrices, score_table
+from Agg2ExpLib.cohort.judge.scoring import FALSE_ALARMS, ClassScore, score_matrices, score_patients, score_table
 from Agg2ExpLib.cohort.run.cases import find_cohort
 from Agg2ExpLib.cohort.run.runner import default_workers, run_cohort
 from Agg2ExpLib.cohort.run.work import Job
@@ -32,7 +32,7 @@ from Agg2ExpLib.device import count_cores
 from Agg2ExpLib.errors import Agg2ExpError, InputError, OutputError
 from Agg2ExpLib.progress import Progress, TerminalSink
 from Agg2ExpLib.request import request_of
-from Agg2ExpLib.storage.files import write_whole
+from Agg2ExpLib.storage import write_file
 from Agg2ExpLib.studies.design import CLASSES, Design, distances
 from Agg2ExpLib.studies.measures import lines, namings
 from Agg2ExpLib.studies.pages import write_results
@@ -127,7 +127,7 @@ def _same_design(out: Path, design: Design) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot create {out}: {error.strerror}; choose another --out") from error
-    write_whole(path, (json.dumps(wanted, indent=1) + "\n").encode())
+    write_file(path, (json.dumps(wanted, indent=1) + "\n").encode())
 
 
 def evaluate(out: Path, design: Design, profile: Profile) -> dict[str, Any]:
@@ -167,6 +167,7 @@ def evaluate(out: Path, design: Design, profile: Profile) -> dict[str, Any]:
         "lines": lines(matrices, table.dice, near, ill, classes),
         "namings": namings(scores, by_pair, regions, shares, classes),
         "scores": _by_pair(scores),
+        "patients": score_patients(profile, scores),
         "findings": {case: _finding(out / "phantoms" / "new" / case) for case in table.cases},
         "shares": shares,
     }

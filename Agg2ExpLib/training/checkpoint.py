@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 from Agg2ExpLib.errors import InputError, OutputError
+from Agg2ExpLib.storage import new_file, write_file
 from Agg2ExpLib.training.settings import TrainingSettings
 
 # Losses of so many steps are kept: those that a row of the log averages.
@@ -82,15 +82,10 @@ class Run:
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
-        partial = self.checkpoint.with_name("checkpoint.partial")
         try:
-            with partial.open("wb") as stream:
+            with new_file(self.checkpoint, option="--run") as part, part.open("wb") as stream:
                 torch.save(state, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            partial.replace(self.checkpoint)
-        except (OSError, RuntimeError) as error:
-            partial.unlink(missing_ok=True)
+        except RuntimeError as error:
             raise OutputError(f"cannot write {self.checkpoint}: {error}; free space or choose another --run") from error
 
     def restore(self) -> None:
@@ -171,6 +166,6 @@ def keep_rows(path: Path, last: int) -> None:
     kept = [row for row in rows if row.count(",") == fields and row.split(",")[0].isdigit()]
     kept = [row for row in kept if int(row.split(",")[0]) <= last]
     if kept:
-        path.write_text("\n".join([header, *kept, ""]), encoding="utf-8")
+        write_file(path, "\n".join([header, *kept, ""]), option="--run")
     else:
         path.unlink()

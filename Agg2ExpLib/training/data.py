@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from Agg2ExpLib.errors import OutputError
 from Agg2ExpLib.models.card import ModelCard
 from Agg2ExpLib.models.model import prepare_by_card
 from Agg2ExpLib.progress import Progress
+from Agg2ExpLib.storage import FolderLock, write_folder
 from Agg2ExpLib.training.cases import Case
 from Agg2ExpLib.volume import reorient, to_grid
 
@@ -60,15 +58,17 @@ def prepare_cases(cases: Sequence[Case], card: ModelCard, cache: Path, progress:
             ]
         )
         folder = cache / f"{case.name}_{hashlib.sha256(key.encode()).hexdigest()[:12]}"
-        if not folder.is_dir():
-            for note in _prepare(case, card, folder):
-                progress.message(f"{case.name}: {note}")
+        # Of several processes the first one prepares a case, and the others wait for it.
+        with FolderLock(folder, wait=lambda: None, option="--run") as lock:
+            notes = () if folder.is_dir() else _prepare(case, card, folder, lock)
+        for note in notes:
+            progress.message(f"{case.name}: {note}")
         prepared.append(Prepared(case.name, folder))
         progress.advance(detail=case.name)
     return prepared
 
 
-def _prepare(case: Case, card: ModelCard, folder: Path) -> tuple[str, ...]:
+def _prepare(case: Case, card: ModelCard, folder: Path, lock: FolderLock) -> tuple[str, ...]:
     """Write the folder of one case, and return what was odd about its files."""
     image, labels = case.read(card.labels)
     small = prepare_by_card([image], card)
@@ -79,19 +79,10 @@ def _prepare(case: Case, card: ModelCard, folder: Path) -> tuple[str, ...]:
         voxels = np.argwhere(truth == index)
         chosen = voxels[rng.choice(len(voxels), min(_CENTRES, len(voxels)), replace=False)]
         rows.append(np.column_stack([np.full(len(chosen), index), chosen]))
-    # Other ranks may prepare the same case: each writes its own folder, and the first rename wins.
-    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
-        np.save(partial / "image.npy", small.x[0].astype(np.float16))
-        np.save(partial / "labels.npy", truth)
-        np.save(partial / "centres.npy", np.concatenate(rows).astype(np.int32))
-        partial.rename(folder)
-    except OSError as error:
-        if not folder.is_dir():
-            raise OutputError(f"cannot write {folder}: {error.strerror}; free space or choose another --run") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with write_folder(folder, lock=lock, option="--run") as part:
+        np.save(part / "image.npy", small.x[0].astype(np.float16))
+        np.save(part / "labels.npy", truth)
+        np.save(part / "centres.npy", np.concatenate(rows).astype(np.int32))
     return (*image.notes, *labels.notes)
 
 

@@ -15,6 +15,7 @@ import torch
 from Agg2ExpLib.device import choose_device
 from Agg2ExpLib.errors import InputError, OutputError
 from Agg2ExpLib.progress import Progress
+from Agg2ExpLib.storage import open_folder
 from Agg2ExpLib.training.cases import Case, find_cases
 from Agg2ExpLib.training.checkpoint import LOG_EVERY, Run, append_row, logged_steps
 from Agg2ExpLib.training.data import Prepared, draw_patch, prepare_cases
@@ -72,7 +73,7 @@ def train(
     # Hours of training must not end at a folder that cannot be written.
     refuse_other_folder(out)
     before = training_of(settings.start)
-    with _processes(device) as (rank, count, chosen):
+    with _processes(device) as (rank, count, chosen), _alone(Path(run), rank):
         state = _start(settings, [case.name for case in cases], Path(run), chosen, rank, count)
         cache = Path(run) / "cache"
         prepared = prepare_cases(cases, settings.card(), cache, progress if not rank else Progress())
@@ -87,6 +88,11 @@ def train(
             weights = {name: tensor.detach().cpu().float() for name, tensor in state.final_weights().items()}
             write_model_folder(out, weights, card, readme=model_readme(card))
     return Path(out)
+
+
+def _alone(run: Path, rank: int) -> contextlib.AbstractContextManager[None]:
+    """Keep the working folder for this training; its first process does so for all."""
+    return contextlib.nullcontext() if rank else open_folder(run, option="--run")
 
 
 def _refuse_shared(cases: Sequence[Case], held_out: Sequence[Case]) -> None:

@@ -18,11 +18,25 @@ from Agg2ExpLib.volume.headers import refuse
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's world against ours
 
 
-def affine_of(image: Any) -> np.ndarray:
-    """Return the affine, voxel index to RAS millimetres, of a SimpleITK image."""
-    affine = np.eye(4)
-    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
-    affine[:3, 3] = image.GetOrigin()
+def geometry_of_file(path: Path) -> np.ndarray:
+    """Return the affine, voxel index to RAS millimetres, that an NRRD or MetaImage file's header states.
+
+    Raises
+    ------
+    InputError
+        The geometry cannot be used.
+    """
+    with quiet_itk() as sitk:
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(str(path))
+        try:
+            reader.ReadImageInformation()
+        except RuntimeError as error:
+            refuse_itk(path, error)
+        size = reader.GetDimension()
+        affine = np.eye(4)
+        affine[:3, :3] = (np.reshape(reader.GetDirection(), (size, size)) * reader.GetSpacing())[:3, :3]
+        affine[:3, 3] = reader.GetOrigin()[:3]
     return _LPS @ affine
 
 

@@ -1,40 +1,21 @@
-"""What the numbers of a scan, a label map or a map must be, and what is repaired or told when they are not."""
+"""What the numbers of a scan, a label map, a mask or a map must be, and what is repaired or told when they are not."""
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 
 import numpy as np
 
-from Agg2ExpLib.volume.headers import Claim, refuse
+from Agg2ExpLib.volume.headers import refuse
 
-#: Hounsfield units that stand in for voxels without a number: air.
+#: Hounsfield units that stand in for voxels without a finite value: air.
 AIR_HU = -1024.0
-_BLOCK = 1 << 22  # numbers read at one time
-
-
-def with_lost_nans(claim: Claim, array: np.ndarray) -> np.ndarray:
-    """Put back the NaN and infinite voxels of a NIfTI file, which ITK silently reads as 0."""
-    wrong = []
-    number = np.dtype(claim.floats)
-    with gzip.open(claim.data) if claim.encoding == "whole-file gzip" else claim.data.open("rb") as stream:
-        stream.seek(claim.offset)
-        done = 0
-        while done < array.size and (block := stream.read(min(_BLOCK, (array.size - done)) * number.itemsize)):
-            values = np.frombuffer(block, dtype=number)
-            wrong.append(np.flatnonzero(~np.isfinite(values)) + done)
-            done += len(values)
-    places = np.concatenate(wrong) if wrong else np.empty(0, dtype=np.int64)
-    if not len(places):
-        return array
-    restored = np.array(array, dtype=np.float64 if array.dtype.itemsize == 8 else np.float32, order="F")
-    restored.ravel(order="K")[places] = np.nan
-    return restored
+# Labels that were stored with a slope come back as 2.9999; fractions of a resampled label map differ by far more.
+_NEARLY_WHOLE = 0.01
 
 
 def as_ct(path: Path, array: np.ndarray, notes: list[str]) -> np.ndarray:
-    """Return Hounsfield units as float32; voxels without a number become air, and what looks odd is noted."""
+    """Return Hounsfield units as float32; voxels without a finite value become air, and what looks odd is noted."""
     voxels = np.ascontiguousarray(array, dtype=np.float32)
     if array.dtype.kind == "f":
         wrong = ~np.isfinite(voxels)
@@ -42,8 +23,8 @@ def as_ct(path: Path, array: np.ndarray, notes: list[str]) -> np.ndarray:
         if count == voxels.size:
             refuse(path, "no voxel holds a number (all are NaN or infinite)", "export the scan again")
         if count:
-            voxels[wrong] = AIR_HU
-            verb = "voxel was no number and was" if count == 1 else "voxels were no numbers and were"
+            voxels = np.where(wrong, np.float32(AIR_HU), voxels)
+            verb = "voxel had no finite value and was" if count == 1 else "voxels had no finite value and were"
             notes.append(f"{count} {verb} set to {AIR_HU:g} HU.")
     notes.extend(_odd_intensities(float(voxels.min()), float(voxels.max())))
     return voxels
@@ -68,9 +49,10 @@ def as_labels(path: Path, array: np.ndarray, notes: list[str]) -> np.ndarray:
     """Return whole numbers from 0 on, or refuse."""
     low, high = array.min(), array.max()
     if not (np.isfinite(low) and np.isfinite(high)):
-        refuse(path, "the label map holds voxels that are no numbers", "save it again with whole numbers")
-    if array.dtype.kind == "f" and not np.array_equal(array, np.rint(array)):
-        refuse(path, "the label map holds fractions", "give labels as whole numbers, resampled by nearest neighbour")
+        refuse(path, "the label map holds voxels without a finite value", "save it again with whole numbers")
+    if array.dtype.kind == "f":
+        array = _whole(path, array, notes)
+        low, high = array.min(), array.max()
     if low < 0 or high > np.iinfo(np.int32).max:
         refuse(
             path, f"the values run from {low:g} to {high:g}, so this is no label map", "give whole numbers from 0 on"
@@ -78,9 +60,34 @@ def as_labels(path: Path, array: np.ndarray, notes: list[str]) -> np.ndarray:
     return np.ascontiguousarray(array, dtype=np.int16 if high <= np.iinfo(np.int16).max else np.int32)
 
 
+def _whole(path: Path, array: np.ndarray, notes: list[str]) -> np.ndarray:
+    whole = np.rint(array)
+    beside = abs(array - whole)
+    if beside.max() > _NEARLY_WHOLE:
+        refuse(path, "the label map holds fractions", "give labels as whole numbers, resampled by nearest neighbour")
+    if beside.any():
+        one = array[np.unravel_index(beside.argmax(), beside.shape)]
+        notes.append(
+            f"{path.name}: the values are not quite whole ({one:.6g}, as when saved with a scale) and were rounded."
+        )
+    return whole
+
+
+def as_mask(path: Path, array: np.ndarray, notes: list[str]) -> np.ndarray:
+    """Return 1 where the value is above 0, else 0; a value that a scale moved off 0 by less than 0.01 is 0."""
+    if array.dtype.kind != "f":
+        return np.ascontiguousarray(array > 0, dtype=np.uint8)
+    if not np.isfinite(array).all():
+        refuse(path, "the mask holds voxels without a finite value", "save it again with 0 and 1")
+    whole = np.rint(array)
+    if (abs(array - whole) <= _NEARLY_WHOLE).all() and (whole > 0).any():
+        array = _whole(path, array, notes)
+    return np.ascontiguousarray(array > 0, dtype=np.uint8)
+
+
 def as_map(path: Path, array: np.ndarray, notes: list[str]) -> np.ndarray:
     """Return finite float32 values of any range, or refuse."""
     voxels = np.ascontiguousarray(array, dtype=np.float32)
     if not np.isfinite(voxels).all():
-        refuse(path, "the map holds voxels that are no numbers", "compute it again")
+        refuse(path, "the map holds voxels without a finite value", "compute it again")
     return voxels

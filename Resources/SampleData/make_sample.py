@@ -20,7 +20,7 @@ from Agg2ExpLib.explanation.folder import DOCUMENT, attribution_file
 from Agg2ExpLib.phantom import Finding, write_phantoms
 from Agg2ExpLib.request import request_of
 from Agg2ExpLib.scene.render import RIGHT, TOP, render_explanation
-from Agg2ExpLib.storage.files import replace_folder
+from Agg2ExpLib.storage import replace_folder
 from Agg2ExpLib.volume import Volume, write_volume
 
 RESOURCES = Path(__file__).resolve().parents[2] / "Agg2Exp" / "Resources"

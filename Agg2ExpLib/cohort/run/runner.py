@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from Agg2ExpLib.cohort.run.cases import CohortCase
@@ -54,6 +55,7 @@ def run_cohort(
     workers: int | None = None,
     scheduler: str | None = None,
     retry_failed: bool = False,
+    wait: bool = False,
     progress: Progress | None = None,
 ) -> Summary:
     """Explain every case that is not finished, then write the tables.
@@ -70,6 +72,8 @@ def run_cohort(
         Address of a Dask scheduler to use instead; its workers must see the folder and the scans under the same paths.
     retry_failed : bool
         Try failed cases again.
+    wait : bool
+        Wait for another run that is at work on the folder, then go on with it, rather than be refused.
     progress : Progress
         One unit a case.
 
@@ -83,30 +87,34 @@ def run_cohort(
     InputError
         The folder was made with another model or other settings; no such class; no such scheduler.
     OutputError
-        The folder cannot be written.
+        The folder holds something else, another run is at work on it, or it cannot be written.
     """
     progress = progress or Progress()
     arrow()
     model = job.load()
     job.request.class_indices(model.card.labels)
     store = CohortFolder(job.folder)
-    everything = store.prepare(planned_identity(model, job.request), cases)
-    todo = [case for case in everything if not store.has(case.id)]
-    before = len(everything) - len(todo)
-    if not retry_failed:
-        todo = [case for case in todo if store.failure(case.id) is None]
-    progress.stage("cases", len(everything), before=len(everything) - len(todo))
-    count = min(workers or default_workers(job.request.compute.device), max(len(todo), 1))
-    if scheduler or count > 1:
-        del model
-        outcomes = spread(todo, job, count, scheduler)
-    else:
-        worker = CaseWorker(job, model)
-        outcomes = (worker.run(case) for case in todo)
-    for outcome in outcomes:
-        if not outcome.ok:
-            progress.message(f"{outcome.case} failed: {outcome.reason}")
-        progress.advance(detail=outcome.case)
-    finished, failed = assemble(store)
-    reasons = tuple((case.id, why) for case in everything if not store.has(case.id) and (why := store.failure(case.id)))
+    waiting = partial(progress.stage, "waiting for another run", 1) if wait else None
+    with store.open(waiting):
+        everything = store.prepare(planned_identity(model, job.request), cases)
+        todo = [case for case in everything if not store.has(case.id)]
+        before = len(everything) - len(todo)
+        if not retry_failed:
+            todo = [case for case in todo if store.failure(case.id) is None]
+        progress.stage("cases", len(everything), before=len(everything) - len(todo))
+        count = min(workers or default_workers(job.request.compute.device), max(len(todo), 1))
+        if scheduler or count > 1:
+            del model
+            outcomes = spread(todo, job, count, scheduler)
+        else:
+            worker = CaseWorker(job, model)
+            outcomes = (worker.run(case) for case in todo)
+        for outcome in outcomes:
+            if not outcome.ok:
+                progress.message(f"{outcome.case} failed: {outcome.reason}")
+            progress.advance(detail=outcome.case)
+        finished, failed = assemble(store)
+        reasons = tuple(
+            (case.id, why) for case in everything if not store.has(case.id) and (why := store.failure(case.id))
+        )
     return Summary(job.folder, finished, before, failed, reasons)

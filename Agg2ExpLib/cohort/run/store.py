@@ -17,26 +17,26 @@ what has none is done again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from Agg2ExpLib.anatomy import safe_file_name
 from Agg2ExpLib.cohort.run.cases import CohortCase
 from Agg2ExpLib.errors import InputError, OutputError
 from Agg2ExpLib.importance import MEASURES, ImportanceTable
 from Agg2ExpLib.request import difference
-from Agg2ExpLib.storage.files import write_whole
+from Agg2ExpLib.storage import Kind, open_folder, safe_file_name, write_file
 
 FORMAT = "agg2exp-cohort"
 FORMAT_VERSION = 1
 DOCUMENT = "cohort.json"
+KIND = Kind("a cohort folder", lambda folder: (folder / DOCUMENT).is_file())
 TABLES = ("importance.parquet", "classes.parquet", "cases.parquet")
 _KEY = b"agg2exp"
 
@@ -77,15 +77,25 @@ class CohortFolder:
         self.parts, self.failures = self.folder / "parts", self.folder / "failures"
         self.explanations, self.work = self.folder / "explanations", self.folder / "work"
 
+    def open(self, wait: Callable[[], None] | None = None) -> AbstractContextManager[None]:
+        """Keep the folder for one run; a second one is refused, or waits and calls ``wait`` now and then.
+
+        Raises
+        ------
+        OutputError
+            On entering: another run is at work, or the folder holds something else.
+        """
+        return open_folder(self.folder, KIND, wait=wait)
+
     def prepare(self, identity: Mapping[str, Any], cases: Iterable[CohortCase]) -> list[CohortCase]:
-        """Make the folder, or go on with it; return every case that it has now, the new ones last.
+        """Make the open folder, or go on with it; return every case that it has now, the new ones last.
 
         Raises
         ------
         InputError
             It was made with another model, other settings, or another scan for the same case.
         OutputError
-            It cannot be written, or holds something else.
+            It cannot be written.
         """
         known: list[CohortCase] = []
         if (self.folder / DOCUMENT).is_file():
@@ -94,8 +104,6 @@ class CohortFolder:
             if told:
                 raise InputError(f"{self.folder} was made otherwise: now {told}; give another --out")
             known = [CohortCase.from_dict(values) for values in document["cases"]]
-        elif self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-            raise OutputError(f"{self.folder} exists and is no cohort folder; give another --out")
         merged = {case.id: case for case in known}
         for case in cases:
             before = merged.get(case.id)
@@ -107,7 +115,7 @@ class CohortFolder:
         try:
             for path in (self.parts, self.failures):
                 path.mkdir(parents=True, exist_ok=True)
-            # Temporary folders of a killed run; no run is at work now.
+            # Temporary folders of a killed run; the caller has the folder to itself.
             shutil.rmtree(self.work, ignore_errors=True)
             self.work.mkdir()
         except OSError as error:
@@ -118,7 +126,7 @@ class CohortFolder:
             "identity": dict(identity),
             "cases": [case.to_dict() for case in merged.values()],
         }
-        write_whole(self.folder / DOCUMENT, (json.dumps(document, indent=1) + "\n").encode())
+        write_file(self.folder / DOCUMENT, (json.dumps(document, indent=1) + "\n").encode())
         return list(merged.values())
 
     def document(self) -> dict[str, Any]:
@@ -165,7 +173,7 @@ class CohortFolder:
     def write_failure(self, case: str, reason: str) -> None:
         """Note that a case could not be explained."""
         text = json.dumps({"case": case, "reason": " ".join(reason.split())}) + "\n"
-        write_whole(self._failure(case), text.encode())
+        write_file(self._failure(case), text.encode())
 
     def write_part(
         self,
@@ -192,7 +200,7 @@ class CohortFolder:
         columns = {m: pa.array(table.values[m].ravel(), pa.float64()) for m in MEASURES}
         stream = pa.BufferOutputStream()
         pq.write_table(pa.table(columns).replace_schema_metadata({_KEY: json.dumps(note).encode()}), stream)
-        write_whole(self._part(case), stream.getvalue().to_pybytes())
+        write_file(self._part(case), stream.getvalue().to_pybytes())
         self._failure(case).unlink(missing_ok=True)
 
     def read_part(self, case: str) -> Part:
@@ -237,6 +245,4 @@ def file_stem(case: str) -> str:
     >>> file_stem("s0011"), file_stem("a b") != file_stem("a_b"), file_stem("A") != file_stem("a")
     ('s0011', True, True)
     """
-    safe = safe_file_name(case)[:80]
-    # Some file systems do not tell capitals from small letters.
-    return safe if safe == case and safe == safe.lower() else f"{safe}-{hashlib.sha256(case.encode()).hexdigest()[:10]}"
+    return safe_file_name(case, distinct=True)

@@ -21,6 +21,7 @@ from Agg2ExpLib.cohort.run.store import CohortFolder, file_stem
 from Agg2ExpLib.device import use_threads
 from Agg2ExpLib.errors import Agg2ExpError, Cancelled, InputError, OutputError
 from Agg2ExpLib.explanation import Explanation
+from Agg2ExpLib.regions import present_regions
 from Agg2ExpLib.request import Request, difference, identity_of
 from Agg2ExpLib.training.cases import Case
 from Agg2ExpLib.volume import Volume, read_volume, to_grid
@@ -195,7 +196,7 @@ class CaseWorker:
             model,
             folder,
             self.job.request,
-            regions=dict(case.regions),
+            regions=present_regions(case.regions),
             overwrite=folder.exists(),
             progress=progress,
         )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,10 @@ import numpy as np
 
 from Agg2ExpLib.cohort.run.cases import CohortCase
 from Agg2ExpLib.cohort.run.store import CohortFolder, Part, arrow
-from Agg2ExpLib.errors import InputError, OutputError
+from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.importance import MEASURES
 from Agg2ExpLib.request import difference
+from Agg2ExpLib.storage import new_file
 
 #: Schema metadata of the tables: the identity that all rows share.
 IDENTITY_KEY = b"agg2exp_identity"
@@ -124,15 +123,6 @@ def _write_cases(
 def _write(path: Path, schema: Any, tables: Iterable[Any]) -> None:
     """Write a Parquet file piece by piece; it gets its name when it is complete."""
     _, pq = arrow()
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
-            for table in tables:
-                writer.write_table(table.replace_schema_metadata(schema.metadata))
-        with partial.open("rb") as stream:
-            os.fsync(stream.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}; free space and run again") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with new_file(path) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
+        for table in tables:
+            writer.write_table(table.replace_schema_metadata(schema.metadata))

@@ -1,0 +1,152 @@
+"""The series of a DICOM folder, and which one is read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from Agg2ExpLib.volume.dicom.headers import DicomFile, is_dicom, quiet_pydicom, read_header
+from Agg2ExpLib.volume.headers import refuse
+
+_MOST_TOLD = 10
+
+
+@dataclass(frozen=True)
+class Series:
+    """The files of one series that hold slices."""
+
+    files: tuple[DicomFile, ...]
+
+    @property
+    def uid(self) -> str:
+        """SeriesInstanceUID."""
+        return self.files[0].series
+
+    @property
+    def slices(self) -> int:
+        """Number of slices of all files."""
+        return sum(len(file.planes) for file in self.files)
+
+    @property
+    def told(self) -> str:
+        """Number, description and slices, for a sentence."""
+        first = self.files[0]
+        parts = [part for part in (first.description, first.modality, f"{self.slices} slices") if part]
+        return f"{first.number or self.uid} ({', '.join(parts)})"
+
+    def rank(self) -> tuple[bool, bool, int]:
+        """What is better to read: a scanner's picture, a CT, more slices of one size and direction."""
+        grids = Counter(
+            (plane.size, None if plane.axes is None else tuple(plane.axes.round(2).ravel()))
+            for file in self.files
+            for plane in file.planes
+        )
+        first = self.files[0]
+        return not first.secondary, first.modality == "CT", max(grids.values())
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the DICOM files of a folder, without the index that a disc has; or the file itself."""
+    if not path.is_dir():
+        return [path]
+    files = sorted(child for child in path.iterdir() if child.is_file() and child.name.upper() != "DICOMDIR")
+    return [child for child in files if is_dicom(child)]
+
+
+def chosen_series(path: Path, wanted: str | int | None, notes: list[str]) -> Series:
+    """Return the series to read from a folder (or of one multi-frame file).
+
+    Parameters
+    ----------
+    path : Path
+        Folder or file.
+    wanted : str or int, optional
+        SeriesInstanceUID or series number.
+    notes : list of str
+        Sentences are added about what was left out.
+
+    Raises
+    ------
+    InputError
+        No slices there, no such series, or several of that number.
+    """
+    with quiet_pydicom():
+        found = [(file, read_header(file)) for file in files_of(path)]
+    headers = [header for _, header in found if header is not None]
+    _tell_unread([file.name for file, header in found if header is None], notes)
+    _tell_beside([header for header in headers if header.kind], notes)
+    groups: dict[str, list[DicomFile]] = {}
+    for header in headers:
+        if header.planes:
+            groups.setdefault(header.series, []).append(header)
+    # The lower number first, so that the choice between equals does not depend on file names.
+    series = sorted((Series(tuple(files)) for files in groups.values()), key=lambda one: (_number(one), one.uid))
+    if not series:
+        _refuse_none(path, headers)
+    if wanted is not None:
+        return _asked(path, series, str(wanted).strip())
+    best = max(series, key=Series.rank)
+    others = [one.told for one in series if one is not best]
+    if others:
+        notes.append(
+            f"The folder holds {len(others)} other series: {_shortened(others)}; {best.told} was taken, and --series "
+            "takes another."
+        )
+    return best
+
+
+def _asked(path: Path, series: list[Series], wanted: str) -> Series:
+    fit = [one for one in series if wanted in (one.uid, one.files[0].number)]
+    if len(fit) == 1:
+        return fit[0]
+    if fit:
+        uids = ", ".join(f"{one.told} {one.uid}" for one in fit)
+        refuse(path, f"{len(fit)} series have the number {wanted}: {uids}", "choose one by its UID")
+    told = _shortened([one.told for one in series])
+    refuse(path, f"there is no series {wanted}", f"there are {told}; choose one of them by number or UID")
+
+
+def _refuse_none(path: Path, headers: list[DicomFile]) -> None:
+    if headers:
+        beside = _counted([header for header in headers if header.kind])
+        cause = f"there is no scan in it, only {beside}" if beside else "its pictures have no slices of a scan"
+        refuse(path, cause, "give the folder of the scan's slices")
+    inner = path.is_dir() and any(child.is_dir() for child in path.iterdir())
+    step = "give the folder inside it" if inner else "give a folder of DICOM slices"
+    refuse(path, "the folder holds no DICOM series" if path.is_dir() else "the file is not readable DICOM", step)
+
+
+def _tell_unread(names: list[str], notes: list[str]) -> None:
+    """Say how many DICOM files could not be read: a damaged first slice would shorten the scan unseen."""
+    if names:
+        plural = "s" if len(names) > 1 else ""
+        notes.append(
+            f"{len(names)} DICOM file{plural} of the folder could not be read as images, such as {names[0]}; slices may "
+            "be missing."
+        )
+
+
+def _tell_beside(files: list[DicomFile], notes: list[str]) -> None:
+    if files:
+        verb = "was" if len(files) == 1 else "were"
+        notes.append(f"{_counted(files)} in the folder {verb} left out.")
+
+
+def _counted(files: list[DicomFile]) -> str:
+    counts = Counter((file.kind, file.kinds) for file in files)
+    first = {file.kind: file.path.name for file in reversed(files)}
+    return ", ".join(
+        f"{count} {one if count == 1 else many} ({first[one]}{', ...' if count > 1 else ''})"
+        for (one, many), count in counts.items()
+    )
+
+
+def _shortened(items: list[str]) -> str:
+    more = len(items) - _MOST_TOLD
+    return ", ".join(items[:_MOST_TOLD]) + (f" and {more} more" if more > 0 else "")
+
+
+def _number(series: Series) -> int:
+    number = series.files[0].number
+    return int(number) if number.isdecimal() else 1 << 31
