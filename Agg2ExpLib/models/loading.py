@@ -58,6 +58,8 @@ def load_model(
     overlap: float | None = None,
     blending: str | None = None,
     orientation: str | None = None,
+    folds: tuple[str, ...] | list[str] | None = None,
+    mirroring: str | None = None,
     trust_checkpoint: bool = False,
 ) -> Model:
     """Load a segmentation model, on the CPU and ready to answer.
@@ -65,11 +67,15 @@ def load_model(
     Parameters
     ----------
     source
-        A model folder (MONAI bundle), a bare Swin UNETR checkpoint (``.safetensors``, ``.pt``, ``.pth``, ``.ckpt``,
-        ``.bin``), or the name of a bundled model.
+        A model folder (MONAI bundle), a folder that nnU-Net v2 trained, a bare Swin UNETR checkpoint (``.safetensors``,
+        ``.pt``, ``.pth``, ``.ckpt``, ``.bin``), or the name of a bundled model.
     labels, spacing, window, intensity_range, overlap, blending, orientation
         Replace what the model's card says; see :class:`ModelCard` for their units. A bare checkpoint has no card: its
         missing fields are those of the paper's model, and the card's ``assumptions`` say which.
+    folds
+        Of nnU-Net: the folds whose logits are averaged, such as ``("0", "1")`` or ``("all",)``; every numbered one by default.
+    mirroring
+        Of nnU-Net: ``"on"`` (default) averages over mirrored copies where the checkpoint allows it, ``"off"`` saves the time.
     trust_checkpoint
         See :func:`Agg2ExpLib.models.untrusted.read_tensors`.
 
@@ -86,7 +92,11 @@ def load_model(
         "overlap": overlap,
         "blending": blending,
         "orientation": orientation,
+        "folds": folds and tuple(str(fold) for fold in folds),
+        "mirroring": mirroring,
     }
+    if mirroring not in (None, "on", "off"):
+        raise InputError(f"--mirroring {mirroring!r} must be on or off")
     options = {name: value for name, value in overrides.items() if value is not None}
     if trust_checkpoint:
         options["trust_checkpoint"] = True

@@ -31,7 +31,7 @@ _MAX_BYTES = 16 * 2**30
 _MAX_HEADER_BYTES = 16 * 2**20
 _MAX_TENSORS = 100_000
 _CHUNK = 2**20
-# Networks may share a tensor under two or three names, never under many.
+# Networks may share a tensor under two or three names, nnU-Net's under four, never under many.
 _MAX_SHARING = 4
 # The first torch that can be told a global's name besides its object.
 _NAMED_GLOBALS_TORCH = (2, 6)
@@ -68,6 +68,46 @@ def read_tensors(path: str | Path, trust_checkpoint: bool = False) -> dict[str, 
     tensors = _read_safetensors(path) if _is_safetensors(path) else _read_pickle(path, trust_checkpoint)
     _check_claims(tensors, path)
     return {name: _sound(name, tensor, path) for name, tensor in tensors.items()}
+
+
+def read_checkpoint(path: str | Path, trust_checkpoint: bool = False) -> Mapping[str, Any]:
+    """Read a training checkpoint: its mapping of plain values and tensors, with NumPy numbers allowed among them.
+
+    Parameters
+    ----------
+    path
+        A file of ``torch.save``.
+    trust_checkpoint
+        Read it with a torch older than 2.10 too.
+
+    Raises
+    ------
+    InputError
+        As :func:`read_tensors`; or the file holds no mapping.
+    """
+    path = Path(path)
+    if _is_safetensors(path):
+        raise InputError(f"{path}: holds weights alone; the checkpoint that the training program wrote is needed")
+    content = _read_content(path, trust_checkpoint, numpy_numbers=True)
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path}: is no training checkpoint (a mapping is expected, not {type(content).__name__})")
+    return content
+
+
+def sound_tensors(tensors: Mapping[str, Any], path: str | Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a checkpoint as float32, checked as :func:`read_tensors` does.
+
+    Raises
+    ------
+    InputError
+        One that is no ordinary tensor, claims more than was stored, or is not finite.
+    """
+    import torch
+
+    path = Path(path)
+    found = {str(name): value for name, value in tensors.items() if isinstance(value, torch.Tensor)}
+    _check_claims(found, path)
+    return {name: _sound(name, tensor, path) for name, tensor in found.items()}
 
 
 def name_variants(tensors: Mapping[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
@@ -156,6 +196,10 @@ def _check_safetensors_header(path: Path) -> None:
 
 
 def _read_pickle(path: Path, trust_checkpoint: bool) -> dict[str, torch.Tensor]:
+    return _tensors_of(_read_content(path, trust_checkpoint, numpy_numbers=trust_checkpoint), path)
+
+
+def _read_content(path: Path, trust_checkpoint: bool, numpy_numbers: bool) -> Any:
     _check_container(path)
     import torch
 
@@ -166,14 +210,13 @@ def _read_pickle(path: Path, trust_checkpoint: bool) -> dict[str, torch.Tensor]:
             "trust where it came from"
         )
     try:
-        with _numpy_numbers() if trust_checkpoint else nullcontext():
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        with _numpy_numbers() if numpy_numbers else nullcontext():
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(f"{path}: {_refusal(str(error))}") from None
     except Exception as error:  # a damaged file can fail in any line of the reader
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise InputError(f"{path}: is damaged or is not a PyTorch checkpoint ({reason})") from None
-    return _tensors_of(content, path)
 
 
 def _check_container(path: Path) -> None:

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from Agg2ExpLib.errors import Agg2ExpError, InputError
 from Agg2ExpLib.panel.live_importance import LiveImportance
 from Agg2ExpLib.panel.nodes import Segment, named_segments, segment_volume, segments_of, volume_of
-from Agg2ExpLib.panel.words.choices import METHOD_TEXTS
+from Agg2ExpLib.panel.words.choices import method_words
 from Agg2ExpLib.panel.words.importance_rows import Row, rows_of, with_live
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def shown_in(scene: Any) -> list[SavedExplanation]:
 def title_of(saved: SavedExplanation) -> str:
     """Return what tells an explanation from others of the same scan: how it was made."""
     method, samples = saved.attributes.get("Method", ""), saved.attributes.get("Samples", "")
-    how = METHOD_TEXTS.get(method, (method, ""))[0]
+    how = method_words(method)[0]
     if how and samples not in ("", "0"):
         how = _("{method}, {samples} samples").format(method=how, samples=samples)
     return f"{saved.anchor.GetName()} ({how})" if how else str(saved.anchor.GetName())

@@ -20,7 +20,7 @@ from Agg2ExpLib.panel.controllers.whatif import Change, read_whatif, show_whatif
 from Agg2ExpLib.panel.current_explanation import CurrentExplanation, shown_in
 from Agg2ExpLib.panel.nodes import first_scan, segment_volume, segments_of
 from Agg2ExpLib.panel.user_settings import UserSettings
-from Agg2ExpLib.panel.words.choices import Choices
+from Agg2ExpLib.panel.words.choices import Choices, choices_of
 from Agg2ExpLib.panel.words.verdicts import Verdicts, verdicts_of
 
 if TYPE_CHECKING:
@@ -46,15 +46,8 @@ class PanelLogic(CohortLogic):
         *,
         outputSegmentation: Any = None,
         outputFolder: str | Path | None = None,
-        reduction: str = "sum",
-        seed: int = 0,
-        precision: str = "float32",
-        device: str = "auto",
-        overlap: float | None = None,
         waitForCompletion: bool = True,
-        interactive: bool = False,
-        progressCallback: Callable[[Event], None] | None = None,
-        completedCallback: Callable[[SceneExplanation], None] | None = None,
+        **options: Any,
     ) -> SceneExplanation | Task:
         """Segment a CT, explain the segmentation and put both into the scene.
 
@@ -66,7 +59,7 @@ class PanelLogic(CohortLogic):
             Name of a bundled model, a model folder, or a checkpoint file.
         structures : sequence of str, optional
             What is explained; every structure of the model by default.
-        method, samples, reduction, seed, precision, device, overlap
+        method, samples
             As the options of ``agg2exp explain``.
         rois : vtkMRMLSegmentationNode, optional
             Its segments become extra regions.
@@ -76,12 +69,11 @@ class PanelLogic(CohortLogic):
             Explanation folder; a new one in the folder of results by default.
         waitForCompletion : bool
             Return when all is in the scene (the window stays alive meanwhile), or at once.
-        interactive : bool
-            Whether missing packages may be asked for and installed; a script fails instead.
-        progressCallback : callable, optional
-            Called with each :class:`~Agg2ExpLib.progress.Event`.
-        completedCallback : callable, optional
-            Called with the result when ``waitForCompletion`` is false.
+        **options
+            ``reduction``, ``seed``, ``precision``, ``device``, ``overlap``, and every other option of the method, as of
+            ``agg2exp explain``. ``interactive``: whether missing packages may be asked for and installed; a script fails
+            instead. ``progressCallback``: called with each :class:`~Agg2ExpLib.progress.Event`. ``completedCallback``: called
+            with the result when ``waitForCompletion`` is false.
 
         Returns
         -------
@@ -103,17 +95,11 @@ class PanelLogic(CohortLogic):
             shown = logic.explain(slicer.util.getNode("CT"), structures=["heart"], samples=5)
             shown.show_overlay("heart", "signed")
         """
-        choices = Choices(
-            model,
-            None if structures is None else tuple(structures),
-            method,
-            samples,
-            reduction,
-            seed,
-            precision,
-            device,
-            overlap,
-        )
+        interactive = bool(options.pop("interactive", False))
+        told: Callable[[Event], None] | None = options.pop("progressCallback", None)
+        completed: Callable[[SceneExplanation], None] | None = options.pop("completedCallback", None)
+        wanted = None if structures is None else tuple(structures)
+        choices = choices_of(model=model, structures=wanted, method=method, samples=samples, **options)
         problem = choices.problem()
         if problem:
             raise InputError(problem)
@@ -127,9 +113,9 @@ class PanelLogic(CohortLogic):
         def put() -> SceneExplanation:
             return self.openExplanation(task.out or "", inputVolume, outputSegmentation)
 
-        if progressCallback:
-            task.progressed.connect(progressCallback)
-        return run(self.runner, task, put, waitForCompletion, completedCallback)
+        if told:
+            task.progressed.connect(told)
+        return run(self.runner, task, put, waitForCompletion, completed)
 
     def firstVolume(self) -> Any:
         """Return the first volume of the scene that is no overlay of an explanation; ``None`` when there is none."""

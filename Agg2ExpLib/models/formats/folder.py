@@ -10,7 +10,7 @@ from Agg2ExpLib.models.architectures import build_network
 from Agg2ExpLib.models.bundle import check_weights_match, weights_file
 from Agg2ExpLib.models.card import read_card
 from Agg2ExpLib.models.model import SegmentationModel
-from Agg2ExpLib.models.registry import Format, register
+from Agg2ExpLib.models.registry import Format, refuse_options, register
 from Agg2ExpLib.models.swin_unetr_checkpoint import infer_architecture, read_state
 from Agg2ExpLib.models.untrusted import sha256
 
@@ -21,6 +21,7 @@ def _knows(source: str) -> bool:
 
 def _load(source: str, options: Mapping[str, Any]) -> SegmentationModel:
     folder, given = Path(source), dict(options)
+    refuse_options(given, source, ("folds", "mirroring"))
     trusted = bool(given.pop("trust_checkpoint", False))
     card = read_card(folder, **given)
     path = weights_file(folder)

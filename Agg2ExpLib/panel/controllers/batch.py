@@ -18,7 +18,7 @@ from Agg2ExpLib.panel.desk import Desk, sentence
 from Agg2ExpLib.panel.sections.batch import BatchSection
 from Agg2ExpLib.panel.words.batch import Request, Seen, describe_progress, look
 from Agg2ExpLib.panel.words.batch_buttons import BatchFacts, batch_state
-from Agg2ExpLib.panel.words.choices import METHOD_TEXTS, Choices
+from Agg2ExpLib.panel.words.choices import Choices, method_words
 from Agg2ExpLib.panel.words.options import bound_options
 from Agg2ExpLib.progress import Event
 
@@ -302,7 +302,7 @@ def describe_settings(choices: Choices) -> str:
     >>> describe_settings(Choices(structures=("heart",)))
     'Goes on as it was begun: thorax-phantom, SmoothGrad, 20 samples, 1 structure.'
     """
-    name = METHOD_TEXTS.get(choices.method, (choices.method, ""))[0]
+    name = method_words(choices.method)[0]
     count = _("all structures") if choices.structures is None else f"{len(choices.structures)} structure"
     count += "s" if choices.structures is not None and len(choices.structures) != 1 else ""
     if "samples" in bound_options(choices.method):

@@ -15,7 +15,7 @@ from Agg2ExpLib.panel.sections.structure_list import StructureList
 from Agg2ExpLib.panel.sections.task_line import TaskLine
 from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.words.buttons import PanelState
-from Agg2ExpLib.panel.words.choices import METHOD_TEXTS, Choices, Method
+from Agg2ExpLib.panel.words.choices import Choices, Method, method_words
 from Agg2ExpLib.panel.words.options import bound_options, options_of
 
 
@@ -72,7 +72,7 @@ class ExplainSection:
         """Say what each method does, whether the chosen one takes samples, and what else it takes."""
         for index, one in enumerate(Method):
             # Bound anew with each scene, the list holds names alone.
-            self.method.setItemData(index, METHOD_TEXTS.get(one.name, ("", ""))[1], qt.Qt.ToolTipRole)
+            self.method.setItemData(index, method_words(one.name)[1], qt.Qt.ToolTipRole)
         self.samples.setEnabled("samples" in bound_options(name))
         self.options.show(options_of(name), options)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -149,6 +149,20 @@ class Choices:
         }
 
 
+def choices_of(**values: Any) -> Choices:
+    """Return choices of one flat list; what is no field of theirs is an option of the method."""
+    own = {one.name for one in fields(Choices)} - {"more"}
+    more = tuple(sorted((name, value) for name, value in values.items() if name not in own))
+    return Choices(**{name: value for name, value in values.items() if name in own}, more=more)
+
+
+def method_words(method: str) -> tuple[str, str]:
+    """Return a method's name and what it does; of one of another package in its own words."""
+    if method in METHOD_TEXTS or method not in METHODS:
+        return METHOD_TEXTS.get(method, (method, ""))
+    return METHODS[method].name, METHODS[method].summary
+
+
 def card_of(source: str) -> ModelCard | None:
     """Return the card of a bundled model or a model folder; ``None`` for a bare checkpoint or an unreadable folder."""
     folder = bundled_models().get(source, Path(source))
@@ -190,6 +204,6 @@ def _named(title: str, identifiers: Iterable[str], texts: Mapping[str, str]) -> 
 
 
 #: What the drop-down lists of the .ui offer.
-Method = _named("Method", METHODS, {name: text for name, (text, _tip) in METHOD_TEXTS.items()})
+Method = _named("Method", METHODS, {name: method_words(name)[0] for name in METHODS})
 Reduction = _named("Reduction", REDUCTIONS, REDUCTION_TEXTS)
 Precision = _named("Precision", PRECISIONS, {})
