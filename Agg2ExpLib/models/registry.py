@@ -18,7 +18,7 @@ from Agg2ExpLib.models.interface import Model
 GROUP = "agg2exp.models"
 # Modules of this package that register formats. The last ones take any folder and any file, so that what is wrong with one
 # is said in detail; formats of other packages are asked before them.
-_OWN: tuple[str, ...] = ("nnunet",)
+_OWN: tuple[str, ...] = ("nnunet", "totalsegmentator")
 _LAST = ("folder", "checkpoint")
 
 

@@ -202,6 +202,29 @@ class MirroredFolds(nn.Module):
         return total / (len(self.folds) * len(self.copies))
 
 
+class Normalised(nn.Module):
+    """A network that clips and scales its one channel itself, as CTNormalization does.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Takes what is normalised.
+    limits : tuple of float
+        HU, beyond which voxels are clipped and have no gradient.
+    mean, std : float
+        Subtracted, and divided by.
+    """
+
+    def __init__(self, network: nn.Module, limits: tuple[float, float], mean: float, std: float) -> None:
+        super().__init__()
+        self.network, self.limits, self.mean, self.std = network, limits, mean, std
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Answer the logits of HU."""
+        found: torch.Tensor = self.network((x.clamp(*self.limits) - self.mean) / self.std)
+        return found
+
+
 def build_unet(architecture: Mapping[str, Any], inputs: int, outputs: int, batch_norm: bool, source: Path) -> UNet:
     """Build the network that plans describe, without weights and without memory for them (on torch's meta device).
 

@@ -101,8 +101,17 @@ class NnUnetPrepared(Prepared):
         return found if place.read == self.scan_grid else to_grid(found, self.scan_grid, "nearest")
 
 
-def prepare(images: Sequence[Volume], plan: Plan) -> NnUnetPrepared:
+def prepare(images: Sequence[Volume], plan: Plan, stated: tuple[float, float, float] | None = None) -> NnUnetPrepared:
     """Turn a scan into what the network sees.
+
+    Parameters
+    ----------
+    images : sequence of Volume
+        One a channel.
+    plan : Plan
+        What the network's plans say.
+    stated : tuple of float, optional
+        Spacing along i, j, k, in mm, that decides on the new shape, where it is not that of the volumes' grid.
 
     Raises
     ------
@@ -115,7 +124,7 @@ def prepare(images: Sequence[Volume], plan: Plan) -> NnUnetPrepared:
     data = stacked.transpose(0, *(axis + 1 for axis in plan.transpose))
     box, mask = _nonzero(data, str(images[0].source or "the volume"))
     data = data[(slice(None), *box)]
-    stored = _stored_spacing(read[0].grid)
+    stored = stated or stored_spacing(read[0].grid)
     spacing = (stored[axes[0]], stored[axes[1]], stored[axes[2]])
     shape = new_shape(data.shape[1:], spacing, plan.spacing)
     if min(shape) < 1:
@@ -152,7 +161,7 @@ def network_grid(images: Sequence[Volume], plan: Plan) -> Grid:
     axes = (2 - plan.transpose[0], 2 - plan.transpose[1], 2 - plan.transpose[2])
     data = np.stack([one.voxels.transpose(axes) for one in read])
     box, mask = _nonzero(data, str(images[0].source or "the volume"))
-    stored = _stored_spacing(read[0].grid)
+    stored = stored_spacing(read[0].grid)
     spacing = (stored[axes[0]], stored[axes[1]], stored[axes[2]])
     return Place(read[0].grid, axes, spacing, box, new_shape(mask.shape, spacing, plan.spacing)).grid
 
@@ -172,7 +181,7 @@ def _nonzero(data: np.ndarray, source: str) -> tuple[tuple[slice, slice, slice],
     return box, mask[box]
 
 
-def _stored_spacing(grid: Grid) -> tuple[float, float, float]:
+def stored_spacing(grid: Grid) -> tuple[float, float, float]:
     """Spacing as the scan's file states it. It decides between two shapes where the rounding is a tie.
 
     An oblique affine gives it with noise. NIfTI states float32 numbers, other files float64, and people round ones.
