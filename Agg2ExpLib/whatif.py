@@ -169,7 +169,7 @@ def load_as_told(said: Mapping[str, Any], model: str | Path | None) -> Model:
         given["spacing"] = said["spacing_mm"] and tuple(said["spacing_mm"])
     loaded = load_model(source, **given)
     windows = {key: said[key] for key in ("window", "overlap", "blending") if key in said}
-    windows |= {"window": tuple(windows["window"])} if "window" in windows else {}
+    windows |= {"window": tuple(windows["window"])} if windows.get("window") else {}
     if any(getattr(loaded.card, key) != value for key, value in windows.items()):
         loaded = load_model(source, **{**given, **windows})
     return loaded

@@ -58,6 +58,7 @@ def load_model(
     overlap: float | None = None,
     blending: str | None = None,
     orientation: str | None = None,
+    weights: str | None = None,
     trust_checkpoint: bool = False,
 ) -> Model:
     """Load a segmentation model, on the CPU and ready to answer.
@@ -65,13 +66,15 @@ def load_model(
     Parameters
     ----------
     source
-        A model folder (MONAI bundle), a bare Swin UNETR checkpoint (``.safetensors``, ``.pt``, ``.pth``, ``.ckpt``,
+        A model folder, a MONAI bundle (folder or zip), a bare Swin UNETR checkpoint (``.safetensors``, ``.pt``, ``.pth``, ``.ckpt``,
         ``.bin``), or the name of a bundled model.
     labels, spacing, window, intensity_range, overlap, blending, orientation
         Replace what the model's card says; see :class:`ModelCard` for their units. A bare checkpoint has no card: its
         missing fields are those of the paper's model, and the card's ``assumptions`` say which.
+    weights
+        Which of several sets of weights in the file, such as ``"ema"``; the trained ones before their averages by default.
     trust_checkpoint
-        See :func:`Agg2ExpLib.models.untrusted.read_tensors`.
+        See :func:`Agg2ExpLib.models.untrusted.read_sets`.
 
     Raises
     ------
@@ -86,6 +89,7 @@ def load_model(
         "overlap": overlap,
         "blending": blending,
         "orientation": orientation,
+        "weights": weights,
     }
     options = {name: value for name, value in overrides.items() if value is not None}
     if trust_checkpoint:

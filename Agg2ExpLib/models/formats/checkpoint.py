@@ -11,7 +11,7 @@ from Agg2ExpLib.models.architectures import build_network
 from Agg2ExpLib.models.card import DEFAULT_WINDOW, PAPER_INTENSITY_RANGE, PAPER_SPACING, make_card
 from Agg2ExpLib.models.model import SegmentationModel
 from Agg2ExpLib.models.registry import Format, register
-from Agg2ExpLib.models.swin_unetr_checkpoint import ASSUMED_ARGUMENTS, infer_architecture, read_state
+from Agg2ExpLib.models.swin_unetr_checkpoint import ASSUMED_ARGUMENTS, infer_architecture, read_weights
 from Agg2ExpLib.models.untrusted import sha256
 
 
@@ -23,8 +23,8 @@ def _load(source: str, options: Mapping[str, Any]) -> SegmentationModel:
     path, given = Path(source), dict(options)
     trusted = bool(given.pop("trust_checkpoint", False))
     digest = sha256(path)
-    tensors = read_state(path, trusted)
-    architecture = infer_architecture(tensors, path)
+    weights = read_weights(path, trusted, wanted=given.pop("weights", None))
+    architecture = infer_architecture(weights.tensors, path)
     defaults = {
         "labels": class_names(architecture["arguments"]["out_channels"]),
         "spacing": PAPER_SPACING,
@@ -39,10 +39,10 @@ def _load(source: str, options: Mapping[str, Any]) -> SegmentationModel:
         **defaults,
         "name": path.stem,
         "architecture": architecture,
-        "extra": {"assumed": [*assumed, ASSUMED_ARGUMENTS]},
+        "extra": {"assumed": [*assumed, ASSUMED_ARGUMENTS, *weights.notes]},
     }
     card = make_card(found, path, **given)
-    network = build_network(card.architecture, tensors, len(card.labels), card.window, path)
+    network = build_network(card.architecture, weights.tensors, len(card.labels), card.window, path)
     return SegmentationModel(card, network, digest, path)
 
 
