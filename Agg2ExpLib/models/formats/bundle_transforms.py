@@ -159,7 +159,7 @@ class Transforms:
         after, key = self.plan.after, self.plan.image_key
         begin = after.from_labels or 0
         start = np.ascontiguousarray(labels[None] if after.from_labels is not None else logits)
-        image = MetaTensor(torch.zeros((1, *grid.shape)), affine=torch.tensor(grid.affine), meta=meta)
+        image = MetaTensor(torch.zeros((1, *grid.shape)), meta=meta)
         image.applied_operations = operations
         data = {key: image, _PREDICTION: MetaTensor(torch.from_numpy(start.astype(np.float32)), meta=image.meta)}
         undone = Compose(list(self.before))
