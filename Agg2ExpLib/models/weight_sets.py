@@ -6,6 +6,7 @@ name, a moving average beside them. What a file holds is listed and looked throu
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +126,16 @@ def choose(
         if rest:
             notes.append(f"weights: {_some(rest)} in the file {'is' if len(rest) == 1 else 'are'} not of the network")
     return Weights(chosen, kept, tuple(notes))
+
+
+def identity(sha256: str, wanted: str | None, weights: Weights) -> str:
+    """Return a model's identity: that of the file, unless a set in it was chosen."""
+    return sha256 if wanted is None else hashlib.sha256(f"{sha256} {weights.name}".encode()).hexdigest()
+
+
+def loaded_with(wanted: str | None) -> dict[str, Any]:
+    """Return what a card says beside it, so that the same set is loaded again."""
+    return {} if wanted is None else {"options": {"weights": wanted}}
 
 
 def listed(sets: Mapping[str, Tensors]) -> str:

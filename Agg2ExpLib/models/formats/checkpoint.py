@@ -13,6 +13,7 @@ from Agg2ExpLib.models.model import SegmentationModel
 from Agg2ExpLib.models.registry import Format, register
 from Agg2ExpLib.models.swin_unetr_checkpoint import ASSUMED_ARGUMENTS, infer_architecture, read_weights
 from Agg2ExpLib.models.untrusted import sha256
+from Agg2ExpLib.models.weight_sets import identity, loaded_with
 
 
 def _knows(source: str) -> bool:
@@ -23,7 +24,8 @@ def _load(source: str, options: Mapping[str, Any]) -> SegmentationModel:
     path, given = Path(source), dict(options)
     trusted = bool(given.pop("trust_checkpoint", False))
     digest = sha256(path)
-    weights = read_weights(path, trusted, wanted=given.pop("weights", None))
+    wanted = given.pop("weights", None)
+    weights = read_weights(path, trusted, wanted=wanted)
     architecture = infer_architecture(weights.tensors, path)
     defaults = {
         "labels": class_names(architecture["arguments"]["out_channels"]),
@@ -39,11 +41,11 @@ def _load(source: str, options: Mapping[str, Any]) -> SegmentationModel:
         **defaults,
         "name": path.stem,
         "architecture": architecture,
-        "extra": {"assumed": [*assumed, ASSUMED_ARGUMENTS, *weights.notes]},
+        "extra": {"assumed": [*assumed, ASSUMED_ARGUMENTS, *weights.notes], **loaded_with(wanted)},
     }
     card = make_card(found, path, **given)
     network = build_network(card.architecture, weights.tensors, len(card.labels), card.window, path)
-    return SegmentationModel(card, network, digest, path)
+    return SegmentationModel(card, network, identity(digest, wanted, weights), path)
 
 
 def _listed(value: Any) -> str:

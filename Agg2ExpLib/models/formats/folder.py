@@ -17,6 +17,7 @@ from Agg2ExpLib.models.model import SegmentationModel
 from Agg2ExpLib.models.registry import Format, register
 from Agg2ExpLib.models.swin_unetr_checkpoint import infer_architecture, read_weights
 from Agg2ExpLib.models.untrusted import sha256
+from Agg2ExpLib.models.weight_sets import identity, loaded_with
 
 _PREPARATION = ("spacing", "intensity_range", "orientation")
 
@@ -39,10 +40,11 @@ def _load(source: str, options: Mapping[str, Any]) -> SegmentationModel:
         weights = read_weights(path, trusted, wanted=wanted)
         # Checked again with its architecture, so that labels and window fit the network.
         card = read_card(folder, **given, architecture=infer_architecture(weights.tensors, path))
-    if weights.notes:
-        card = replace(card, extra={**card.extra, "assumed": [*card.assumptions, *weights.notes]})
+    if weights.notes or wanted:
+        assumed = [*card.assumptions, *weights.notes]
+        card = replace(card, extra={**card.extra, "assumed": assumed, **loaded_with(wanted)})
     network = build_network(card.architecture, weights.tensors, len(card.labels), card.window, path)
-    return SegmentationModel(card, network, digest, path)
+    return SegmentationModel(card, network, identity(digest, wanted, weights), path)
 
 
 def _refuse_silence(folder: Path, given: Mapping[str, Any]) -> None:

@@ -27,6 +27,7 @@ from Agg2ExpLib.models.model import SegmentationModel
 from Agg2ExpLib.models.registry import Format, register
 from Agg2ExpLib.models.swin_unetr_checkpoint import read_weights
 from Agg2ExpLib.models.untrusted import WEIGHT_SUFFIXES, sha256
+from Agg2ExpLib.models.weight_sets import loaded_with
 
 _OPTIONS = ("labels", "window", "overlap", "blending", "weights", "trust_checkpoint")
 _MAX_FILES = 10_000
@@ -75,7 +76,7 @@ def _loaded(folder: Path, source: Path, options: Mapping[str, Any]) -> Segmentat
     found = read_weights(path, trusted, names=names, wanted=wanted, preferred=plan.weights_key)
     outputs = plan.architecture["arguments"].get("out_channels", len(card.labels))
     network = build_network(card.architecture, found.tensors, outputs, card.window, path, len(card.channels))
-    extra = {"assumed": [*card.assumptions, *notes, *found.notes], **({"options": {"weights": wanted}} if wanted else {})}
+    extra = {"assumed": [*card.assumptions, *notes, *found.notes], **loaded_with(wanted)}
     card = replace(card, extra={**card.extra, **extra})
     from Agg2ExpLib.models.formats.bundle_transforms import Transforms
 
