@@ -27,7 +27,7 @@ except ModuleNotFoundError:
     sys.path.append(str(_CHECKOUT))
     import Agg2ExpLib
 
-from Agg2ExpLib.panel import samples
+from Agg2ExpLib.panel import samples, views
 from Agg2ExpLib.panel.logic import PanelLogic
 from Agg2ExpLib.panel.words.choices import MODES, OWN_OVERLAP, Choices, Method, Overlay, Precision, Reduction
 
@@ -53,8 +53,9 @@ class Agg2Exp(ScriptedLoadableModule):
             "The method is that of Chrabaszcz et al., Aggregated Attributions for Explanatory Analysis of 3D "
             "Segmentation Models, WACV 2025, arXiv 2407.16653."
         )
-        # The Sample Data module may be loaded after this one.
+        # The Sample Data module may be loaded after this one, and there is no layout to add to before the window.
         slicer.app.connect("startupCompleted()", registerSampleData)
+        slicer.app.connect("startupCompleted()", views.add_layout)
 
 
 def registerSampleData():
@@ -80,7 +81,8 @@ class Agg2ExpParameterNode:
     """What is saved with a scene. Most of it is bound to a widget of the .ui by the property SlicerParameterName.
 
     The model and the device come from lists that differ between computers, and structures from the model: these the panel
-    keeps itself, and so the mode of the overlay, and which explanation, structure and reference profile are shown.
+    keeps itself, and so the options that only some methods have (JSON), the mode of the overlay, and which explanation,
+    structure and reference profile are shown.
     """
 
     inputVolume: slicer.vtkMRMLScalarVolumeNode
@@ -90,6 +92,7 @@ class Agg2ExpParameterNode:
     structures: list[str]
     method: Method = Method[_CHOICES.method]
     samples: Annotated[int, WithinRange(1, 100_000)] = _CHOICES.samples
+    methodOptions: str = ""
     reduction: Reduction = Reduction[_CHOICES.reduction]
     seed: Annotated[int, WithinRange(0, 2_147_483_647)] = _CHOICES.seed
     precision: Precision = Precision[_CHOICES.precision]
@@ -130,7 +133,7 @@ class Agg2ExpWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         self.logic = Agg2ExpLogic()
-        self.panel = Panel(self.ui, self.logic.workbench, self.logic.store)
+        self.panel = Panel(self.ui, self.logic.tasks, self.logic.runner)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         scene = slicer.mrmlScene
         self.addObserver(scene, slicer.vtkMRMLScene.StartCloseEvent, self.onSceneStartClose)
@@ -203,7 +206,7 @@ class Agg2ExpLogic(ScriptedLoadableModuleLogic, PanelLogic):
 
     def sampleFolder(self):
         """Return the Explanation folder of the sample, copied to the folder of results."""
-        return samples.own_copy(RESOURCES, self.store.results_folder())
+        return samples.own_copy(RESOURCES, self.settings.results_folder())
 
     def openSample(self):
         """Put the explained sample into the scene; returns what :meth:`explain` returns."""
@@ -230,12 +233,10 @@ class Agg2ExpTest(ScriptedLoadableModuleTest):
         self.test_parameterNodeKeepsChoices()
 
     def test_commandNamesExistingProgram(self):
-        """The command of the child process names a program that is there."""
-        from Agg2ExpLib.panel.compute import commands
+        """The child process runs a program that is there."""
+        from Agg2ExpLib.panel.compute.interpreter import program
 
-        command = commands.explain_command("python", "ct.nii.gz", "explanation", {"samples": 3})
-        self.assertTrue(Path(command[1]).is_file())
-        self.assertIn("--progress=json", command)
+        self.assertTrue(Path(program()).is_file())
 
     def test_parameterNodeKeepsChoices(self):
         """What is written to the parameter node can be read again."""

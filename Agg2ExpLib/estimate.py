@@ -1,60 +1,14 @@
-"""What an explanation will cost, told before it is started: windows, network passes, seconds and memory."""
+"""What an explanation will cost, told before it is started and without preparing the scan."""
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from Agg2ExpLib.case.segmentation import BUFFER_BYTES
-from Agg2ExpLib.case.windows import Windows
-from Agg2ExpLib.device import Compute, autocast, choose_device, dtype_of
-from Agg2ExpLib.methods import RemovalMethod
-from Agg2ExpLib.models import Model, Part
+from Agg2ExpLib.case.cost import Estimate, cost_of
+from Agg2ExpLib.models import Model
 from Agg2ExpLib.request import Request
 from Agg2ExpLib.volume import Volume, read_volume
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Cost of one explanation.
-
-    Where a class lies is known only after the segmentation, so passes and seconds are given as a range: from every
-    class within one window to every class in all of them.
-
-    Attributes
-    ----------
-    windows, classes, points : int
-        Windows over the scan, classes to explain, and gradients per window and class (coalitions per window, at most, of
-        methods that remove supervoxels).
-    passes_at_least, passes_at_most : int
-        One window forward, or one window backward for one class; the segmentation included.
-    seconds_at_least, seconds_at_most : float
-        From one forward and one backward pass timed on the device just now.
-    memory_bytes : int
-        Of the device (of the process, on the CPU).
-    device : str
-        Where it would run.
-    """
-
-    windows: int
-    classes: int
-    points: int
-    passes_at_least: int
-    passes_at_most: int
-    seconds_at_least: float
-    seconds_at_most: float
-    memory_bytes: int
-    device: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
 
 
 def estimate(image: str | Path | Volume | Sequence[Volume], model: Model, request: Request | None = None) -> Estimate:
@@ -75,86 +29,11 @@ def estimate(image: str | Path | Volume | Sequence[Volume], model: Model, reques
         As :func:`Agg2ExpLib.explanation.run.explain`.
     """
     request = request or Request()
-    device = choose_device(request.compute.device)
-    card, method = model.card, request.method
-    classes = len(request.class_indices(card.labels))
+    classes = len(request.class_indices(model.card.labels))
     images = [image] if isinstance(image, Volume) else [read_volume(image)] if isinstance(image, (str, Path)) else image
     grid_of = getattr(model, "grid_of", None)
     grid = grid_of(images) if grid_of else model.prepare(images).grid
-    windows = [Windows.over(grid.shape, part.tiling or card.tiling) for part in model.parts]
-    count = sum(map(len, windows))
-    channels = len(card.channels)
-    forward, backward, memory = _time_one(
-        model.parts[0], windows[0].window, channels, device, request.compute.precision
-    )
-    if isinstance(method, RemovalMethod):
-        coalitions, _ = method.passes(method.players(len(card.labels)))
-        # A scan whose classes lie in one window that holds but one supervoxel; and every window played in full.
-        least, most = (count + 2, 0), (count + count * coalitions, 0)
-        points = most[0] // count - 1
-    else:
-        points, backwards = method.passes()
-        least, most = ((count + seen * points, classes * seen * backwards) for seen in (1, count))
-    return Estimate(
-        count,
-        classes,
-        points,
-        sum(least),
-        sum(most),
-        least[0] * forward + least[1] * backward,
-        most[0] * forward + most[1] * backward,
-        memory + _arrays(grid.shape, windows[0], len(card.labels), classes, request.compute),
-        str(device),
-    )
-
-
-def _time_one(
-    part: Part, window: Sequence[int], channels: int, device: torch.device, precision: str
-) -> tuple[float, float, int]:
-    """Return the seconds of one window forward and backward, and the bytes at the peak; the first pass warms up."""
-    dtype = dtype_of(precision, device)
-    network = part.build(device, dtype)
-    on_gpu = device.type == "cuda"
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats(device)
-    forward = backward = 0.0
-    for _ in range(2):
-        batch = torch.full((1, channels, *window), 0.5, dtype=dtype, device=device, requires_grad=True)
-        begin = _now(on_gpu)
-        with autocast(precision, device):
-            logits = network(batch)
-        middle = _now(on_gpu)
-        torch.autograd.grad(logits[:, 0].sum(), batch)
-        forward, backward = middle - begin, _now(on_gpu) - middle
-    return forward, backward, torch.cuda.max_memory_allocated(device) if on_gpu else _process_peak()
-
-
-def _now(on_gpu: bool) -> float:
-    if on_gpu:
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-def _process_peak() -> int:
-    """Peak resident bytes of this process; 0 where the system does not tell (Windows)."""
-    if sys.platform == "win32":
-        return 0
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _arrays(shape: Sequence[int], windows: Windows, labels: int, classes: int, compute: Compute) -> int:
-    """Bytes of what is held beside the network: scan, label map and logits, the moving buffer, attributions."""
-    voxels = 1
-    for size in shape:
-        voxels *= size
-    axis = windows.rolling_axis
-    cross = voxels // shape[axis] * windows.window[axis]
-    # Float32: input, padded input, best, total, weight, winning logit, confidence; int32 labels twice.
-    held = 9 * 4 * voxels
-    return held + min(BUFFER_BYTES, 2 * labels * cross * 4) + min(compute.memory_budget, classes * voxels * 4)
+    return cost_of(model, grid.shape, request.method, classes, request.compute)
 
 
 def describe_estimate(found: Estimate) -> str:

@@ -22,7 +22,7 @@ from Agg2ExpLib.storage import write_table
 MEASURES = ("mass", "positive", "negative", "mean_density", "enrichment", "voxels")
 LONG_COLUMNS = ("class", "roi", *MEASURES)
 _MOST_ROWS = 10_000_000
-_SLAB_VOXELS = 1_000_000
+_SLAB_VOXELS = 200_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +222,7 @@ class Rois:
 
 
 def _slabs(shape: Sequence[int]) -> Iterator[slice]:
-    """Split the first axis so that a slab has about a million voxels."""
+    """Split the first axis so that a slab has some hundred thousand voxels."""
     rows = max(1, _SLAB_VOXELS // max(int(np.prod(shape[1:])), 1))
     for first in range(0, shape[0], rows):
         yield slice(first, first + rows)

@@ -214,6 +214,8 @@ def model_entry(model: Model) -> dict[str, Any]:
         "blending": card.blending,
         "architecture": dict(card.architecture),
         "assumptions": list(card.assumptions),
+        # How the source was loaded, and the numbers in prediction.nii.gz where they are not the classes' own.
+        **{key: card.extra[key] for key in ("options", "label_values") if key in card.extra},
     }
 
 

@@ -163,9 +163,11 @@ def explained_model(explanation: Explanation, model: str | Path | Model | None) 
 def load_as_told(said: Mapping[str, Any], model: str | Path | None) -> Model:
     """Load the model that a document tells of, with its windows, from where it was or from where it is now."""
     source = Path(model) if model is not None else _source(Path(str(said["path"])), str(said.get("name", "")))
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = {
+        key: value for key, value in said.get("options", {}).items() if key in ("folds", "mirroring", "weights")
+    }
     if source.is_file() and "labels" in said:
-        given = {key: said[key] and tuple(said[key]) for key in ("labels", "intensity_range", "window")}
+        given |= {key: said[key] and tuple(said[key]) for key in ("labels", "intensity_range", "window")}
         given["spacing"] = said["spacing_mm"] and tuple(said["spacing_mm"])
     loaded = load_model(source, **given)
     windows = {key: said[key] for key in ("window", "overlap", "blending") if key in said}

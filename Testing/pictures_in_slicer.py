@@ -63,12 +63,12 @@ def main(explanation, out):
         for section in (panel.inputs, panel.explain, panel.results):
             section.frame.collapsed = True
         panel.anomaly.frame.collapsed = False
-        panel.referee.open(str(reference))
+        panel.reference.open(str(reference))
         while panel.task.running:
             turn(0.1)
     panel.presenter.show_region("lung_lower_lobe_right", "")
     panel.results.modes["off"].click()
-    panel.anomaly.reference.coloured.setChecked(True)
+    panel.anomaly.coloured.setChecked(True)
     take(out / "desktop-unusual.png")
 
 

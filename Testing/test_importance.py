@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from Agg2ExpLib.errors import InputError, OutputError
-from Agg2ExpLib.importance import MEASURES, ImportanceTable, absent_row, build_table, importance_row
+from Agg2ExpLib.importance import MEASURES, ImportanceTable, Rois, absent_row, build_table, importance_row
 
 WHOLE = (slice(None), slice(None), slice(None))
 
@@ -158,3 +158,25 @@ def test_a_table_that_is_not_there_or_is_not_text_is_refused(tmp_path):
 def test_a_table_that_cannot_be_written_is_told(tmp_path):
     with pytest.raises(OutputError, match="cannot write"):
         a_table().to_long_csv(tmp_path / "no" / "long.csv")
+
+
+def test_a_row_takes_at_most_twice_the_memory_of_the_map():
+    import tracemalloc
+
+    rng = np.random.default_rng(0)
+    shape = (160, 128, 128)
+    values = rng.normal(size=shape).astype(np.float32)
+    labels = rng.integers(0, 9, shape).astype(np.uint8)
+    rois = Rois(labels, [str(n) for n in range(9)], {"half": labels > 4})
+    whole = tuple(slice(0, n) for n in shape)
+    tracemalloc.start()
+    row = rois.row(values, whole)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak <= 2 * values.nbytes
+    strength = np.abs(values.astype(np.float64))
+    expected = [strength[labels == n].sum() / strength.sum() for n in range(9)]
+    assert row["mass"][:9] == pytest.approx(expected, rel=1e-12)
+    assert row["positive"][9] == pytest.approx(
+        np.maximum(values, 0)[labels > 4].sum() / np.maximum(values, 0).sum(), rel=1e-5
+    )

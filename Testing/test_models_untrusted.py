@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.models import untrusted
-from Agg2ExpLib.models.untrusted import read_sets, sha256, sound
+from Agg2ExpLib.models.untrusted import read_sets, sha256, sound_tensors
 from Agg2ExpLib.models.weight_sets import choose
 
 # torch deprecates the very formats that are refused here.
@@ -34,7 +34,7 @@ class Payload:
 
 def read_tensors(path, **options):
     """Read the one set of weights that a file holds."""
-    return sound(choose(read_sets(path, **options), list(WEIGHTS), path).tensors, path)
+    return sound_tensors(choose(read_sets(path, **options), list(WEIGHTS), path).tensors, path)
 
 
 def refusal(path, **options) -> str:

@@ -10,7 +10,7 @@ import torch
 
 pytest.importorskip("nibabel")
 
-from monai_bundles import (  # noqa: E402
+from monai_bundles import (
     ARGMAX,
     INVERT,
     LOAD,
@@ -29,13 +29,13 @@ from monai_bundles import (  # noqa: E402
     write_scan,
 )
 
-from Agg2ExpLib.case import Case  # noqa: E402
-from Agg2ExpLib.errors import InputError  # noqa: E402
-from Agg2ExpLib.models import SigmoidRegions, load_model, read_card  # noqa: E402
-from Agg2ExpLib.models.formats.bundle_statistics import STATISTICS  # noqa: E402
-from Agg2ExpLib.models.registry import format_of  # noqa: E402
-from Agg2ExpLib.models.testing import check_model  # noqa: E402
-from Agg2ExpLib.volume import Volume, read_volume  # noqa: E402
+from Agg2ExpLib.case import Case
+from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.models import SigmoidRegions, load_model, read_card
+from Agg2ExpLib.models.formats.bundle_statistics import STATISTICS
+from Agg2ExpLib.models.registry import format_of
+from Agg2ExpLib.models.testing import check_model
+from Agg2ExpLib.volume import Volume, read_volume
 
 torch.set_num_threads(1)
 pytestmark = pytest.mark.filterwarnings("ignore:::monai")
@@ -83,7 +83,10 @@ NORMALISED = configuration(
 )
 WHOLE = configuration(
     preprocessing=compose(
-        *LOAD, RANGE, step("Resized", spatial_size=[32, 24, 16], mode="trilinear"), step("CastToTyped", dtype="$torch.float32")
+        *LOAD,
+        RANGE,
+        step("Resized", spatial_size=[32, 24, 16], mode="trilinear"),
+        step("CastToTyped", dtype="$torch.float32"),
     ),
     inferer={"_target_": "SimpleInferer"},
     postprocessing=compose(INVERT, ARGMAX, SAVE),
@@ -244,9 +247,18 @@ def test_air_is_taken_through_the_transforms_of_a_ct(scan, tmp_path):
 # What cannot be done exactly is refused by its name ------------------------------------------------------------------
 
 WITH = {
-    "a transform of its own": (lambda c: c["preprocessing"]["transforms"].append(step("scripts.my.Windowd")), "scripts.my.Windowd"),
-    "an unknown transform": (lambda c: c["preprocessing"]["transforms"].append(step("GaussianSmoothd")), "GaussianSmoothd"),
-    "a Lambda": (lambda c: c["postprocessing"]["transforms"].append(step("Lambdad", keys="pred", func="$lambda x: x")), "Lambdad"),
+    "a transform of its own": (
+        lambda c: c["preprocessing"]["transforms"].append(step("scripts.my.Windowd")),
+        "scripts.my.Windowd",
+    ),
+    "an unknown transform": (
+        lambda c: c["preprocessing"]["transforms"].append(step("GaussianSmoothd")),
+        "GaussianSmoothd",
+    ),
+    "a Lambda": (
+        lambda c: c["postprocessing"]["transforms"].append(step("Lambdad", keys="pred", func="$lambda x: x")),
+        "Lambdad",
+    ),
     "DiNTS": (lambda c: c["network_def"].update(_target_="DiNTS"), "DiNTS"),
     "a network of its own": (lambda c: c["network_def"].update(_target_="scripts.my.UNet"), "scripts.my.UNet"),
     "another inferer": (lambda c: c["inferer"].update(_target_="SliceInferer"), "SliceInferer"),
@@ -255,15 +267,31 @@ WITH = {
     "a missing reference": (lambda c: c["inferer"].update(overlap="@nowhere"), "@nowhere"),
     "a circle": (lambda c: c.update(a="@b", b="@a", inferer="@a"), "circle"),
     "another threshold": (
-        lambda c: c.update(postprocessing=compose(step("Activationsd", keys="pred", sigmoid=True), step("AsDiscreted", keys="pred", threshold=0.3))),
+        lambda c: c.update(
+            postprocessing=compose(
+                step("Activationsd", keys="pred", sigmoid=True), step("AsDiscreted", keys="pred", threshold=0.3)
+            )
+        ),
         "0.3",
     ),
-    "no decision": (lambda c: c.update(postprocessing=compose(SOFTMAX, INVERT, SAVE)), "neither argmax nor a threshold"),
+    "no decision": (
+        lambda c: c.update(postprocessing=compose(SOFTMAX, INVERT, SAVE)),
+        "neither argmax nor a threshold",
+    ),
     "another evaluator": (lambda c: c.update(evaluator={"_target_": "EnsembleEvaluator"}), "EnsembleEvaluator"),
     "no preprocessing": (lambda c: c.pop("preprocessing"), "preprocessing"),
-    "weights elsewhere": (lambda c: c["checkpointloader"].update(load_path="$@bundle_root + '/../model.pt'"), "outside"),
-    "weights that are not there": (lambda c: c["checkpointloader"].update(load_path="models/best.pt"), "models/best.pt"),
-    "an argument that changes something": (lambda c: c["preprocessing"]["transforms"][0].update(reverse_indexing=True), "reverse_indexing"),
+    "weights elsewhere": (
+        lambda c: c["checkpointloader"].update(load_path="$@bundle_root + '/../model.pt'"),
+        "outside",
+    ),
+    "weights that are not there": (
+        lambda c: c["checkpointloader"].update(load_path="models/best.pt"),
+        "models/best.pt",
+    ),
+    "an argument that changes something": (
+        lambda c: c["preprocessing"]["transforms"][0].update(reverse_indexing=True),
+        "reverse_indexing",
+    ),
 }
 
 
@@ -313,7 +341,10 @@ def test_a_yaml_file_makes_no_objects_and_no_endless_values(tmp_path):
     path = folder / "configs/inference.yaml"
     path.write_text("!!python/object/apply:os.mkdir [ran]")
     assert "not valid YAML" in refusal(folder)
-    path.write_text("a: &a [1]\n" + "".join(f"{c}: &{c} [{', '.join([f'*{p}'] * 9)}]\n" for p, c in zip("abcdefg", "bcdefgh", strict=True)))
+    path.write_text(
+        "a: &a [1]\n"
+        + "".join(f"{c}: &{c} [{', '.join([f'*{p}'] * 9)}]\n" for p, c in zip("abcdefg", "bcdefgh", strict=True))
+    )
     assert "more values" in refusal(folder)
     path.write_text("a: &a [*a]\n")
     assert "more values" in refusal(folder)
@@ -340,7 +371,9 @@ def test_a_zip_answers_as_its_folder(inside, tmp_path):
     assert packed.card.tiling == model.card.tiling
 
 
-@pytest.mark.parametrize("name", ["../ran.json", "/tmp/ran.json", "bundle/../../ran.json", "C:/ran.json", "..\\ran.json"])
+@pytest.mark.parametrize(
+    "name", ["../ran.json", "/tmp/ran.json", "bundle/../../ran.json", "C:/ran.json", "..\\ran.json"]
+)
 def test_a_zip_with_paths_outside_is_refused(name, tmp_path):
     folder = write_bundle(tmp_path / "bundle", configuration())
     text = refusal(zipped(folder, tmp_path / "a.zip", (name, "{}")))
@@ -359,7 +392,9 @@ def test_a_zip_with_a_link_is_refused(tmp_path):
 
 
 def test_what_the_inferer_leaves_out_is_monais_default(tmp_path):
-    folder = write_bundle(tmp_path / "bundle", configuration(inferer={"_target_": "SlidingWindowInferer", "roi_size": 32}))
+    folder = write_bundle(
+        tmp_path / "bundle", configuration(inferer={"_target_": "SlidingWindowInferer", "roi_size": 32})
+    )
     tiling = load_model(folder).card.tiling
     assert (tiling.window, tiling.overlap, tiling.blending) == ((32, 32, 32), 0.25, "constant")
     assert (tiling.sigma, tiling.padding) == (0.125, 0.0)

@@ -41,11 +41,11 @@ def button(panel, name):
 
 
 def status(panel):
-    return read(panel.batch_section.widgets.status, "text")
+    return read(panel.batch_section.line.label, "text")
 
 
 def lines(panel):
-    table = panel.batch_section.widgets.table
+    table = panel.batch_section.table
     return [tuple(table.item(row, column).text() for column in (0, 1)) for row in range(read(table, "rowCount"))]
 
 
@@ -148,7 +148,7 @@ def test_a_batch_survives_a_reload_and_a_restart(widget, ready, child, settings,
         panel.batch.choose(out=str(tmp_path / "out"))
     assert turn(lambda: read(button(panel, "batch run"), "text") == "Resume")
     assert button(panel, "batch run").isEnabled()
-    assert "20 samples" in read(panel.batch_section.widgets.settings, "text")
+    assert "20 samples" in read(panel.batch_section.settings, "text")
     child.does()
     run(panel)
     assert "3 of 3 cases finished" in status(panel)
@@ -204,20 +204,20 @@ def test_cases_and_folders_are_chosen_with_the_buttons(panel, cases, tmp_path, m
     assert (panel.batch.request.source, panel.batch.request.out) == (str(cases), str(tmp_path / "out"))
     monkeypatch.setattr(qt.QFileDialog, "getOpenFileName", lambda *_: (str(tmp_path / "t.csv"), ""))
     button(panel, "cases table").click()
-    assert read(panel.batch_section.widgets.source, "text") == "t.csv"
+    assert read(panel.batch_section.source, "text") == "t.csv"
 
 
 def test_a_kept_case_is_shown_and_of_another_the_ct_is_chosen(ready):
-    ready.batch_section.widgets.keep.setChecked(True)
+    ready.batch_section.keep_box.setChecked(True)
     run(ready)
     assert not button(ready, "open case").isEnabled()
-    ready.batch_section.widgets.table.setCurrentCell(1, 0)
+    ready.batch_section.table.setCurrentCell(1, 0)
     button(ready, "open case").click()
     assert ready.shown.folder.name == "two"
     import shutil
 
     shutil.rmtree(ready.shown.folder.parent / "zthree")
-    ready.batch_section.widgets.table.setCurrentCell(2, 0)
+    ready.batch_section.table.setCurrentCell(2, 0)
     button(ready, "open case").click()
     assert turn(lambda: ready.inputs.ct_node() and ready.inputs.ct_node().GetName() == "zthree")
     assert "press Apply" in status(ready)
@@ -250,7 +250,7 @@ def test_of_many_cases_the_failed_ones_are_listed_first_and_the_rest_counted(pan
     panel.batch_section.show_cases(Seen(tuple(many)))
     assert len(lines(panel)) == 200
     assert lines(panel)[0] == ("c900", "failed: no")
-    assert "800 more" in read(panel.batch_section.widgets.more, "text")
+    assert "800 more" in read(panel.batch_section.more, "text")
 
 
 def test_looking_at_a_large_folder_is_no_work_for_the_window(tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from Agg2ExpLib.importance import importance_row
-from Agg2ExpLib.panel.controllers.live import LiveImportance
+from Agg2ExpLib.panel.live_importance import LiveImportance
 from Agg2ExpLib.volume import Grid, Volume
 
 SHAPE = (12, 10, 8)

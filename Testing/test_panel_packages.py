@@ -8,7 +8,7 @@ import types
 import pytest
 
 from Agg2ExpLib.panel.compute import packages
-from Agg2ExpLib.panel.compute.failures import explain_failure, pip_words
+from Agg2ExpLib.panel.compute.pip_failures import explain_failure, pip_words
 from Testing.bench.fixtures import add_ct, read, turn
 
 
@@ -146,7 +146,7 @@ def test_pips_last_lines_go_into_the_panels_log(panel, settings, pip, monkeypatc
     monkeypatch.setattr(slicer.packaging, "pip_ensure", ensure)
     add_ct()
     panel.explain.apply.click()
-    assert "the disk is full" in read(panel.explain.status, "text")
+    assert "the disk is full" in read(panel.explain.line.label, "text")
     assert "Collecting monai" in panel.log.content()
     assert panel.task is None
 

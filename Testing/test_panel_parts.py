@@ -14,12 +14,12 @@ from Agg2ExpLib.case import REDUCTIONS
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.importance import MEASURES, build_table
 from Agg2ExpLib.methods import METHODS
-from Agg2ExpLib.panel.compute import commands
-from Agg2ExpLib.panel.compute.output import LONGEST_LINE, LineReader, parse_line
-from Agg2ExpLib.panel.store import Store
+from Agg2ExpLib.panel.compute import interpreter
+from Agg2ExpLib.panel.compute.child_output import LONGEST_LINE, LineReader, parse_line
+from Agg2ExpLib.panel.user_settings import UserSettings
 from Agg2ExpLib.panel.words.buttons import Facts, panel_state
 from Agg2ExpLib.panel.words.choices import FILL_TEXTS, METHOD_TEXTS, REDUCTION_TEXTS, Choices
-from Agg2ExpLib.panel.words.rows import Row, rows_of, sort_rows, with_live
+from Agg2ExpLib.panel.words.importance_rows import Row, rows_of, sort_rows, with_live
 from Agg2ExpLib.progress import Event, JsonLinesSink
 
 
@@ -61,19 +61,19 @@ def test_what_is_no_event_is_never_taken_for_one(line):
 
 
 def test_the_interpreter_is_the_setting_else_pythonslicer_else_a_sentence(tmp_path, monkeypatch):
-    assert commands.interpreter(sys.executable) == sys.executable
+    assert interpreter.interpreter(sys.executable) == sys.executable
     monkeypatch.delenv("SLICER_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InputError, match=commands.INTERPRETER_SETTING):
-        commands.interpreter()
+    with pytest.raises(InputError, match=interpreter.INTERPRETER_SETTING):
+        interpreter.interpreter()
     with pytest.raises(InputError, match="no-such-python"):
-        commands.interpreter("no-such-python")
+        interpreter.interpreter("no-such-python")
     (tmp_path / "bin").mkdir()
     launcher = tmp_path / "bin" / "PythonSlicer"
     launcher.write_text("#!/bin/sh\n")
     launcher.chmod(0o755)
     monkeypatch.setenv("SLICER_HOME", str(tmp_path))
-    assert commands.interpreter() == str(launcher)
+    assert interpreter.interpreter() == str(launcher)
 
 
 def test_the_texts_know_every_method_reduction_and_fill_of_the_library():
@@ -91,7 +91,7 @@ def test_the_texts_know_every_method_reduction_and_fill_of_the_library():
         (Choices(structures=()), "at least one structure"),
         (Choices(model=""), "Choose a model"),
         (Choices(method="magic"), "Unknown method"),
-        (Choices(samples=0), "Samples is 0"),
+        (Choices(samples=0), "Samples of SmoothGrad is 0"),
         (Choices(overlap=1.5), "overlap"),
     ],
 )
@@ -101,7 +101,7 @@ def test_choices_say_what_is_wrong_with_them(choices, words):
 
 
 def test_samples_are_asked_for_only_where_a_method_has_them():
-    assert Choices(method="gradient", samples=20).options()["samples"] is None
+    assert Choices(method="gradient", samples=20).options().get("samples") is None
     assert Choices(method="smoothgrad", samples=7).options()["samples"] == 7
 
 
@@ -178,14 +178,12 @@ class Settings(dict):
 
 
 def test_models_are_remembered_once_and_a_damaged_setting_is_no_disaster():
-    store = Store(Settings())
+    store = UserSettings(Settings())
     for path in ("/a", "/b", "/a"):
         store.add_model(path)
     assert store.models() == ["/b", "/a"]
-    store.forget_model("/b")
-    assert store.models() == ["/a"]
-    assert Store(Settings({"Agg2Exp/Models": "{["})).models() == []
-    assert Store(Settings({"Agg2Exp/Models": json.dumps([1, "/a"])})).models() == ["/a"]
+    assert UserSettings(Settings({"Agg2Exp/Models": "{["})).models() == []
+    assert UserSettings(Settings({"Agg2Exp/Models": json.dumps([1, "/a"])})).models() == ["/a"]
 
 
 def test_a_share_that_is_no_number_is_a_dash_not_nan():

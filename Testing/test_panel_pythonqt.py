@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(
     [
-        *(ROOT / "Agg2ExpLib" / "panel").glob("*.py"),
+        *(ROOT / "Agg2ExpLib" / "panel").rglob("*.py"),
         ROOT / "Agg2Exp" / "Agg2Exp.py",
         *(ROOT / "Testing").glob("test_panel*.py"),
         ROOT / "Testing" / "test_slicer_module.py",
@@ -71,7 +71,7 @@ def test_kinds_of_widgets_are_asked_for_by_name(file):
 @pytest.mark.parametrize(
     ("text", "count"),
     [
-        ("panel.explain.status.text()", 1),
+        ("panel.explain.line.label.text()", 1),
         ("button(panel, 'run').toolTip()", 1),
         ("host.minimumSizeHint().width()", 1),
         ("read(host, 'minimumSizeHint').width()", 0),

@@ -14,7 +14,7 @@ def profile(tmp_path_factory):
     """A profile in which the heart always looked at the aorta."""
     folder = tmp_path_factory.mktemp("reference")
     case = write_small_explanation(folder / "case", model="thorax-phantom")
-    return write_reference(case, folder / "other.npz", count=20, shifted={"heart": ("aorta", 0.5)})
+    return write_reference(case, folder / "other.npz", count=60, shifted={"heart": ("aorta", 0.5)})
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def compared(panel, profile, tmp_path):
     add_ct()
     panel.presenter.show_folder(write_small_explanation(tmp_path / "given", model="thorax-phantom"))
     panel.anomaly.frame.collapsed = False
-    panel.referee.open(str(profile))
+    panel.reference.open(str(profile))
     assert turn(lambda: not panel.task.running, 120)
     return panel
 
@@ -36,14 +36,14 @@ def colours(panel):
 
 
 def test_the_patient_is_drawn_among_the_reference_and_told_in_words(compared):
-    widgets = compared.anomaly.reference
+    widgets = compared.anomaly
     assert widgets.picture.isVisible()
     assert read(widgets.picture, "pixmap").width() / read(widgets.picture, "pixmap").devicePixelRatio() <= 340
     assert "heart: score" in read(widgets.words, "text")
-    assert "20 reference cases; unusual above" in read(widgets.words, "text")
-    heart = compared.referee.view.found()[1]
+    assert "60 reference cases; unusual above" in read(widgets.words, "text")
+    heart = compared.reference.plots.found()[1]
     assert heart.distance() > 1
-    assert len(heart.reference) == 20
+    assert len(heart.reference) == 60
     assert any(one.region == "aorta" and one.value < one.low for one in heart.reasons)
     compared.results.step(1)
     assert "aorta: score" in read(widgets.words, "text")
@@ -53,56 +53,57 @@ def test_the_plot_has_reference_patient_and_limit_and_is_made_once(compared):
     import slicer
 
     scene = slicer.mrmlScene
-    compared.anomaly.reference.plot.click()
-    compared.anomaly.reference.plot.click()
+    compared.anomaly.plot.click()
+    compared.anomaly.plot.click()
     assert scene.GetNumberOfNodesByClass("vtkMRMLPlotChartNode") == 1
     chart = scene.GetFirstNodeByClass("vtkMRMLPlotChartNode")
     series = [chart.GetNthPlotSeriesNode(index) for index in range(chart.GetNumberOfPlotSeriesNodes())]
     names = [one.GetName() for one in series]
-    assert names[0].startswith("20 reference cases")
+    assert names[0].startswith("60 reference cases")
     assert names[1].startswith("this patient: ")
     assert names[2].startswith("unusual above ")
-    assert series[0].GetTableNode().GetNumberOfRows() == 20
+    assert series[0].GetTableNode().GetNumberOfRows() == 60
     assert (
-        float(series[1].GetTableNode().GetTable().GetValue(0, 0).ToDouble()) == compared.referee.view.found()[1].score
+        float(series[1].GetTableNode().GetTable().GetValue(0, 0).ToDouble())
+        == compared.reference.plots.found()[1].score
     )
     assert len({tuple(one.GetColor()) for one in series}) == 3
 
 
 def test_segments_are_coloured_by_how_unusual_they_are_and_back(compared):
     own = colours(compared)
-    widgets = compared.anomaly.reference
+    widgets = compared.anomaly
     widgets.coloured.click()
     odd = colours(compared)
     assert odd != own
     # Orange to red beyond the limit, blue up to it.
     assert odd["heart"][0] > odd["heart"][2]
     assert odd["aorta"][2] > odd["aorta"][0]
-    assert "white at the limit" in read(widgets.key, "text")
-    assert widgets.key.isVisible()
+    assert "white at the limit" in read(widgets.colours_key, "text")
+    assert widgets.colours_key.isVisible()
     compared.results.step(1)
     assert colours(compared) == odd
     widgets.coloured.click()
     assert colours(compared) == own
-    assert not widgets.key.isVisible()
+    assert not widgets.colours_key.isVisible()
 
 
 def test_colours_of_importance_and_of_anomaly_give_way_to_each_other(compared):
-    compared.anomaly.reference.coloured.click()
+    compared.anomaly.coloured.click()
     compared.results.coloured.click()
-    assert not compared.anomaly.reference.coloured.isChecked()
-    compared.anomaly.reference.coloured.click()
+    assert not compared.anomaly.coloured.isChecked()
+    compared.anomaly.coloured.click()
     assert not compared.results.coloured.isChecked()
     assert colours(compared)["heart"][0] > colours(compared)["heart"][2]
 
 
 def test_another_false_alarm_rate_moves_the_limit_at_the_next_comparison(compared):
-    before = compared.referee.view.found()[1].threshold
+    before = compared.reference.plots.found()[1].threshold
     compared.anomaly.false_alarms.setValue(40)
     compared.anomaly.buttons["compare"].click()
     assert turn(lambda: not compared.task.running, 120)
-    assert compared.referee.view.found()[1].threshold < before
-    assert "false-alarm rate 40 %" in read(compared.anomaly.reference.words, "text")
+    assert compared.reference.plots.found()[1].threshold < before
+    assert "false-alarm rate 40 %" in read(compared.anomaly.words, "text")
 
 
 def test_a_saved_scene_has_plot_colours_and_rate_again(compared, settings, tmp_path):
@@ -112,25 +113,25 @@ def test_a_saved_scene_has_plot_colours_and_rate_again(compared, settings, tmp_p
     from Testing.test_panel import open_scene
 
     compared.anomaly.false_alarms.setValue(10)
-    compared.anomaly.reference.coloured.click()
-    compared.anomaly.reference.plot.click()
-    odd, words = colours(compared), read(compared.anomaly.reference.words, "text")
+    compared.anomaly.coloured.click()
+    compared.anomaly.plot.click()
+    odd, words = colours(compared), read(compared.anomaly.words, "text")
     save_scene(slicer.mrmlScene, tmp_path / "scene.mrb")
     slicer.mrmlScene.Clear(0)
-    assert not compared.anomaly.reference.coloured.isEnabled()
+    assert not compared.anomaly.coloured.isEnabled()
     assert read(compared.anomaly.false_alarms, "value") == 5
     open_scene(tmp_path / "scene.mrb", tmp_path)
     assert read(compared.anomaly.false_alarms, "value") == 10
-    assert compared.anomaly.reference.coloured.isChecked()
+    assert compared.anomaly.coloured.isChecked()
     assert colours(compared) == {name: pytest.approx(colour, abs=1e-3) for name, colour in odd.items()}
-    assert read(compared.anomaly.reference.words, "text") == words
+    assert read(compared.anomaly.words, "text") == words
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLPlotChartNode") == 1
-    compared.anomaly.reference.plot.click()
+    compared.anomaly.plot.click()
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLPlotChartNode") == 1
 
 
 def test_without_a_comparison_plot_and_colours_say_what_they_need(panel):
-    for widget in (panel.anomaly.reference.plot, panel.anomaly.reference.coloured):
+    for widget in (panel.anomaly.plot, panel.anomaly.coloured):
         assert not widget.isEnabled()
         assert "Compare with a reference first" in read(widget, "toolTip")
 

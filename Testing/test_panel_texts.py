@@ -10,7 +10,7 @@ import pytest
 from Testing.bench.fixtures import read
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = sorted([*(ROOT / "Agg2ExpLib" / "panel").glob("*.py"), ROOT / "Agg2Exp" / "Agg2Exp.py"])
+FILES = sorted([*(ROOT / "Agg2ExpLib" / "panel").rglob("*.py"), ROOT / "Agg2Exp" / "Agg2Exp.py"])
 DESIGN = ROOT / "Agg2Exp" / "Resources" / "UI" / "Agg2Exp.ui"
 #: Call -> which of its arguments people read.
 SHOWN = {
@@ -150,7 +150,7 @@ def test_a_script_that_writes_a_parameter_is_seen_in_the_panel(panel, widget):
     assert read(panel.explain.method, "currentText") == "Plain gradient (fast)"
     assert panel.results.modes["signed"].isChecked()
     assert panel.explain.structures.ticked() == ("heart",)
-    assert panel.memory.choices().samples == 7
+    assert panel.parameters.choices().samples == 7
 
 
 def test_what_is_chosen_in_the_panel_is_in_the_parameter_node(panel, widget):

@@ -54,6 +54,13 @@ def test_a_method_of_another_package_is_seen_everywhere(small, tmp_path, capsys)
         shown = capsys.readouterr().out
         assert "scaled-gradient" in shown
         assert "--times" in shown
+        pytest.importorskip("slicer.i18n")
+        from Agg2ExpLib.panel.words.choices import Choices, method_words
+        from Agg2ExpLib.panel.words.options import options_of
+
+        assert [one.label for one in options_of("scaled-gradient")] == ["factor"]
+        assert method_words("scaled-gradient") == ("scaled gradient", "The gradient times a number.")
+        assert Choices(method="scaled-gradient", more=(("times", 3.0),)).options()["times"] == 3.0
         made = method_of("scaled-gradient", times=3.0)
         request = Request(made, classes=("one",))
         assert Request.from_dict(json.loads(json.dumps(request.to_dict()))) == request

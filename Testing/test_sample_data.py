@@ -79,7 +79,9 @@ def test_registering_waits_for_the_end_of_slicers_start(module, monkeypatch):
 
     monkeypatch.setattr(slicer, "app", Listening())
     module.Agg2Exp(Parent())
-    assert heard == [("startupCompleted()", module.registerSampleData)]
+    from Agg2ExpLib.panel import views
+
+    assert heard == [("startupCompleted()", one) for one in (module.registerSampleData, views.add_layout)]
 
 
 def test_an_extension_without_samples_offers_none(listed, tmp_path):

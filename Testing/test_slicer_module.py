@@ -193,6 +193,7 @@ def test_the_real_child_process_explains_a_ct_of_the_scene(logic, settings, tmp_
     table = shown.explanation.importance
     assert table.rois == ("background", "one", "two", "spot")
     assert table.matrix("voxels")[0, 3] == spot.sum()
+    logic.stopAll()
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
@@ -212,6 +213,7 @@ def test_methods_are_compared_on_the_chosen_ct_by_the_real_child_process(panel, 
     assert panel.presenter.picture.isVisible()
     assert "| smoothgrad=5 |" in panel.log.content()
     assert panel.task.out.parent == tmp_path / "results"
+    panel.close()
     assert list((tmp_path / "tmp").iterdir()) == []
     panel.presenter.picture.close()
 

@@ -28,9 +28,12 @@ def refusal(call, *arguments, **options):
 
 
 @pytest.mark.parametrize(
-    "prefix", ["", "module.", "model.", "_model.", "backbone.", "net.", "module._orig_mod.", "student.network.", "a_b.c."]
+    "prefix",
+    ["", "module.", "model.", "_model.", "backbone.", "net.", "module._orig_mod.", "student.network.", "a_b.c."],
 )
-@pytest.mark.parametrize("wrapper", [(), ("state_dict",), ("network_weights",), ("state", "model"), ("ema_state_dict",)])
+@pytest.mark.parametrize(
+    "wrapper", [(), ("state_dict",), ("network_weights",), ("state", "model"), ("ema_state_dict",)]
+)
 def test_a_network_is_found_under_any_wrapping_and_prefix(wrapper, prefix):
     content = weights(prefix=prefix)
     for key in reversed(wrapper):
@@ -90,7 +93,9 @@ def test_an_optimizer_is_no_set_of_weights():
 @pytest.fixture(scope="module")
 def swin():
     torch.manual_seed(0)
-    return SwinUNETR(in_channels=1, out_channels=3, feature_size=12, depths=(1, 1, 1, 1), num_heads=(1, 2, 3, 4)).state_dict()
+    return SwinUNETR(
+        in_channels=1, out_channels=3, feature_size=12, depths=(1, 1, 1, 1), num_heads=(1, 2, 3, 4)
+    ).state_dict()
 
 
 @pytest.mark.parametrize("prefix", ["_model.", "backbone.", "module."])

@@ -21,6 +21,7 @@ from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.volume import Volume, read_volume
 
 if TYPE_CHECKING:
+    from Agg2ExpLib.case.cost import Estimate
     from Agg2ExpLib.case.objective import Objective
     from Agg2ExpLib.case.segmentation import Segmentation
     from Agg2ExpLib.case.stitched import StitchedNetwork
@@ -295,6 +296,12 @@ class Case:
             passes=self.passes,
             **more,
         )
+
+    def estimate(self, method: Explains, classes: Sequence[str | int] | None = None) -> Estimate:
+        """Return what explaining classes by a method would cost, without doing it."""
+        from Agg2ExpLib.case.cost import cost_of
+
+        return cost_of(self.model, self.prepared.shape, method, len(self.class_indices(classes)), self.compute)
 
     def divide(self, method: Explains, regions: Mapping[str, np.ndarray] | None = None) -> Any:
         """Return the supervoxels that a method removes; ``None`` for a method that removes none."""

@@ -25,6 +25,12 @@ class Explains(Protocol):
     def removes_supervoxels(self) -> bool:
         """Whether it divides the scan and removes parts of it."""
 
+    def passes(self, players: int = 0) -> tuple[int, int]:
+        """Return the passes forward and backward over one window for one class."""
+
+    def players(self, labels: int) -> int:
+        """Return how many supervoxels to expect, of a model with that many classes; 0 where none are removed."""
+
     def attribute(
         self, stitched: StitchedNetwork, objectives: Sequence[Objective], context: Context
     ) -> Iterator[Attribution]:

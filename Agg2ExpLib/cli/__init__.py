@@ -1,4 +1,4 @@
-"""The commands. ``agg2exp explain`` is also what the Slicer panel runs in its child process.
+"""The commands. The Slicer panel runs them in its child process, as ``agg2exp task FILE``.
 
 Exit codes: 0 done; 2 an input or output cannot be used (one sentence on standard error); 130 cancelled.
 """
@@ -22,7 +22,7 @@ _OUT_OF_MEMORY = ("out of memory", "can't allocate", "failed to allocate")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    options = _parser().parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
+    options = parsed(sys.argv[1:] if arguments is None else arguments)
     _stop_on_signals()
     try:
         options.run(options)
@@ -37,6 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         _complain(sentence)
         return code
+
+
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the words of a command line; ends the program with a usage line when they cannot be read."""
+    return _parser().parse_args(_joined(arguments))
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:
@@ -71,13 +76,14 @@ def _complain(sentence: str) -> None:
 
 
 def _stop_on_signals() -> None:
-    """Let a kind kill (SIGTERM) clean up as Ctrl-C does."""
+    """Let a kind kill (SIGTERM) clean up as Ctrl-C (SIGINT) does, which a shell's background job would ignore."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     try:
-        signal.signal(signal.SIGTERM, stop)
+        for one in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(one, stop)
     except ValueError:
         # Signals can be set in the main thread only; a caller in another thread handles its own.
         return

@@ -156,6 +156,10 @@ class Method(ABC):
     def passes(self, players: int = 0) -> tuple[int, int]:
         """Return the passes forward and backward over one window for one class; ``players`` supervoxels where it removes."""
 
+    def players(self, labels: int) -> int:
+        """Return how many supervoxels to expect, of a model with that many classes; 0 where none are removed."""
+        return 0
+
     @abstractmethod
     def attribute(
         self, stitched: StitchedNetwork, objectives: Sequence[Objective], context: Context

@@ -26,7 +26,20 @@ _MAX_DEPTH = 64
 _MAX_TEXT = 2_000
 _SHOWN = 80
 _REFERENCE = re.compile(r"@(\w*(?:(?:#|::)\w+)*)")
-_NUMBER_TYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64", "float", "int", "long")
+_NUMBER_TYPES = (
+    "bool",
+    "uint8",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "float16",
+    "float32",
+    "float64",
+    "float",
+    "int",
+    "long",
+)
 _TYPE_NAMES = {"float": "float32", "int": "int64", "long": "int64"}
 _MODULES = ("torch", "np", "numpy")
 _ABSENT: Any = object()
@@ -50,7 +63,9 @@ def read_config(folder: Path) -> BundleConfig:
     """
     path, metadata = inference_file(folder), metadata_file(folder)
     if path is None or metadata is None:
-        raise InputError(f"{folder}: has no {INFERENCE_FILES[0]} beside its metadata.json, so how it predicts is not known")
+        raise InputError(
+            f"{folder}: has no {INFERENCE_FILES[0]} beside its metadata.json, so how it predicts is not known"
+        )
     content = read_json(path) if path.suffix == ".json" else _read_yaml(path)
     if not isinstance(content, Mapping):
         raise InputError(f"{path}: is no inference configuration (a mapping is expected)")
@@ -122,7 +137,9 @@ class BundleConfig:
         found = self.value(raw, where)
         if isinstance(found, Mapping):
             if "_target_" in found:
-                raise InputError(f"{self.path}: {where}: {str(found['_target_'])[:_SHOWN]} is not made here; it cannot be used")
+                raise InputError(
+                    f"{self.path}: {where}: {str(found['_target_'])[:_SHOWN]} is not made here; it cannot be used"
+                )
             return {str(key): self.plain(item, f"{where}#{key}", depth + 1) for key, item in found.items()}
         if isinstance(found, (list, tuple)):
             return [self.plain(item, f"{where}#{number}", depth + 1) for number, item in enumerate(found)]

@@ -92,7 +92,18 @@ _REQUIRED: dict[tuple[str, str], tuple[Any, ...]] = {
     ("EnsureType", "data_type"): ("tensor",),
     ("EnsureType", "track_meta"): (True, None),
 }
-_PER_KEY = ("mode", "padding_mode", "align_corners", "dtype", "argmax", "to_onehot", "threshold", "sigmoid", "softmax", "nearest_interp")
+_PER_KEY = (
+    "mode",
+    "padding_mode",
+    "align_corners",
+    "dtype",
+    "argmax",
+    "to_onehot",
+    "threshold",
+    "sigmoid",
+    "softmax",
+    "nearest_interp",
+)
 _INFERERS = ("SlidingWindowInferer", "SlidingWindowInfererAdapt", "SimpleInferer")
 _EVALUATORS = ("SupervisedEvaluator",)
 # Places in the file, the first that is there.
@@ -267,7 +278,9 @@ def _check_evaluator(config: BundleConfig, notes: list[str]) -> None:
         if arguments.get(key) is not None:
             raise InputError(f"{config.path}: evaluator: {key} is code of the bundle's own, which is not run")
     if arguments.get("amp") not in (None, False):
-        notes.append("precision: on a GPU the bundle itself computes in half precision, which --precision can ask for here too")
+        notes.append(
+            "precision: on a GPU the bundle itself computes in half precision, which --precision can ask for here too"
+        )
 
 
 def _image_key(config: BundleConfig, found: Sequence[tuple[str, Mapping[str, Any], str]]) -> str:
@@ -296,7 +309,9 @@ def _step(
     name, arguments, where = one
     plain = array_name(name)
     if plain not in known:
-        raise InputError(f"{config.path}: {where}: the transform {name} is not supported, so this bundle cannot be explained exactly")
+        raise InputError(
+            f"{config.path}: {where}: the transform {name} is not supported, so this bundle cannot be explained exactly"
+        )
     keys = _keys(config, one)
     kept: dict[str, Any] = {}
     for argument, raw in arguments.items():
@@ -371,7 +386,9 @@ def _architecture(config: BundleConfig, notes: list[str]) -> dict[str, Any]:
     name, arguments = config.component(f"@{where}", where)
     known = {one.casefold(): one for one in ARCHITECTURES}
     if name.casefold() not in known:
-        raise InputError(f"{config.path}: {where}: the network {name} is not supported; known are {', '.join(ARCHITECTURES)}")
+        raise InputError(
+            f"{config.path}: {where}: the network {name} is not supported; known are {', '.join(ARCHITECTURES)}"
+        )
     name = known[name.casefold()]
     plain = {key: config.plain(value, f"{where}#{key}") for key, value in arguments.items()}
     current, told = current_arguments(name, plain)
@@ -389,7 +406,9 @@ def _tiling(config: BundleConfig, notes: list[str]) -> dict[str, Any]:
         return defaults
     name, arguments = config.component(f"@{where}", where)
     if name not in _INFERERS:
-        raise InputError(f"{config.path}: {where}: the inferer {name} is not supported; known are {', '.join(_INFERERS)}")
+        raise InputError(
+            f"{config.path}: {where}: the inferer {name} is not supported; known are {', '.join(_INFERERS)}"
+        )
     if name == "SimpleInferer":
         return {**defaults, "window": None}
 
@@ -400,7 +419,9 @@ def _tiling(config: BundleConfig, notes: list[str]) -> dict[str, Any]:
         raise InputError(f"{config.path}: {where}: with_coord is not supported")
     padding_mode = given("padding_mode", "constant")
     if padding_mode not in ("constant", "replicate"):
-        raise InputError(f"{config.path}: {where}: padding_mode {padding_mode!r} is not supported; known are constant, replicate")
+        raise InputError(
+            f"{config.path}: {where}: padding_mode {padding_mode!r} is not supported; known are constant, replicate"
+        )
     return {
         "window": _window(given("roi_size", None), config.path, where),
         "overlap": _scalar(given("overlap", 0.25), "overlap", config.path, where),
@@ -417,7 +438,9 @@ def _window(value: Any, path: Path, where: str) -> list[int] | None:
     if all(side <= 0 for side in sides):
         return None
     if min(sides) <= 0:
-        raise InputError(f"{path}: {where}: roi_size {value!r}, a window as long as the scan along some axes, is not supported")
+        raise InputError(
+            f"{path}: {where}: roi_size {value!r}, a window as long as the scan along some axes, is not supported"
+        )
     return sides
 
 

@@ -59,6 +59,8 @@ def load_model(
     blending: str | None = None,
     orientation: str | None = None,
     weights: str | None = None,
+    folds: tuple[str, ...] | list[str] | None = None,
+    mirroring: str | None = None,
     trust_checkpoint: bool = False,
 ) -> Model:
     """Load a segmentation model, on the CPU and ready to answer.
@@ -66,11 +68,15 @@ def load_model(
     Parameters
     ----------
     source
-        A model folder, a MONAI bundle (folder or zip), a bare Swin UNETR checkpoint (``.safetensors``, ``.pt``, ``.pth``, ``.ckpt``,
-        ``.bin``), or the name of a bundled model.
+        A model folder, a MONAI bundle (folder or zip), a folder that nnU-Net v2 trained, a bare Swin UNETR checkpoint
+        (``.safetensors``, ``.pt``, ``.pth``, ``.ckpt``, ``.bin``), or the name of a bundled model.
     labels, spacing, window, intensity_range, overlap, blending, orientation
         Replace what the model's card says; see :class:`ModelCard` for their units. A bare checkpoint has no card: its
         missing fields are those of the paper's model, and the card's ``assumptions`` say which.
+    folds
+        Of nnU-Net: the folds whose logits are averaged, such as ``("0", "1")`` or ``("all",)``; every numbered one by default.
+    mirroring
+        Of nnU-Net: ``"on"`` (default) averages over mirrored copies where the checkpoint allows it, ``"off"`` saves the time.
     weights
         Which of several sets of weights in the file, such as ``"ema"``; the trained ones before their averages by default.
     trust_checkpoint
@@ -90,7 +96,11 @@ def load_model(
         "blending": blending,
         "orientation": orientation,
         "weights": weights,
+        "folds": folds and tuple(str(fold) for fold in folds),
+        "mirroring": mirroring,
     }
+    if mirroring not in (None, "on", "off"):
+        raise InputError(f"--mirroring {mirroring!r} must be on or off")
     options = {name: value for name, value in overrides.items() if value is not None}
     if trust_checkpoint:
         options["trust_checkpoint"] = True

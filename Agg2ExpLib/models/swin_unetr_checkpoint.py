@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.models.untrusted import read_sets, sound
+from Agg2ExpLib.models.untrusted import read_sets, sound_tensors
 from Agg2ExpLib.models.weight_sets import Weights, choose, listed
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def read_weights(
     found = choose(sets, names, path, wanted=wanted, preferred=preferred)
     if names == (_PATCH, _OUT) and not is_swin_unetr(found.tensors):
         raise InputError(f"{path}: {_why_not(found.tensors, sets)}")
-    return replace(found, tensors=sound(found.tensors, path))
+    return replace(found, tensors=sound_tensors(found.tensors, path))
 
 
 def infer_architecture(tensors: Mapping[str, torch.Tensor], source: str | Path) -> dict[str, Any]:

@@ -32,7 +32,7 @@ _MAX_BYTES = 16 * 2**30
 _MAX_HEADER_BYTES = 16 * 2**20
 _MAX_TENSORS = 100_000
 _CHUNK = 2**20
-# Networks may share a tensor under two or three names, never under many.
+# Networks may share a tensor under two or three names, nnU-Net's under four, never under many.
 _MAX_SHARING = 4
 # The first torch that can be told a global's name besides its object.
 _NAMED_GLOBALS_TORCH = (2, 6)
@@ -52,7 +52,7 @@ def read_sets(path: str | Path, trust_checkpoint: bool = False) -> dict[str, dic
     Returns
     -------
     dict
-        Key in the file -> name -> tensor; the key is empty for tensors that no key wraps. Use :func:`sound` on the chosen.
+        Key in the file -> name -> tensor; the key is empty for tensors that no key wraps. Use :func:`sound_tensors` on the chosen.
 
     Raises
     ------
@@ -62,23 +62,50 @@ def read_sets(path: str | Path, trust_checkpoint: bool = False) -> dict[str, dic
     path = Path(path)
     if _is_safetensors(path):
         return {"": _read_safetensors(path)}
-    found = sets_of(_read_pickle(path, trust_checkpoint))
+    found = sets_of(_read_content(path, trust_checkpoint, numpy_numbers=trust_checkpoint))
     if not found:
         raise InputError(f"{path}: holds no network weights (a state dict of named tensors is expected)")
     return found
 
 
-def sound(tensors: Mapping[str, torch.Tensor], path: str | Path) -> dict[str, torch.Tensor]:
-    """Return tensors as float32; whole-number tensors keep their type.
+def read_checkpoint(path: str | Path, trust_checkpoint: bool = False) -> Mapping[str, Any]:
+    """Read a training checkpoint: its mapping of plain values and tensors, with NumPy numbers allowed among them.
+
+    Parameters
+    ----------
+    path
+        A file of ``torch.save``.
+    trust_checkpoint
+        Read it with a torch older than 2.10 too.
 
     Raises
     ------
     InputError
-        One that claims more than the file holds, is no ordinary tensor, or has NaN or infinite weights.
+        As :func:`read_sets`; or the file holds no mapping.
     """
     path = Path(path)
-    _check_claims(tensors, path)
-    return {name: _sound(name, tensor, path) for name, tensor in tensors.items()}
+    if _is_safetensors(path):
+        raise InputError(f"{path}: holds weights alone; the checkpoint that the training program wrote is needed")
+    content = _read_content(path, trust_checkpoint, numpy_numbers=True)
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path}: is no training checkpoint (a mapping is expected, not {type(content).__name__})")
+    return content
+
+
+def sound_tensors(tensors: Mapping[str, Any], path: str | Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a checkpoint as float32, whole-number tensors keep their type.
+
+    Raises
+    ------
+    InputError
+        One that is no ordinary tensor, claims more than was stored, or is not finite.
+    """
+    import torch
+
+    path = Path(path)
+    found = {str(name): value for name, value in tensors.items() if isinstance(value, torch.Tensor)}
+    _check_claims(found, path)
+    return {name: _sound(name, tensor, path) for name, tensor in found.items()}
 
 
 def sha256(path: str | Path) -> str:
@@ -149,7 +176,7 @@ def _check_safetensors_header(path: Path) -> None:
         raise InputError(f"{path}: is a damaged safetensors file ({size} bytes do not match its header)")
 
 
-def _read_pickle(path: Path, trust_checkpoint: bool) -> Any:
+def _read_content(path: Path, trust_checkpoint: bool, numpy_numbers: bool) -> Any:
     _check_container(path)
     import torch
 
@@ -160,7 +187,7 @@ def _read_pickle(path: Path, trust_checkpoint: bool) -> Any:
             "trust where it came from"
         )
     try:
-        with _numpy_numbers() if trust_checkpoint else nullcontext():
+        with _numpy_numbers() if numpy_numbers else nullcontext():
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(f"{path}: {_refusal(str(error))}") from None

@@ -106,14 +106,18 @@ def choose(
     candidates = _candidates(sets, names)
     if not candidates:
         if wanted is not None:
-            raise InputError(f"{source}: holds no weights of this network that could be called {wanted!r}: {listed(sets)}")
+            raise InputError(
+                f"{source}: holds no weights of this network that could be called {wanted!r}: {listed(sets)}"
+            )
         key = max(sets, key=lambda one: len(sets[one]))
         return Weights(key or "weights", dict(sets[key]))
     chosen = _wanted(candidates, wanted, source) if wanted is not None else _first(candidates, preferred)
     notes = []
     others = [name for name in candidates if name != chosen]
     if others:
-        notes.append(f"weights: {chosen!r} was taken; the file also holds {', '.join(map(repr, others))} (choose with --weights)")
+        notes.append(
+            f"weights: {chosen!r} was taken; the file also holds {', '.join(map(repr, others))} (choose with --weights)"
+        )
     key, prefix = candidates[chosen]
     kept = {name[len(prefix) :]: value for name, value in sets[key].items() if name.startswith(prefix)}
     if not prefix:
@@ -141,7 +145,9 @@ def loaded_with(wanted: str | None) -> dict[str, Any]:
 def listed(sets: Mapping[str, Tensors]) -> str:
     """Return what a file holds, for a message."""
     parts = [
-        f"{key!r} with {len(tensors)} tensors ({_some(list(tensors))})" if key else f"{len(tensors)} tensors ({_some(list(tensors))})"
+        f"{key!r} with {len(tensors)} tensors ({_some(list(tensors))})"
+        if key
+        else f"{len(tensors)} tensors ({_some(list(tensors))})"
         for key, tensors in list(sets.items())[:_SHOWN_SETS]
     ]
     more = f", and {len(sets) - _SHOWN_SETS} more" if len(sets) > _SHOWN_SETS else ""
@@ -158,7 +164,9 @@ def _candidates(sets: Mapping[str, Tensors], names: Sequence[str]) -> dict[str, 
                 scored[key, prefix] = sum(prefix + name in tensors for name in names)
     best = max(scored.values(), default=0)
     # In the order of the file, so that what the training program wrote first comes first.
-    places = sorted((place for place, score in scored.items() if score == best), key=lambda one: list(sets).index(one[0]))
+    places = sorted(
+        (place for place, score in scored.items() if score == best), key=lambda one: list(sets).index(one[0])
+    )
     return {_called(key, prefix): (key, prefix) for key, prefix in places}
 
 

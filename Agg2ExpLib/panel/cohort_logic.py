@@ -11,12 +11,12 @@ import slicer
 
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.panel import views
+from Agg2ExpLib.panel.compute.runner import Runner
 from Agg2ExpLib.panel.compute.task import Task
-from Agg2ExpLib.panel.compute.workbench import Workbench
+from Agg2ExpLib.panel.compute.task_maker import TaskMaker
 from Agg2ExpLib.panel.controllers.batch_results import result_of
-from Agg2ExpLib.panel.controllers.reference import verdicts_in
-from Agg2ExpLib.panel.controllers.reference_view import chart_of
-from Agg2ExpLib.panel.shown import shown_in
+from Agg2ExpLib.panel.controllers.reference import chart_of, verdicts_in
+from Agg2ExpLib.panel.current_explanation import shown_in
 from Agg2ExpLib.panel.words.choices import Choices
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 class CohortLogic:
     """Methods of the module's logic; camelCase, as Slicer's are."""
 
-    workbench: Workbench
+    tasks: TaskMaker
+    runner: Runner
 
     def runCohort(
         self,
@@ -87,10 +88,10 @@ class CohortLogic:
         if chosen.problem():
             raise InputError(chosen.problem())
         options = chosen.options() | {"workers": workers}
-        task = self.workbench.cohort(cases, outputFolder, options, keepExplanations, retryFailed)
+        task = self.tasks.cohort(cases, outputFolder, options, keepExplanations, retryFailed)
         if progressCallback:
             task.progressed.connect(progressCallback)
-        return _run(task, lambda: result_of(outputFolder), waitForCompletion, completedCallback)
+        return run(self.runner, task, lambda: result_of(outputFolder), waitForCompletion, completedCallback)
 
     def fitProfile(
         self,
@@ -101,8 +102,8 @@ class CohortLogic:
         completedCallback: Callable[[Path], None] | None = None,
     ) -> Path | Task:
         """Fit a reference profile (``.npz``) to a cohort folder and return its path; :meth:`scoreAgainst` uses it."""
-        task = self.workbench.fit_profile(cohortFolder, profilePath)
-        return _run(task, lambda: Path(profilePath), waitForCompletion, completedCallback)
+        task = self.tasks.fit_profile(cohortFolder, profilePath)
+        return run(self.runner, task, lambda: Path(profilePath), waitForCompletion, completedCallback)
 
     def cohortReport(
         self,
@@ -113,8 +114,8 @@ class CohortLogic:
         completedCallback: Callable[[Path], None] | None = None,
     ) -> Path | Task:
         """Write the report (``.html``) of a cohort folder and return its path."""
-        task = self.workbench.cohort_report(cohortFolder, reportPath)
-        return _run(task, lambda: Path(reportPath), waitForCompletion, completedCallback)
+        task = self.tasks.cohort_report(cohortFolder, reportPath)
+        return run(self.runner, task, lambda: Path(reportPath), waitForCompletion, completedCallback)
 
     def scoreReferencePlot(self, shown: SceneExplanation, structure: str, show: bool = False) -> Any:
         """Return the plot (vtkMRMLPlotChartNode) of a structure's score among those of the reference.
@@ -190,14 +191,15 @@ class CohortLogic:
         source = model or (told["name"] if told["name"] in bundled_models() else str(told.get("path", "")))
         choices = Choices(model=source, structures=tuple(structures or shown.classes))
         wanted = dict(options) if methods is None else {"methods": tuple(methods), **options}
-        task = self.workbench.compare(shown.ct_node, choices, {k.replace("_", "-"): v for k, v in wanted.items()})
-        return _run(task, lambda: _rows(task), waitForCompletion, completedCallback)
+        task = self.tasks.compare(shown.ct_node, choices, {k.replace("_", "-"): v for k, v in wanted.items()})
+        return run(self.runner, task, lambda: _rows(task), waitForCompletion, completedCallback)
 
 
-def _run(task: Task, answer: Callable[[], Any], wait: bool, told: Callable[[Any], None] | None) -> Any:
+def run(runner: Runner, task: Task, answer: Callable[[], Any], wait: bool, told: Callable[[Any], None] | None) -> Any:
+    """Start a task; return its answer, or the running task and tell the answer later."""
     if not wait and told:
         task.finished.connect(lambda outcome: told(answer()) if outcome.status == "done" else None)
-    task.start()
+    runner.start(task)
     if not wait:
         return task
     task.result()

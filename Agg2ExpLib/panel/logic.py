@@ -10,17 +10,17 @@ import slicer
 
 from Agg2ExpLib.cohort.judge.scoring import FALSE_ALARMS
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.panel.cohort_logic import CohortLogic
-from Agg2ExpLib.panel.compute.child import Outcome
+from Agg2ExpLib.panel.cohort_logic import CohortLogic, run
 from Agg2ExpLib.panel.compute.packages import ensure_packages
+from Agg2ExpLib.panel.compute.runner import Runner
 from Agg2ExpLib.panel.compute.task import Task
-from Agg2ExpLib.panel.compute.workbench import Workbench
-from Agg2ExpLib.panel.controllers.export import Change, read_whatif, show_whatif_segmentation
+from Agg2ExpLib.panel.compute.task_maker import TaskMaker
 from Agg2ExpLib.panel.controllers.reference import keep_verdicts
+from Agg2ExpLib.panel.controllers.whatif import Change, read_whatif, show_whatif_segmentation
+from Agg2ExpLib.panel.current_explanation import CurrentExplanation, shown_in
 from Agg2ExpLib.panel.nodes import first_scan, segment_volume, segments_of
-from Agg2ExpLib.panel.shown import Shown, shown_in
-from Agg2ExpLib.panel.store import Store
-from Agg2ExpLib.panel.words.choices import Choices
+from Agg2ExpLib.panel.user_settings import UserSettings
+from Agg2ExpLib.panel.words.choices import Choices, choices_of
 from Agg2ExpLib.panel.words.verdicts import Verdicts, verdicts_of
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ class PanelLogic(CohortLogic):
     """The public methods of the module's logic; camelCase, as Slicer's are."""
 
     def __init__(self) -> None:
-        self.store = Store(slicer.app.userSettings())
-        self.workbench = Workbench(self.store)
+        self.settings = UserSettings(slicer.app.userSettings())
+        self.tasks, self.runner = TaskMaker(self.settings), Runner()
 
     def explain(
         self,
@@ -46,15 +46,8 @@ class PanelLogic(CohortLogic):
         *,
         outputSegmentation: Any = None,
         outputFolder: str | Path | None = None,
-        reduction: str = "sum",
-        seed: int = 0,
-        precision: str = "float32",
-        device: str = "auto",
-        overlap: float | None = None,
         waitForCompletion: bool = True,
-        interactive: bool = False,
-        progressCallback: Callable[[Event], None] | None = None,
-        completedCallback: Callable[[SceneExplanation], None] | None = None,
+        **options: Any,
     ) -> SceneExplanation | Task:
         """Segment a CT, explain the segmentation and put both into the scene.
 
@@ -66,7 +59,7 @@ class PanelLogic(CohortLogic):
             Name of a bundled model, a model folder, or a checkpoint file.
         structures : sequence of str, optional
             What is explained; every structure of the model by default.
-        method, samples, reduction, seed, precision, device, overlap
+        method, samples
             As the options of ``agg2exp explain``.
         rois : vtkMRMLSegmentationNode, optional
             Its segments become extra regions.
@@ -76,12 +69,11 @@ class PanelLogic(CohortLogic):
             Explanation folder; a new one in the folder of results by default.
         waitForCompletion : bool
             Return when all is in the scene (the window stays alive meanwhile), or at once.
-        interactive : bool
-            Whether missing packages may be asked for and installed; a script fails instead.
-        progressCallback : callable, optional
-            Called with each :class:`~Agg2ExpLib.progress.Event`.
-        completedCallback : callable, optional
-            Called with the result when ``waitForCompletion`` is false.
+        **options
+            ``reduction``, ``seed``, ``precision``, ``device``, ``overlap``, and every other option of the method, as of
+            ``agg2exp explain``. ``interactive``: whether missing packages may be asked for and installed; a script fails
+            instead. ``progressCallback``: called with each :class:`~Agg2ExpLib.progress.Event`. ``completedCallback``: called
+            with the result when ``waitForCompletion`` is false.
 
         Returns
         -------
@@ -103,39 +95,27 @@ class PanelLogic(CohortLogic):
             shown = logic.explain(slicer.util.getNode("CT"), structures=["heart"], samples=5)
             shown.show_overlay("heart", "signed")
         """
-        choices = Choices(
-            model,
-            None if structures is None else tuple(structures),
-            method,
-            samples,
-            reduction,
-            seed,
-            precision,
-            device,
-            overlap,
-        )
+        interactive = bool(options.pop("interactive", False))
+        told: Callable[[Event], None] | None = options.pop("progressCallback", None)
+        completed: Callable[[SceneExplanation], None] | None = options.pop("completedCallback", None)
+        wanted = None if structures is None else tuple(structures)
+        choices = choices_of(model=model, structures=wanted, method=method, samples=samples, **options)
         problem = choices.problem()
         if problem:
             raise InputError(problem)
-        if interactive and not self.store.interpreter():
+        if interactive and not self.settings.interpreter():
             report = ensure_packages()
             if not report.ready:
                 raise InputError(report.sentence)
         out = Path(outputFolder) if outputFolder else None
-        task = self.workbench.explain(inputVolume, choices, rois, out)
+        task = self.tasks.explain(inputVolume, choices, rois, out)
 
         def put() -> SceneExplanation:
             return self.openExplanation(task.out or "", inputVolume, outputSegmentation)
 
-        if progressCallback:
-            task.progressed.connect(progressCallback)
-        if not waitForCompletion and completedCallback:
-            task.finished.connect(lambda outcome: completedCallback(put()) if outcome.status == "done" else None)
-        task.start()
-        if not waitForCompletion:
-            return task
-        task.result()
-        return put()
+        if told:
+            task.progressed.connect(told)
+        return run(self.runner, task, put, waitForCompletion, completed)
 
     def firstVolume(self) -> Any:
         """Return the first volume of the scene that is no overlay of an explanation; ``None`` when there is none."""
@@ -174,12 +154,11 @@ class PanelLogic(CohortLogic):
         for one in segments_of(rois):
             if one.name == region:
                 mask = segment_volume(rois, one.identifier)
-        task = self.workbench.whatif(shown.explanation.folder, region, fill, mask=mask)
-        task.start()
+        task = self.runner.start(self.tasks.whatif(shown.explanation.folder, region, fill, mask=mask))
         task.result()
         assert task.out is not None
         saved = next(one for one in shown_in(slicer.mrmlScene) if one.key == shown.key)
-        show_whatif_segmentation(task.out, Shown(saved), region)
+        show_whatif_segmentation(task.out, CurrentExplanation(saved), region)
         return read_whatif(task.out)
 
     def scoreAgainst(
@@ -213,32 +192,24 @@ class PanelLogic(CohortLogic):
         """
         saved = next((one for one in shown_in(slicer.mrmlScene) if one.key == getattr(explanation, "key", None)), None)
         folder = Path(explanation) if isinstance(explanation, (str, Path)) else explanation.explanation.folder
-        task = self.workbench.score(folder, profilePath, falseAlarms)
+        task = self.tasks.score(folder, profilePath, falseAlarms)
 
-        def keep(outcome: Outcome) -> Verdicts:
-            found = verdicts_of(outcome.answer, str(profilePath), falseAlarms)
+        def keep() -> Verdicts:
+            assert task.outcome is not None
+            found = verdicts_of(task.outcome.answer, str(profilePath), falseAlarms)
             if saved is not None:
                 keep_verdicts(saved.anchor, found)
             return found
 
-        if not waitForCompletion and completedCallback:
-            task.finished.connect(
-                lambda outcome: completedCallback(keep(outcome)) if outcome.status == "done" else None
-            )
-        task.start()
-        return keep(task.result()) if waitForCompletion else task
+        return run(self.runner, task, keep, waitForCompletion, completedCallback)
 
     def estimateCost(self, inputVolume: Any, **choices: Any) -> dict[str, Any]:
         """Return what an explanation would cost: windows, passes, seconds, bytes, device; choices as for :meth:`explain`."""
-        task = self.workbench.estimate(inputVolume, Choices(**choices))
-        task.start()
-        return task.result().answer or {}
+        return self.runner.start(self.tasks.estimate(inputVolume, Choices(**choices))).result().answer or {}
 
     def checkEnvironment(self) -> dict[str, Any]:
         """Return packages and devices of the computing Python."""
-        task = self.workbench.environment()
-        task.start()
-        return task.result().answer or {}
+        return self.runner.start(self.tasks.environment()).result().answer or {}
 
     def importanceTable(self, shown: SceneExplanation) -> Any:
         """Return the importance table as a pandas data frame, one line per structure and region.
@@ -268,4 +239,5 @@ class PanelLogic(CohortLogic):
 
     def stopAll(self) -> None:
         """End every child process, now."""
-        self.workbench.stop_all()
+        self.runner.stop_all()
+        self.tasks.scans.clear()

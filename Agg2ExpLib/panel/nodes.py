@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.storage import region_names
 
 if TYPE_CHECKING:
     from Agg2ExpLib.anatomy import RGB
@@ -99,6 +100,14 @@ def segments_of(node: Any) -> list[Segment]:
         red, green, blue = (round(255 * channel) for channel in segment.GetColor())
         found.append(Segment(node.GetID(), identifier, segment.GetName(), (red, green, blue)))
     return found
+
+
+def named_segments(node: Any, labels: Sequence[str]) -> dict[Segment, str]:
+    """Return each segment with the name that it has as an extra region; see :func:`~Agg2ExpLib.storage.region_names`."""
+    found = segments_of(node)
+    # "=" would end the name on the command line.
+    names = region_names([one.name.replace("=", "-") for one in found], labels)
+    return dict(zip(found, names, strict=True))
 
 
 def visible_names(node: Any) -> set[str]:

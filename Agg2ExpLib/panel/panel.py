@@ -4,44 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import qt
 import slicer
 from slicer.i18n import tr as _
 
-from Agg2ExpLib.errors import Agg2ExpError
 from Agg2ExpLib.panel import views
 from Agg2ExpLib.panel.compute.background import load_file_library
-from Agg2ExpLib.panel.compute.child import Outcome
-from Agg2ExpLib.panel.compute.packages import (
-    FOR_COHORTS,
-    FOR_FIGURES,
-    FOR_SCORES,
-    FOR_WORKERS,
-    REQUIREMENTS,
-    ensure_packages,
-    version_problem,
-)
-from Agg2ExpLib.panel.compute.task import Task
-from Agg2ExpLib.panel.compute.workbench import COHORT, AtExit, Workbench
+from Agg2ExpLib.panel.compute.packages import FOR_FIGURES, REQUIREMENTS, version_problem
+from Agg2ExpLib.panel.compute.runner import AtExit, Runner
+from Agg2ExpLib.panel.compute.task import Outcome, Task
+from Agg2ExpLib.panel.compute.task_maker import COHORT, TaskMaker
 from Agg2ExpLib.panel.controllers import export
+from Agg2ExpLib.panel.controllers.batch import BatchController
 from Agg2ExpLib.panel.controllers.batch_results import BatchResults
-from Agg2ExpLib.panel.controllers.batch_runner import BatchRunner
 from Agg2ExpLib.panel.controllers.presenter import Presenter
-from Agg2ExpLib.panel.controllers.reference import Referee
-from Agg2ExpLib.panel.memory import Memory
+from Agg2ExpLib.panel.controllers.reference import ReferenceController
+from Agg2ExpLib.panel.controllers.whatif import WhatIfController
+from Agg2ExpLib.panel.current_explanation import CurrentExplanation, shown_in
+from Agg2ExpLib.panel.desk import Desk
 from Agg2ExpLib.panel.nodes import Watch, visible_names
-from Agg2ExpLib.panel.sections import forms
+from Agg2ExpLib.panel.sections import widgets
 from Agg2ExpLib.panel.sections.anomaly import AnomalySection
 from Agg2ExpLib.panel.sections.batch import BatchSection
 from Agg2ExpLib.panel.sections.explain import ExplainSection, describe_cost
 from Agg2ExpLib.panel.sections.inputs import InputsSection
 from Agg2ExpLib.panel.sections.log import LogSection
 from Agg2ExpLib.panel.sections.results import SLIDER_DELAY_MS, ResultsSection
-from Agg2ExpLib.panel.shown import Shown, shown_in
-from Agg2ExpLib.panel.store import Store
-from Agg2ExpLib.panel.words.buttons import Facts, busy_words, panel_state
+from Agg2ExpLib.panel.words.buttons import Facts, panel_state
 from Agg2ExpLib.panel.words.choices import Choices, Overlay
 
 
@@ -63,59 +55,28 @@ class Panel:
     ----------
     ui : object
         The widgets of the .ui by their names.
-    workbench : Workbench
-        Makes the tasks.
-    store : Store
-        What is remembered between sessions.
+    tasks, runner : TaskMaker, Runner
+        Make tasks and run them, for the panel and for scripts alike.
     """
 
-    def __init__(self, ui: Any, workbench: Workbench, store: Store) -> None:
-        self.workbench, self.store = workbench, store
+    def __init__(self, ui: Any, tasks: TaskMaker, runner: Runner) -> None:
         # Now, because at the first Apply it would hold up the click.
         load_file_library()
-        self.memory = Memory()
-        self.task: Task | None = None
-        self.inputs = InputsSection(ui, store)
         self.explain = ExplainSection(ui, self._visible_names)
+        self.desk = Desk(tasks, runner, self.explain.line)
+        self.parameters = self.desk.parameters
+        self.inputs = InputsSection(ui, self.desk.settings)
         self.results = ResultsSection(ui)
         self.anomaly = AnomalySection(ui)
         self.batch_section = BatchSection(ui)
         self.log = LogSection(ui)
         self._seen: _Seen | None = None
-        self._restoring = False
-        self._packages_ready: set[tuple[str, ...]] = set()
         self._scene_watch = Watch()
-        self.presenter = Presenter(
-            self.results,
-            self.inputs,
-            workbench,
-            self._run,
-            self.refresh,
-            self._remember,
-            self.memory.overlay,
-            lambda: self.memory.choices().device,
-            lambda: self._packages(FOR_FIGURES),
-        )
-        self.referee = Referee(
-            self.anomaly,
-            self.presenter,
-            workbench,
-            store,
-            self._run,
-            lambda: self._packages(FOR_SCORES),
-            self._remember,
-        )
-        self.batch = BatchRunner(
-            self.batch_section,
-            workbench,
-            store,
-            BatchResults(self.batch_section, workbench, self.inputs, self.presenter, self._run, self.referee.open),
-            self.memory.choices,
-            self._packages_for_batch,
-            self._busy,
-            self.log.add,
-            self.refresh,
-        )
+        self.presenter = Presenter(self.results, self.inputs, self.desk)
+        self.whatif = WhatIfController(self.results, self.presenter, self.desk)
+        self.reference = ReferenceController(self.anomaly, self.presenter, self.desk)
+        results = BatchResults(self.batch_section, self.desk, self.inputs, self.presenter, self.reference.open)
+        self.batch = BatchController(self.batch_section, self.desk, results)
         self._overlay_timer = qt.QTimer()
         self._overlay_timer.setSingleShot(True)
         self._overlay_timer.setInterval(SLIDER_DELAY_MS)
@@ -128,20 +89,25 @@ class Panel:
 
     def _connect(self) -> None:
         # What the .ui binds to the parameter node is heard of from there; the rest is written here.
-        self.inputs.changed.connect(lambda: self.memory.keep(model=self.inputs.model_source))
+        self.inputs.changed.connect(lambda: self.parameters.keep(model=self.inputs.model_source))
         self.explain.changed.connect(self._on_explain)
-        self.results.mode_changed.connect(lambda mode: self.memory.keep(overlay=mode))
+        self.results.mode_changed.connect(lambda mode: self.parameters.keep(overlay=mode))
+        self.explain.options.changed.connect(self._on_options)
         self.explain.apply_pressed.connect(self.on_apply)
         self.explain.estimate_pressed.connect(self.on_estimate)
         self.explain.environment_pressed.connect(self.on_environment)
         self.explain.compare_pressed.connect(self.on_compare)
         self.explain.results_pressed.connect(self._on_results_folder)
-        self.presenter.changed.connect(self.referee.show)
-        self._at_exit = AtExit(self.workbench.stop_all)
+        self.presenter.changed.connect(self.reference.show)
+        for line in (self.results.line, self.anomaly.line):
+            line.cancel_pressed.connect(self.desk.runner.cancel)
+        self.desk.logged.connect(self.log.add)
+        self.desk.changed.connect(self.refresh)
+        self._at_exit = AtExit(self._stop)
 
     def close(self) -> None:
         """Stop everything and hear nothing more: for reload and exit."""
-        self.workbench.stop_all()
+        self._stop()
         self._at_exit.cancel()
         self._scene_watch.clear()
         self._overlay_timer.stop()
@@ -149,8 +115,17 @@ class Panel:
         self.batch.close()
         self.log.stop()
 
+    def _stop(self) -> None:
+        self.desk.runner.stop_all()
+        self.desk.tasks.scans.clear()
+
     @property
-    def shown(self) -> Shown | None:
+    def task(self) -> Task | None:
+        """The task that the user waits for, or waited for last."""
+        return self.desk.runner.latest
+
+    @property
+    def shown(self) -> CurrentExplanation | None:
         """The explanation that is shown."""
         return self.presenter.shown
 
@@ -160,23 +135,19 @@ class Panel:
         """Return what is so now."""
         volume = self.inputs.ct_node()
         shown = self.shown
-        running = self.task if self.task and self.task.running else None
-        choices = self.memory.choices()
-        job = (
-            "" if running is None else "preparing" if running.preparing and running.kind == "explain" else running.kind
-        )
+        task, choices = self.desk.runner.current, self.desk.choices()
         return Facts(
             volume=volume.GetName() if volume else "",
             problem=version_problem(slicer.app) or self.inputs.model_problem() or choices.problem(),
-            job=job,
-            cancelling=bool(running and running.cancelling),
+            job=self.desk.job(),
+            cancelling=bool(task and task.cancelling),
             shown=shown is not None,
             structure=shown.structure if shown else "",
             structures=len(shown.explained) if shown else 0,
-            region=str(forms.read(self.results.region, "currentText")) if shown else "",
+            region=str(widgets.read(self.results.region, "currentText")) if shown else "",
             computed_here=shown.computed_here if shown else True,
             figures=export.figures_available(),
-            profile=self.referee.profile,
+            profile=self.reference.profile,
             batch=self.batch.running,
         )
 
@@ -190,7 +161,7 @@ class Panel:
 
     def on_parameters(self) -> None:
         """Follow the parameter node: a widget, a script or the panel itself has changed something in it."""
-        if self._restoring or self.memory.node is None:
+        if self.parameters.restoring or self.parameters.node is None:
             return
         was, now = self._seen, self._look()
         self._seen = now
@@ -206,19 +177,21 @@ class Panel:
         if was is not None and was.overlay != now.overlay:
             self._on_overlay(was.overlay, now.overlay)
         if was is not None and was.by_anomaly != now.by_anomaly:
-            self.referee.view.on_coloured()
+            self.reference.plots.on_coloured()
         self.refresh()
 
     def _look(self) -> _Seen:
-        nodes = (self.memory.node.inputVolume, self.memory.node.extraRegions)
+        nodes = (self.parameters.node.inputVolume, self.parameters.node.extraRegions)
         volume, regions = (node.GetID() if node is not None else "" for node in nodes)
-        return _Seen(volume, regions, self.memory.choices(), self.memory.overlay(), self.memory.node.colourByAnomaly)
+        return _Seen(
+            volume, regions, self.parameters.choices(), self.parameters.overlay(), self.parameters.node.colourByAnomaly
+        )
 
     def _on_model(self) -> None:
         self.explain.say_cost("")
-        self._restored(lambda: self.inputs.choose_model(self.memory.choices().model))
+        self._restored(lambda: self.inputs.choose_model(self.parameters.choices().model))
         self.explain.show_model(self.inputs.card())
-        self.memory.keep_structures(self.explain.structures.ticked())
+        self.parameters.keep_structures(self.explain.structures.ticked())
 
     def _on_overlay(self, was: Overlay, now: Overlay) -> None:
         if was.mode != now.mode:
@@ -231,25 +204,16 @@ class Panel:
 
     def _restored(self, show: Callable[[], None]) -> None:
         """Show what the parameter node says, without writing to it what the widgets say meanwhile."""
-        before, self._restoring = self._restoring, True
-        try:
+        with self.parameters.restored():
             show()
-        finally:
-            self._restoring = before
 
     def _on_explain(self) -> None:
-        if not self._restoring:
-            self.memory.keep(device=str(forms.chosen(self.explain.device)))
-            self.memory.keep_structures(self.explain.structures.ticked())
+        if not self.parameters.restoring:
+            self.parameters.keep(device=str(widgets.chosen(self.explain.device)))
+            self.parameters.keep_structures(self.explain.structures.ticked())
 
-    def _remember(self) -> None:
-        if not self._restoring:
-            shown = self.shown
-            self.memory.keep(
-                explanation=shown.key if shown else "",
-                structure=shown.structure if shown else "",
-                profile=self.referee.profile,
-            )
+    def _on_options(self) -> None:
+        self.parameters.remember_options(self.desk.choices().method, self.explain.options.values())
 
     def _visible_names(self) -> set[str]:
         nodes = [self.inputs.regions.currentNode(), self.shown.saved.segmentation_node if self.shown else None]
@@ -258,11 +222,11 @@ class Panel:
     def _on_results_folder(self) -> None:
         folder = qt.QFileDialog.getExistingDirectory(self.explain.frame, _("Keep explanations in"))
         if folder:
-            self.store.set_results_folder(folder)
+            self.desk.settings.set_results_folder(folder)
         self._show_results_folder()
 
     def _show_results_folder(self) -> None:
-        folder = self.store.results_folder()
+        folder = self.desk.settings.results_folder()
         self.explain.results_folder.setText(folder.name or str(folder))
         self.explain.results_folder.setToolTip(str(folder))
 
@@ -270,89 +234,30 @@ class Panel:
 
     def on_apply(self) -> None:
         """Start an explanation, or cancel what runs."""
-        if self.task and self.task.running:
-            self.task.cancel()
-            self.refresh()
+        if self.desk.runner.current is not None:
+            self.desk.runner.cancel()
             return
-        if not self._packages():
-            return
-        card = self.inputs.card()
-        self._run(
-            lambda: self.workbench.explain(
-                self.inputs.ct_node(),
-                self.memory.choices(),
-                self.inputs.regions.currentNode(),
-                labels=card.labels if card else (),
-            ),
-            self._on_explained,
+        ct, regions, choices = self.inputs.ct_node(), self.inputs.regions.currentNode(), self.desk.choices()
+        self.desk.run(
+            lambda: self.desk.tasks.explain(ct, choices, regions),
+            lambda outcome, task: self.presenter.show_folder(task.out or Path(), ct),
+            needs=(REQUIREMENTS,),
         )
 
     def on_estimate(self) -> None:
         """Start an estimate."""
-        if self._packages():
-            choices = self.memory.choices()
-            self._run(lambda: self.workbench.estimate(self.inputs.ct_node(), choices), self._on_estimated)
+        ct, choices = self.inputs.ct_node(), self.desk.choices()
+        self.desk.run(lambda: self.desk.tasks.estimate(ct, choices), self._on_estimated, needs=(REQUIREMENTS,))
 
     def on_compare(self) -> None:
         """Start a quick comparison of methods on the chosen CT."""
-        if self._packages() and self._packages(FOR_FIGURES):
-            choices = self.memory.choices()
-            self._run(lambda: self.workbench.compare(self.inputs.ct_node(), choices), self._on_compared)
+        ct, choices = self.inputs.ct_node(), self.desk.choices()
+        needs = (REQUIREMENTS, FOR_FIGURES)
+        self.desk.run(lambda: self.desk.tasks.compare(ct, choices), self._on_compared, needs=needs)
 
     def on_environment(self) -> None:
         """Start the check of packages and devices."""
-        self._run(self.workbench.environment, self._on_environment)
-
-    def _packages(self, wanted: tuple[str, ...] = REQUIREMENTS) -> bool:
-        """Check the packages of Slicer's own Python once; another Python is its owner's business."""
-        if wanted in self._packages_ready or self.store.interpreter():
-            return True
-        report = ensure_packages(wanted)
-        if report.ready:
-            self._packages_ready.add(wanted)
-        if not report.ready:
-            self.log.add(list(report.lines))
-            self._complain(report.sentence)
-        return report.ready
-
-    def _packages_for_batch(self, workers: int) -> bool:
-        wanted = [REQUIREMENTS, FOR_COHORTS, *([FOR_WORKERS] if workers > 1 else [])]
-        return all(self._packages(one) for one in wanted)
-
-    def _busy(self) -> str:
-        return busy_words(self.facts())
-
-    def _run(self, make: Callable[[], Task], done: Callable[[Outcome, Task], None]) -> None:
-        try:
-            task = make()
-        except Agg2ExpError as error:
-            self._complain(str(error))
-            return
-        self.task = task
-        task.progressed.connect(self.explain.show_event)
-        task.said.connect(self.log.add)
-        task.finished.connect(lambda outcome: self._on_finished(outcome, task, done))
-        self.explain.say("")
-        task.start()
-        self.refresh()
-
-    def _on_finished(self, outcome: Outcome, task: Task, done: Callable[[Outcome, Task], None]) -> None:
-        self.explain.end_progress()
-        if outcome.status == "done":
-            self.explain.say("")
-            try:
-                done(outcome, task)
-            except Agg2ExpError as error:
-                self._complain(str(error))
-        else:
-            words = "" if outcome.status in ("cancelled", "refused") else "\n".join(("", *outcome.last_lines[-4:]))
-            self._complain(outcome.sentence, words)
-        self.refresh()
-
-    def _complain(self, sentence: str, words: str = "") -> None:
-        text = f"{sentence[:1].upper()}{sentence[1:]}"
-        self.explain.say(f"{text}{'' if text.endswith('.') else '.'}{words}")
-        self.log.add([text])
+        self.desk.run(self.desk.tasks.environment, self._on_environment)
 
     def _on_estimated(self, outcome: Outcome, task: Task) -> None:
         if outcome.answer:
@@ -361,7 +266,7 @@ class Panel:
     def _on_compared(self, outcome: Outcome, task: Task) -> None:
         if task.out is not None:
             self.log.add(export.quality_lines(task.out))
-            self.explain.say(
+            self.explain.line.say(
                 _("The comparison of methods is in {folder}; its table is in the log too.").format(folder=task.out)
             )
             self.presenter.picture = views.show_picture(
@@ -374,40 +279,37 @@ class Panel:
             lines = export.environment_lines(outcome.answer)
             self.log.add(lines)
             self.log.frame.collapsed = False
-            self.explain.say(export.environment_summary(outcome.answer))
-
-    def _on_explained(self, outcome: Outcome, task: Task) -> None:
-        if task.out is not None:
-            self.presenter.show_folder(task.out, self.inputs.ct_node())
+            self.explain.line.say(export.environment_summary(outcome.answer))
 
     # The scene
 
     def attach(self, node: Any) -> None:
         """Show what a scene's parameter node says, and follow it; ``None`` while a scene is closed or loaded."""
-        self.memory.node = None
+        self.parameters.node = None
         if node is not None:
             self._restored(lambda: self._attach(node))
             self.refresh()
 
     def _attach(self, node: Any) -> None:
-        self.memory.node = node
-        choices = self.memory.choices()
+        self.parameters.node = node
+        choices = self.parameters.choices()
         self.inputs.hide_overlays()
         self.inputs.refill_models(choices.model)
         self.explain.show_model(self.inputs.card())
         self.explain.show_choices(choices)
-        self.results.show_mode(self.memory.overlay().mode)
+        self.results.show_mode(self.parameters.overlay().mode)
         # A model that is gone, or structures that it does not have, cannot be shown.
-        self.memory.keep(model=self.inputs.model_source)
-        self.memory.keep_structures(self.explain.structures.ticked())
+        self.parameters.keep(model=self.inputs.model_source)
+        self.parameters.keep_structures(self.explain.structures.ticked())
         self._show_results_folder()
         self.presenter.show_key(node.explanation, node.structure)
-        self.referee.restore(node.profile)
+        self.reference.restore(node.profile)
         self._seen = self._look()
 
     def on_scene_closing(self) -> None:
         """Stop what runs and let go of what is shown; a batch of many patients belongs to no scene."""
-        self.workbench.stop_all(but=COHORT)
+        self.desk.runner.stop_all(but=COHORT)
+        self.desk.tasks.scans.clear()
         self.presenter.forget()
 
     def _on_node_added(self) -> None:
@@ -415,10 +317,11 @@ class Panel:
             self.inputs.hide_overlays()
 
     def _on_node_removed(self) -> None:
-        if slicer.mrmlScene.IsClosing() or slicer.mrmlScene.IsImporting() or self.memory.node is None:
+        if slicer.mrmlScene.IsClosing() or slicer.mrmlScene.IsImporting() or self.parameters.node is None:
             return
         there = {one.key for one in shown_in(slicer.mrmlScene)}
         if self.shown is not None and self.shown.key not in there:
             self.presenter.show_key("")
         else:
+            self.presenter.tell_about_shown()
             self.refresh()

@@ -27,10 +27,6 @@ class Signal:
         """Add a listener."""
         self._listeners.append(listener)
 
-    def disconnect_all(self) -> None:
-        """Forget every listener."""
-        self._listeners.clear()
-
     def emit(self, *values: Any) -> None:
         """Call every listener."""
         for listener in list(self._listeners):

@@ -8,21 +8,102 @@ from typing import Any
 import qt
 import slicer
 
+#: Number of this module's layout, out of the way of Slicer's own.
+PLOT_LAYOUT = 2407
+#: Attribute of the layout node: the layout before this module's.
+BEFORE = "Agg2Exp.LayoutBefore"
+_SLICES = (
+    ("Red", "Axial", "R", "#F34A33"),
+    ("Yellow", "Sagittal", "Y", "#EDD54C"),
+    ("Green", "Coronal", "G", "#6EB04B"),
+)
+
+
+def add_layout() -> None:
+    """Tell Slicer of this module's layout: its own of plot and table has no 3D view. Scenes may have been saved with it."""
+    layout = _layout_node()
+    if layout is not None and not layout.IsLayoutDescription(PLOT_LAYOUT):
+        layout.AddLayoutDescription(PLOT_LAYOUT, _description())
+
 
 def show_plot_and_table(chart: Any, table: Any) -> None:
-    """Show a chart and a table beside the slice and 3D views; does nothing where Slicer has no window."""
+    """Show a chart and a table below the slices and beside the 3D view; does nothing where Slicer has no window."""
+    selection = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSelectionNode")
+    if selection is not None:
+        selection.SetActiveTableID(table.GetID() if table else None)
+    layout = _layout_node()
+    if layout is not None:
+        if layout.GetViewArrangement() != PLOT_LAYOUT:
+            layout.SetAttribute(BEFORE, str(layout.GetViewArrangement()))
+        add_layout()
+        layout.SetViewArrangement(PLOT_LAYOUT)
+    choose_chart(chart)
+
+
+def choose_chart(chart: Any) -> None:
+    """Show a chart, or None, in the plot view, where there is one."""
     selection = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSelectionNode")
     if selection is not None:
         selection.SetActivePlotChartID(chart.GetID() if chart else None)
-        selection.SetActiveTableID(table.GetID() if table else None)
-    manager = slicer.app.layoutManager()
-    if manager is None:
-        return
-    manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotTableView)
     logic = slicer.app.applicationLogic()
     if logic is not None:
         logic.PropagatePlotChartSelection()
         logic.PropagateTableSelection()
+
+
+def active_chart() -> Any:
+    """Return the chart that the plot view shows; ``None`` when it shows none."""
+    selection = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSelectionNode")
+    identifier = selection.GetActivePlotChartID() if selection is not None else None
+    return slicer.mrmlScene.GetNodeByID(identifier) if identifier else None
+
+
+def leave_plots() -> bool:
+    """Show the layout that was there before plot and table; returns whether they were shown."""
+    layout = _layout_node()
+    if layout is None or layout.GetViewArrangement() != PLOT_LAYOUT:
+        return False
+    layout.SetViewArrangement(int(layout.GetAttribute(BEFORE) or layout.SlicerLayoutFourUpView))
+    return True
+
+
+def show_3d() -> None:
+    """Choose a layout with a 3D view when the one that is chosen has none."""
+    manager = slicer.app.layoutManager()
+    if manager is None:
+        return
+    logic = manager.layoutLogic()
+    views = logic.GetViewNodes()
+    shown = [views.GetItemAsObject(index) for index in range(views.GetNumberOfItems())]
+    if not any(view.IsA("vtkMRMLViewNode") for view in shown):
+        logic.GetLayoutNode().SetViewArrangement(logic.GetLayoutNode().SlicerLayoutFourUpView)
+
+
+def _layout_node() -> Any:
+    """Return the node that says which layout is shown; ``None`` where Slicer has no window."""
+    manager = slicer.app.layoutManager()
+    return manager.layoutLogic().GetLayoutNode() if manager is not None else None
+
+
+def _description() -> str:
+    slices = [
+        f'<item><view class="vtkMRMLSliceNode" singletontag="{name}">'
+        f'<property name="orientation" action="default">{orientation}</property>'
+        f'<property name="viewlabel" action="default">{label}</property>'
+        f'<property name="viewcolor" action="default">{colour}</property></view></item>'
+        for name, orientation, label, colour in _SLICES
+    ]
+    others = [
+        f'<item><view class="{kind}" singletontag="{tag}">'
+        f'<property name="viewlabel" action="default">{label}</property></view></item>'
+        for kind, tag, label in (
+            ("vtkMRMLViewNode", "1", "1"),
+            ("vtkMRMLPlotViewNode", "PlotView1", "P"),
+            ("vtkMRMLTableViewNode", "TableView1", "T"),
+        )
+    ]
+    rows = [f'<item><layout type="horizontal">{"".join(row)}</layout></item>' for row in (slices, others)]
+    return f'<layout type="vertical" split="true">{"".join(rows)}</layout>'
 
 
 def is_dark(widget: Any) -> bool:

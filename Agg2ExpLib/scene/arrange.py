@@ -82,11 +82,11 @@ def arrange(shown: SceneExplanation, name: str | None, *, measure: Measure = "ma
     views.look_from_front(scene, bounds_of_structures(shown))
 
 
-def graph_in_patient(shown: SceneExplanation, name: str, measure: Measure = "mass") -> None:
-    """Show a class and its strongest sources in 3D, within the faint structures, from the front."""
+def graph_in_patient(shown: SceneExplanation, name: str, measure: Measure = "mass", *, move: bool = True) -> None:
+    """Show a class and its strongest sources in 3D, within the faint structures; from the front unless ``move`` is false."""
     shown.show_graph(name, measure)
     context_in_3d(shown, involved(shown, name, measure))
-    if shown.segmentation_node is not None:
+    if move and shown.segmentation_node is not None:
         views.look_from_front(shown.scene, bounds_of_structures(shown), aside=0.15)
 
 
@@ -113,6 +113,8 @@ def context_in_3d(shown: SceneExplanation, forward: Sequence[str] = (), *, visib
         if visible:
             node.CreateClosedSurfaceRepresentation()
         display = node.GetDisplayNode()
+        # One redraw, not one for each structure.
+        changing = display.StartModify()
         display.SetVisibility3D(visible)
         # All opacity is the segments' own, so that somebody can bring one forward.
         display.SetOpacity3D(1.0)
@@ -120,6 +122,7 @@ def context_in_3d(shown: SceneExplanation, forward: Sequence[str] = (), *, visib
             identifier = node.GetSegmentation().GetSegmentIdBySegment(segment)
             display.SetSegmentOpacity3D(identifier, faint)
             display.SetSegmentVisibility3D(identifier, count <= _MANY or name in forward)
+        display.EndModify(changing)
 
 
 def involved(shown: SceneExplanation, name: str, measure: Measure = "mass", count: int = 3) -> list[str]:

@@ -54,6 +54,10 @@ class SavedExplanation:
         """The importance table node, None when it was removed."""
         return self.anchor.GetNodeReference(TABLE)
 
+    def owns(self, node: Any) -> bool:
+        """Whether a node belongs to this explanation."""
+        return bool(node.GetAttribute(EXPLANATION) == self.key)
+
 
 def saved_in(scene: Any) -> list[SavedExplanation]:
     """Return the explanations of a scene, in the order of their nodes."""

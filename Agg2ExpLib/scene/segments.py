@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -165,14 +165,3 @@ def unit_colour(name: str) -> tuple[float, float, float]:
     """Return a structure's colour, 0 to 1."""
     red, green, blue = structure(name).colour
     return red / 255, green / 255, blue / 255
-
-
-def show_only(node: Any, key: str, names: Iterable[str] | None, opacity3d: float = 1.0) -> None:
-    """Show these structures' segments alone (all of them for None) in slices and in 3D."""
-    display = node.GetDisplayNode()
-    shown = None if names is None else set(names)
-    segmentation = node.GetSegmentation()
-    for name, segment in explained_segments(node, key):
-        identifier = segmentation.GetSegmentIdBySegment(segment)
-        display.SetSegmentVisibility(identifier, shown is None or name in shown)
-        display.SetSegmentOpacity3D(identifier, opacity3d)

@@ -310,7 +310,9 @@ class SceneExplanation:
         """Return where |E| of a class is largest, RAS millimetres in the world (the CT's transform is applied)."""
         attribution = self._attribution(name)
         at = np.unravel_index(int(np.argmax(np.abs(attribution.voxels))), attribution.shape)
-        point = [float(part) for part in attribution.grid.index_to_world(at)]
+        return self._in_world([float(part) for part in attribution.grid.index_to_world(at)])
+
+    def _in_world(self, point: list[float]) -> tuple[float, float, float]:
         ct = self.ct_node
         if ct is not None and ct.GetParentTransformNode() is not None:
             world = [0.0, 0.0, 0.0]
@@ -323,6 +325,30 @@ class SceneExplanation:
         position = self.strongest_position(name)
         views.jump_to(self.scene, position)
         return position
+
+    def go_to_region(self, name: str) -> None:
+        """Move every slice view to the depth of a structure or region; nothing moves for one without a voxel."""
+        place = self.centres.get(name)
+        if place is not None:
+            views.slice_through(self.scene, self._in_world([float(part) for part in place]))
+
+    @property
+    def graph_is_shown(self) -> bool:
+        """Whether :meth:`show_graph` shows a graph now."""
+        return any(node.GetDisplayVisibility() for node in self.keeper.all("vtkMRMLModelNode", "graph"))
+
+    def owns_chart(self, node: Any) -> bool:
+        """Whether a plot chart node, or None, is one of :meth:`show_chart`."""
+        return node is not None and node in self.keeper.all("vtkMRMLPlotChartNode", "chart")
+
+    def hide(self) -> None:
+        """Hide all but CT, segments and table: another explanation is shown."""
+        self.show_overlay(None, "off")
+        self.show_graph(None, visible=False)
+        volume_rendering.hide_renderings(self.keeper)
+        hide_legend(self.keeper, "volume-legend")
+        self._hide("surface")
+        self.colour_segments(None)
 
     def file_away(self) -> int:
         """Put all nodes into the explanation's folder in the subject hierarchy; return the folder's item."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from Agg2ExpLib.volume import Grid, Volume
+    from Agg2ExpLib.volume import Volume
 
 
 def matrix_of(affine: np.ndarray) -> Any:
@@ -71,14 +71,6 @@ def array_of(node: Any) -> np.ndarray:
     i, j, k = image.GetDimensions()
     array: np.ndarray = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(k, j, i).transpose(2, 1, 0)
     return array
-
-
-def grid_of(node: Any) -> Grid:
-    """Return where a volume node's voxels lie; its parent transform is not applied."""
-    from Agg2ExpLib.volume import Grid
-
-    i, j, k = node.GetImageData().GetDimensions()
-    return Grid((i, j, k), affine_of(node))
 
 
 def coded(value: str, scheme: str, meaning: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Sequence
 
 # Windows has no file of these names, whatever the ending and the case.
 _RESERVED = {"con", "prn", "aux", "nul", *(port + number for port in ("com", "lpt") for number in "0123456789¹²³")}
@@ -65,6 +66,34 @@ def file_key(name: str) -> str:
     (True, False)
     """
     return safe_file_name(name).casefold()
+
+
+def region_names(wanted: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """Return a name for each extra region that no structure of the model and no other region has.
+
+    A region that is named like a structure, or like one before it, gets a number. Names with the same :func:`file_key` count as
+    one: each region has a file of its own on every system.
+
+    Parameters
+    ----------
+    wanted : sequence of str
+        What the user calls the regions.
+    labels : sequence of str
+        The model's structures.
+
+    Examples
+    --------
+    >>> region_names(["nodule", "Heart", "nodule", ""], ["background", "heart"])
+    ['nodule', 'Heart (2)', 'nodule (2)', 'region']
+    """
+    taken = {file_key(label) for label in labels}
+    names = []
+    for name in wanted:
+        plain = name.strip() or "region"
+        tries = [plain, *(f"{plain} ({number})" for number in range(2, 3 + len(wanted) + len(labels)))]
+        names.append(next(one for one in tries if file_key(one) not in taken))
+        taken.add(file_key(names[-1]))
+    return names
 
 
 def _stays(one: str) -> bool:

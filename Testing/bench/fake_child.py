@@ -1,7 +1,7 @@
 """Stands in for the interpreter of the child process: the same words on standard output, no network.
 
-Called as PythonSlicer would be: ``fake_child.py .../cli/__main__.py explain IMAGE --out=DIR``. What it does beyond that is told by
-the file ``behaviour.json`` beside the launcher that starts it.
+Called as PythonSlicer would be: ``fake_child.py .../cli/__main__.py task FILE``. What it does beyond that is told by the file
+``behaviour.json`` beside the launcher that starts it.
 """
 
 import json
@@ -69,12 +69,18 @@ def compare(given, behaviour):
         time.sleep(0.01)
 
 
-def whatif(given):
+def whatif(given, behaviour):
     import numpy as np
 
     from Agg2ExpLib.volume import Grid, Volume, write_volume
     from Testing.bench.small_explanation import AFFINE, labels
 
+    if "refuse" in behaviour:
+        print(f"agg2exp: {behaviour['refuse']}", file=sys.stderr, flush=True)
+        sys.exit(2)
+    say("predicting again", 0, 1)
+    while behaviour.get("hang"):
+        time.sleep(0.01)
     out = Path(given["out"])
     out.mkdir()
     changed = np.where(labels() == 1, 0, labels()).astype(np.int16)
@@ -119,13 +125,10 @@ def cohort(words, given, behaviour):
 
 def stop_kindly(work):
     """As the command does: asked to stop, it cleans up and says that it was."""
-    import signal
+    from Agg2ExpLib.cli.parent import obey_parent
 
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
     try:
+        obey_parent()
         work()
     except KeyboardInterrupt:
         sys.exit(130)
@@ -136,38 +139,42 @@ def stop_kindly(work):
 
 def main():
     behaviour = json.loads(Path(sys.argv[1]).with_name("behaviour.json").read_text())
-    kind, given = sys.argv[3], options(sys.argv[4:])
     if behaviour.get("launcher") and not os.environ.get("AGG2EXP_FAKE_INNER"):
         # As PythonSlicer: a launcher that waits for the real interpreter.
         inner = {**os.environ, "AGG2EXP_FAKE_INNER": "1"}
         sys.exit(subprocess.run([sys.executable, *sys.argv], env=inner, check=False).returncode)
-    if behaviour.get("hang"):
-        import signal
-
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
-    if kind in ("profile", "figures"):
+    if sys.argv[3:4] != ["task"]:
+        sys.exit("the panel starts tasks only")
+    found = json.loads(Path(sys.argv[4]).read_text(encoding="utf-8"))
+    if found["command"].startswith(("profile", "figures")):
         # No network is needed for these: the real command.
         from Agg2ExpLib.cli import main as real
 
         sys.exit(real(sys.argv[3:]))
-    if kind == "cohort" and sys.argv[4] == "report":
+    (Path(sys.argv[1]).parent / "task.json").write_text(json.dumps(found))
+    stop_kindly(lambda: work(found["command"], found["arguments"], behaviour))
+
+
+def work(command, words, behaviour):
+    given = options(words)
+    if command == "cohort report":
         # Drawing a report takes seconds and is tested with the command.
         Path(given["out"]).write_text("<html>the report</html>")
-    elif kind == "cohort":
-        stop_kindly(lambda: cohort(sys.argv[4:], given, behaviour))
-    elif kind == "explain":
+    elif command == "cohort":
+        cohort(words, given, behaviour)
+    elif command == "explain":
         explain(given, behaviour)
-    elif kind == "compare-methods":
+    elif command == "compare-methods":
         compare(given, behaviour)
-    elif kind == "whatif":
-        whatif(given)
-    elif kind == "estimate":
+    elif command == "whatif":
+        whatif(given, behaviour)
+    elif command == "estimate":
         print(
             json.dumps(
                 {"windows": 8, "seconds_at_least": 3.1, "seconds_at_most": 95.0, "memory_bytes": 2**31, "device": "cpu"}
             )
         )
-    elif kind == "environment":
+    elif command == "environment":
         device = {
             "id": "cpu",
             "name": "CPU, 1 threads",

@@ -68,6 +68,10 @@ class Child:
     def does(self, **behaviour):
         (self.folder / "behaviour.json").write_text(json.dumps({"pid_file": str(self.pid_file), **behaviour}))
 
+    def task(self):
+        """What the panel asked of it last."""
+        return json.loads((self.folder / "task.json").read_text())
+
     def pid(self):
         return int(self.pid_file.read_text()) if self.pid_file.is_file() and self.pid_file.read_text() else 0
 

@@ -91,7 +91,7 @@ def wait_for(panel, begin):
 
 def show_batch(panel):
     """A batch in the middle of its work, as the section shows it; nothing runs."""
-    from Agg2ExpLib.panel.controllers.batch_runner import describe_settings
+    from Agg2ExpLib.panel.controllers.batch import describe_settings
     from Agg2ExpLib.panel.words.batch import CaseState, Seen, describe_progress
     from Agg2ExpLib.panel.words.batch_buttons import BatchFacts, batch_state
 
@@ -100,9 +100,9 @@ def show_batch(panel):
     cases[7] = CaseState("s0007", "failed", reason)
     section = panel.batch_section
     section.show_paths("/data/cts", "/data/cohort-thorax")
-    section.say_settings(describe_settings(panel.memory.choices()))
+    section.say_settings(describe_settings(panel.parameters.choices()))
     section.show_cases(Seen(tuple(cases)))
-    section.show_progress(24, 60, describe_progress(24, 60, 1, 2530.0))
+    section.line.show(24, 60, describe_progress(24, 60, 1, 2530.0))
     section.show_state(batch_state(BatchFacts(running=True, finished=23, failed=1, waiting=36)))
 
 
@@ -134,9 +134,9 @@ def session(studio, explanation, reference):
     panel.log.add(["Agg2Exp 0.1.0, Python 3.12.10", "cpu  CPU, 8 threads"])
     studio.take("5-everything-else")
     studio.only("anomaly")
-    wait_for(panel, lambda: panel.referee.open(str(reference)))
+    wait_for(panel, lambda: panel.reference.open(str(reference)))
     panel.presenter.show_region("lung_lower_lobe_right", "")
-    panel.anomaly.reference.coloured.setChecked(True)
+    panel.anomaly.coloured.setChecked(True)
     studio.take("6-anomaly")
     studio.only("cohort")
     show_batch(panel)

@@ -18,13 +18,13 @@ def story(studio):
     """One session with the sample."""
     import numpy as np
 
-    from Agg2ExpLib.panel.sections import forms
+    from Agg2ExpLib.panel.sections import widgets
     from Testing.bench.fixtures import turn
 
     panel = studio.panel
     studio.only("results")
     panel.presenter.show_folder(studio.widget.logic.sampleFolder())
-    forms.choose(panel.results.structure, "heart")
+    widgets.choose(panel.results.structure, "heart")
     panel.results.table.choose_region("heart")
     studio.take("1-sample")
     prediction = panel.shown.in_scene.explanation.model_prediction()
@@ -37,7 +37,7 @@ def story(studio):
     own = next(row for row in panel.results.table.rows if row.name == "my lesion")
     panel.results.table.choose_region(own.region)
     studio.take("2-painted")
-    forms.choose(panel.results.region, "pleural_effusion")
+    widgets.choose(panel.results.region, "pleural_effusion")
     panel.results.buttons["whatif"].click()
     if not turn(lambda: not panel.task.running, 1200) or panel.task.outcome.status != "done":
         raise SystemExit(f"the what-if did not end well: {panel.task.outcome}")

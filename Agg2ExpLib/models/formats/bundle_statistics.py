@@ -89,7 +89,9 @@ def clipped_by_percentiles(arguments: Mapping[str, Any], scan: np.ndarray, value
         if sharpness is None:
             out[channels] = np.clip(values[channels], ends[0], ends[1])
         else:
-            out[channels] = np.asarray(soft_clip(values[channels].astype(np.float32), float(sharpness), ends[0], ends[1]))
+            out[channels] = np.asarray(
+                soft_clip(values[channels].astype(np.float32), float(sharpness), ends[0], ends[1])
+            )
     return out, notes
 
 

@@ -118,9 +118,7 @@ class Transforms:
                 data = transform(data)
         return self._prepared(data[key], shown, removed, first, notes)
 
-    def _prepared(
-        self, x: Any, shown: Any, removed: np.ndarray, first: Volume, notes: Sequence[str]
-    ) -> BundlePrepared:
+    def _prepared(self, x: Any, shown: Any, removed: np.ndarray, first: Volume, notes: Sequence[str]) -> BundlePrepared:
         affine = np.asarray(x.affine, dtype=np.float64)
         shape = tuple(int(side) for side in x.shape[1:])
         grid = Grid((shape[0], shape[1], shape[2]), affine)
@@ -183,7 +181,10 @@ class Transforms:
 def _made(step: Step, key: str, plan: BundlePlan) -> Any:
     import monai.transforms
 
-    arguments = {name: np.dtype(value).type if name in _NUMBERS and value is not None else value for name, value in step.arguments.items()}
+    arguments = {
+        name: np.dtype(value).type if name in _NUMBERS and value is not None else value
+        for name, value in step.arguments.items()
+    }
     if step.name == "CropForeground":
         arguments["source_key"] = key
     try:

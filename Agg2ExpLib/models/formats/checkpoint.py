@@ -10,7 +10,7 @@ from Agg2ExpLib.anatomy import class_names
 from Agg2ExpLib.models.architectures import build_network
 from Agg2ExpLib.models.card import DEFAULT_WINDOW, PAPER_INTENSITY_RANGE, PAPER_SPACING, make_card
 from Agg2ExpLib.models.model import SegmentationModel
-from Agg2ExpLib.models.registry import Format, register
+from Agg2ExpLib.models.registry import Format, refuse_options, register
 from Agg2ExpLib.models.swin_unetr_checkpoint import ASSUMED_ARGUMENTS, infer_architecture, read_weights
 from Agg2ExpLib.models.untrusted import sha256
 from Agg2ExpLib.models.weight_sets import identity, loaded_with
@@ -22,6 +22,7 @@ def _knows(source: str) -> bool:
 
 def _load(source: str, options: Mapping[str, Any]) -> SegmentationModel:
     path, given = Path(source), dict(options)
+    refuse_options(given, source, ("folds", "mirroring"))
     trusted = bool(given.pop("trust_checkpoint", False))
     digest = sha256(path)
     wanted = given.pop("weights", None)

@@ -14,7 +14,7 @@ from Agg2ExpLib.models.bundle_config import INFERENCE_FILES
 from Agg2ExpLib.models.card import read_card
 from Agg2ExpLib.models.metadata import is_own, metadata_file
 from Agg2ExpLib.models.model import SegmentationModel
-from Agg2ExpLib.models.registry import Format, register
+from Agg2ExpLib.models.registry import Format, refuse_options, register
 from Agg2ExpLib.models.swin_unetr_checkpoint import infer_architecture, read_weights
 from Agg2ExpLib.models.untrusted import sha256
 from Agg2ExpLib.models.weight_sets import identity, loaded_with
@@ -28,6 +28,7 @@ def _knows(source: str) -> bool:
 
 def _load(source: str, options: Mapping[str, Any]) -> SegmentationModel:
     folder, given = Path(source), dict(options)
+    refuse_options(given, source, ("folds", "mirroring"))
     trusted, wanted = bool(given.pop("trust_checkpoint", False)), given.pop("weights", None)
     card = read_card(folder, **given)
     _refuse_silence(folder, given)

@@ -55,7 +55,9 @@ def _load(source: str, options: Mapping[str, Any]) -> SegmentationModel:
     with _unpacked(path) as folder:
         metadata = metadata_file(folder)
         if metadata is None or inference_file(folder) is None or is_own(metadata):
-            raise InputError(f"{path}: unpack it first; only bundles of MONAI with an {INFERENCE_FILES[0]} are read from a zip")
+            raise InputError(
+                f"{path}: unpack it first; only bundles of MONAI with an {INFERENCE_FILES[0]} are read from a zip"
+            )
         try:
             model = _loaded(folder, path, options)
         except InputError as error:
@@ -101,12 +103,16 @@ def _refuse(given: Mapping[str, Any], plan: BundlePlan, source: Path) -> None:
 def _weights(folder: Path, plan: BundlePlan) -> tuple[Path, list[str]]:
     if plan.weights is None:
         path = weights_file(folder)
-        return path, [f"weights: {path.relative_to(folder).as_posix()}, because the bundle names no file in plain values"]
+        return path, [
+            f"weights: {path.relative_to(folder).as_posix()}, because the bundle names no file in plain values"
+        ]
     path = folder / plan.weights
     if not path.resolve().is_relative_to(folder.resolve()):
         raise InputError(f"{plan.path}: {plan.weights} lies outside of the bundle; it is not read")
     if not path.is_file():
-        raise InputError(f"{folder}: its configuration names {plan.weights}, which is not there; download the whole bundle")
+        raise InputError(
+            f"{folder}: its configuration names {plan.weights}, which is not there; download the whole bundle"
+        )
     return path, []
 
 
@@ -155,7 +161,9 @@ def _check_entries(archive: zipfile.ZipFile, path: Path) -> None:
         name = info.filename.replace("\\", "/")
         parts = PurePosixPath(name).parts
         if name.startswith("/") or ".." in parts or ":" in name or "\0" in name:
-            raise InputError(f"{path}: holds a file outside of itself ({name[:80]!r}); it is not unpacked, do not use it")
+            raise InputError(
+                f"{path}: holds a file outside of itself ({name[:80]!r}); it is not unpacked, do not use it"
+            )
         if info.external_attr >> 16 & _KIND_OF_FILE == _LINK:
             raise InputError(f"{path}: holds a link ({name[:80]!r}); it is not unpacked, do not use it")
         if info.file_size > max(info.compress_size, 1) * _MAX_UNPACKING and info.file_size > _MAX_TEXT_BYTES:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from Agg2ExpLib.panel.compute.failures import explain_failure, pip_words
+from Agg2ExpLib.panel.compute.pip_failures import explain_failure, pip_words
 
 #: What Slicer brings and must keep: pip must never put another one in its place.
 KEPT = ("numpy", "scipy", "SimpleITK", "torch")

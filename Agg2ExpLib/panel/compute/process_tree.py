@@ -1,99 +1,63 @@
-"""A process and everything that it started. PythonSlicer is a launcher: ending it alone would leave the real work running."""
+"""A process and everything that it started, ended at once: the last resort when a child does not end by itself.
+
+PythonSlicer is a launcher: killing it alone would leave the real work running until that sees that nobody listens any more.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 
 
-@dataclass(frozen=True)
-class Running:
-    """One process; its start tells it from a later one with the same number."""
-
-    pid: int
-    started: str
-
-
-def tree(pid: int) -> tuple[Running, ...]:
-    """Return a process and all that descend from it, itself first; empty when it is gone."""
-    if sys.platform == "win32":
-        # taskkill knows the descendants itself, and listing processes there takes a second.
-        return (Running(pid, ""),)
-    table = _table()
-    if pid not in table:
-        return ()
+def tree(pid: int) -> list[int]:
+    """Return a process and all that descend from it, itself first; empty when it is gone. Not on Windows."""
+    parents = _parents()
+    if pid not in parents:
+        return []
     children: dict[int, list[int]] = defaultdict(list)
-    for child, (parent, _) in table.items():
+    for child, parent in parents.items():
         children[parent].append(child)
-    found, waiting = [], [pid]
-    while waiting:
-        one = waiting.pop(0)
-        found.append(Running(one, table[one][1]))
-        waiting += children[one]
-    return tuple(found)
+    found = [pid]
+    for one in found:
+        found += children[one]
+    return found
 
 
-def still_there(processes: tuple[Running, ...]) -> tuple[Running, ...]:
-    """Return those that are running now; nothing on Windows, where a number alone does not tell a process."""
+def kill(pid: int) -> None:
+    """End a process and all that descend from it."""
+    if pid <= 0:
+        return
     if sys.platform == "win32":
-        return ()
-    table = _table()
-    return tuple(one for one in processes if table.get(one.pid, (0, ""))[1] == one.started)
+        # It knows the descendants itself, and listing processes there takes a second.
+        subprocess.run(["taskkill", "/PID", str(pid), "/T", "/F"], capture_output=True, check=False)
+        return
+    import signal
 
-
-def ask_to_stop(processes: tuple[Running, ...]) -> None:
-    """Ask each process to end (SIGTERM); it removes what it has begun. Windows knows only :func:`kill`."""
-    if sys.platform == "win32":
-        kill(processes)
-    else:
-        _signal(processes, signal.SIGTERM)
-
-
-def kill(processes: tuple[Running, ...]) -> None:
-    """End each process at once."""
-    if sys.platform == "win32":
-        for one in processes[:1]:
-            subprocess.run(["taskkill", "/PID", str(one.pid), "/T", "/F"], capture_output=True, check=False)
-    else:
-        _signal(processes, signal.SIGKILL)
-
-
-def _signal(processes: tuple[Running, ...], number: int) -> None:
-    for one in still_there(processes):
+    for one in tree(pid):
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(one.pid, number)
+            os.kill(one, signal.SIGKILL)
 
 
-def _table() -> dict[int, tuple[int, str]]:
-    """Every process -> its parent and its start."""
+def _parents() -> dict[int, int]:
+    """Every process -> its parent; those that have ended and were not asked about are left out."""
     if Path("/proc/self/stat").is_file():
-        return _table_of_proc()
-    return _table_of_command(["ps", "-A", "-o", "pid=,ppid=,lstart="])
+        return _parents_of_proc()
+    shown = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=False).stdout
+    pairs = (line.split() for line in shown.splitlines())
+    return {int(pair[0]): int(pair[1]) for pair in pairs if len(pair) == 2}
 
 
-def _table_of_proc() -> dict[int, tuple[int, str]]:
-    table = {}
+def _parents_of_proc() -> dict[int, int]:
+    found = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             with contextlib.suppress(OSError, IndexError, ValueError):
                 # The name in brackets may hold anything, brackets too; the fields follow the last one.
                 fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
                 if fields[0] != "Z":
-                    table[int(folder.name)] = (int(fields[1]), fields[19])
-    return table
-
-
-def _table_of_command(command: list[str]) -> dict[int, tuple[int, str]]:
-    table = {}
-    shown = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False).stdout
-    for line in shown.splitlines():
-        parts = line.split(None, 2)
-        if len(parts) == 3 and parts[0].isdigit() and parts[1].isdigit():
-            table[int(parts[0])] = (int(parts[1]), parts[2].strip())
-    return table
+                    found[int(folder.name)] = int(fields[1])
+    return found

@@ -1,43 +1,28 @@
-"""What leaves the panel: tables, figures, folders, the report of the environment, and the words of a what-if."""
+"""What leaves the panel: tables, figures, folders, and the report of the environment."""
 
 from __future__ import annotations
 
-import csv
 import importlib.util
-import math
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import qt
 from slicer.i18n import tr as _
 
-from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.errors import InputError, OutputError
-from Agg2ExpLib.panel.sections import forms
-from Agg2ExpLib.panel.words.choices import FILL_TEXTS
-from Agg2ExpLib.panel.words.rows import Row
+from Agg2ExpLib.panel.sections import widgets
+from Agg2ExpLib.panel.words.importance_rows import Row
 from Agg2ExpLib.storage import write_table
 
 if TYPE_CHECKING:
     from Agg2ExpLib.panel.controllers.presenter import Presenter
+    from Agg2ExpLib.panel.current_explanation import CurrentExplanation
     from Agg2ExpLib.panel.sections.results import ResultsSection
-    from Agg2ExpLib.panel.shown import Shown
 
 #: Columns of the exported table: the field's terms.
 COLUMNS = ("explained", "region", "name", "mass_accuracy", "enrichment", "positive", "negative", "voxels", "recomputed")
-
-
-@dataclass(frozen=True)
-class Change:
-    """One structure before and after a what-if: Dice of both, volumes in ml."""
-
-    structure: str
-    dice: float
-    before_ml: float
-    after_ml: float
 
 
 def figures_available() -> bool:
@@ -45,12 +30,12 @@ def figures_available() -> bool:
     return importlib.util.find_spec("Agg2ExpLib.figures") is not None
 
 
-def figures_folder(shown: Shown) -> Path:
+def figures_folder(shown: CurrentExplanation) -> Path:
     """Return where the figures of an explanation are drawn: in its own folder."""
     return shown.folder / "figures"
 
 
-def ask_and_export(presenter: Presenter, results: ResultsSection, shown: Shown) -> None:
+def ask_and_export(presenter: Presenter, results: ResultsSection, shown: CurrentExplanation) -> None:
     """Let the user choose what to save and where."""
     menu = qt.QMenu(results.frame)
     kinds = {
@@ -62,12 +47,12 @@ def ask_and_export(presenter: Presenter, results: ResultsSection, shown: Shown) 
     for text, kind in kinds.items():
         menu.addAction(text).setEnabled(kind != "figures" or (figures_available() and shown.computed_here))
     button = results.buttons["export"]
-    picked = menu.exec_(button.mapToGlobal(qt.QPoint(0, int(forms.read(button, "height")))))
+    picked = menu.exec_(button.mapToGlobal(qt.QPoint(0, int(widgets.read(button, "height")))))
     if picked is not None:
-        export(presenter, results, shown, kinds[str(forms.read(picked, "text"))])
+        export(presenter, results, shown, kinds[str(widgets.read(picked, "text"))])
 
 
-def export(presenter: Presenter, results: ResultsSection, shown: Shown, kind: str) -> None:
+def export(presenter: Presenter, results: ResultsSection, shown: CurrentExplanation, kind: str) -> None:
     """Ask where to, and save: ``row``, ``table``, ``figures`` or ``folder``."""
     if kind in ("folder", "figures"):
         target = qt.QFileDialog.getExistingDirectory(results.frame, _("Save into the folder"))
@@ -102,7 +87,7 @@ def write_rows(path: Path, explained: str, rows: Sequence[Row]) -> None:
     write_table(path, COLUMNS, lines)
 
 
-def copy_folder(shown: Shown, target: Path) -> Path:
+def copy_folder(shown: CurrentExplanation, target: Path) -> Path:
     """Copy the whole Explanation folder.
 
     Raises
@@ -164,65 +149,3 @@ def quality_lines(folder: Path) -> list[str]:
         return (folder / "quality_table.md").read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{folder} has no readable quality_table.md ({error}); compare methods again") from error
-
-
-def read_whatif(folder: Path) -> list[Change]:
-    """Read what changed from a what-if folder.
-
-    Raises
-    ------
-    InputError
-        It is incomplete.
-    """
-    try:
-        with (folder / "whatif.csv").open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.reader(stream))[1:]
-        return [Change(name, float(dice), float(before), float(after)) for name, dice, before, after in rows]
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder} has no readable whatif.csv ({error}); predict again") from error
-
-
-def describe_whatif(changes: Sequence[Change], region: str, fill: str, count: int = 4) -> str:
-    """Return what changed in words, the most changed structures first."""
-    known = sorted((one for one in changes if math.isfinite(one.dice)), key=lambda one: one.dice)
-    words = FILL_TEXTS[fill][0]
-    replaced = {"region": structure(region).name, "filling": words}
-    if not known or known[0].dice > 0.995:
-        return _(
-            "With {region} replaced by {filling}: the segmentation stays the same (every Dice above 0.995)."
-        ).format(**replaced)
-    lines = [
-        _("{structure}: Dice {dice}, {before} → {after} ml").format(
-            structure=structure(one.structure).name,
-            dice=f"{one.dice:.2f}",
-            before=f"{one.before_ml:.0f}",
-            after=f"{one.after_ml:.0f}",
-        )
-        for one in known[:count]
-        if one.dice <= 0.995
-    ]
-    return "\n".join([_("With {region} replaced by {filling}:").format(**replaced), *lines])
-
-
-def show_whatif_segmentation(folder: Path, shown: Shown, region: str) -> Any:
-    """Put the second prediction into the scene as a segmentation of its own, hidden at first; return the node."""
-    import slicer
-
-    from Agg2ExpLib.scene.segments import add_label_segments
-    from Agg2ExpLib.volume import read_volume
-
-    labels = read_volume(folder / "prediction.nii.gz", kind="labels")
-    node = slicer.mrmlScene.AddNewNodeByClass(
-        "vtkMRMLSegmentationNode", _("Without {region}").format(region=structure(region).name)
-    )
-    node.SetAttribute("Agg2Exp.WhatIf", shown.key)
-    node.CreateDefaultDisplayNodes()
-    if shown.ct_node is not None:
-        node.SetReferenceImageGeometryParameterFromVolumeNode(shown.ct_node)
-    labels_of_model = shown.in_scene.explanation.labels if shown.in_scene else ()
-    names = {value: label for value, label in enumerate(labels_of_model) if value}
-    add_label_segments(node, labels, names, shown.key)
-    display = node.GetDisplayNode()
-    if display is not None:
-        display.SetVisibility(False)
-    return node

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +14,15 @@ from slicer.i18n import tr as _
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.errors import Agg2ExpError
 from Agg2ExpLib.panel import views
-from Agg2ExpLib.panel.compute.child import Outcome
-from Agg2ExpLib.panel.compute.task import Task
-from Agg2ExpLib.panel.compute.workbench import Workbench
+from Agg2ExpLib.panel.compute.packages import FOR_FIGURES
 from Agg2ExpLib.panel.controllers import export
-from Agg2ExpLib.panel.nodes import Watch, segment_volume
-from Agg2ExpLib.panel.sections import forms
+from Agg2ExpLib.panel.current_explanation import CurrentExplanation, shown_in, title_of
+from Agg2ExpLib.panel.desk import Desk
+from Agg2ExpLib.panel.nodes import Watch
+from Agg2ExpLib.panel.sections import widgets
 from Agg2ExpLib.panel.sections.inputs import InputsSection
 from Agg2ExpLib.panel.sections.results import ResultsSection
-from Agg2ExpLib.panel.shown import Shown, shown_in, title_of
 from Agg2ExpLib.panel.signals import Signal
-from Agg2ExpLib.panel.words.choices import Overlay
 
 if TYPE_CHECKING:
     from Agg2ExpLib.explanation import Explanation
@@ -31,7 +30,14 @@ if TYPE_CHECKING:
 #: Milliseconds from an edit of a segment to the new numbers; edits within them are taken together.
 LIVE_DELAY_MS = 80
 
-Run = Callable[[Callable[[], Task], Callable[[Outcome, Task], None]], None]
+
+@dataclass(frozen=True)
+class _Drawn:
+    """What was drawn last, so that only what changed is drawn again: a redraw of 3D takes a second."""
+
+    overlay: tuple[object, ...]
+    glow: tuple[object, ...]
+    colours: tuple[object, ...]
 
 
 class Presenter:
@@ -41,16 +47,8 @@ class Presenter:
     ----------
     results, inputs : ResultsSection, InputsSection
         What it fills, and where CT and segmentation are chosen.
-    workbench : Workbench
-        Makes the tasks of what-ifs and figures.
-    run : callable
-        Starts a task and calls a function when it is done.
-    refresh, remember : callable
-        Give the buttons their looks; keep with the scene what is shown.
-    overlay, device : callable
-        Return how the attribution is to be shown, and the chosen device.
-    can_draw : callable
-        Returns whether the packages for figures are there, after asking.
+    desk : Desk
+        Runs figures, and keeps with the scene what is shown.
 
     Attributes
     ----------
@@ -58,24 +56,12 @@ class Presenter:
         Without values: another explanation is shown, or none; a structure or its overlay was shown anew.
     """
 
-    def __init__(
-        self,
-        results: ResultsSection,
-        inputs: InputsSection,
-        workbench: Workbench,
-        run: Run,
-        refresh: Callable[[], None],
-        remember: Callable[[], None],
-        overlay: Callable[[], Overlay],
-        device: Callable[[], str],
-        can_draw: Callable[[], bool],
-    ) -> None:
+    def __init__(self, results: ResultsSection, inputs: InputsSection, desk: Desk) -> None:
         self.changed, self.overlaid = Signal(), Signal()
-        self.shown: Shown | None = None
+        self.shown: CurrentExplanation | None = None
         self.picture: Any = None
-        self._results, self._inputs, self._workbench = results, inputs, workbench
-        self._run, self._refresh, self._remember = run, refresh, remember
-        self._overlay, self._device, self._can_draw = overlay, device, can_draw
+        self._results, self._inputs, self._desk = results, inputs, desk
+        self._drawn: _Drawn | None = None
         self._segment_watch = Watch()
         self._live_timer = qt.QTimer()
         self._live_timer.setSingleShot(True)
@@ -95,6 +81,7 @@ class Presenter:
         """Let go of a scene that is being closed."""
         self._segment_watch.clear()
         self.shown = None
+        self.refresh_live()
 
     def show_folder(self, folder: Path, ct_node: Any = None) -> None:
         """Put an Explanation folder into the scene and show it.
@@ -108,22 +95,25 @@ class Presenter:
         from Agg2ExpLib.scene import show_explanation
 
         title = _("Explanation of {scan}").format(scan=ct_node.GetName()) if ct_node is not None else None
-        with forms.busy():
+        with widgets.busy():
             put = show_explanation(Folder.load(folder), slicer.mrmlScene, name=title, ct_node=ct_node)
         self.show_key(put.key, explanation=put.explanation)
         self._results.frame.collapsed = False
-        forms.reveal(self._results.frame)
+        widgets.reveal(self._results.frame)
 
     def show_key(self, key: str, structure: str = "", explanation: Explanation | None = None) -> None:
         """Show an explanation of the scene, the first one when there is none of that key; its folder may be read already."""
         there = {one.key: one for one in shown_in(slicer.mrmlScene)}
-        self.shown = None
+        before, self.shown, self._drawn = self.shown, None, None
         chosen = there.get(key) or next(iter(there.values()), None)
         if chosen is not None:
             try:
-                self.shown = Shown(chosen, explanation if chosen.key == key else None)
+                self.shown = CurrentExplanation(chosen, explanation if chosen.key == key else None)
             except Agg2ExpError as error:
                 self._results.say(str(error))
+        now = self.shown.key if self.shown else ""
+        if before is not None and before.in_scene is not None and before.key in there and before.key != now:
+            before.in_scene.hide()
         titles = [(one.key, title_of(one)) for one in there.values()]
         self._results.show_explanations(titles, self.shown.key if self.shown else "")
         explained = self.shown.explained if self.shown else []
@@ -136,21 +126,36 @@ class Presenter:
         self.changed.emit()
 
     def show_structure(self, name: str) -> None:
-        """Show another structure of the explanation."""
-        with forms.busy():
+        """Show another structure of the explanation, in every view that showed the one before."""
+        with widgets.busy():
             if self.shown is not None and name:
                 self.shown.select(name)
                 self._draw_overlay()
+                self._follow_in_views(name)
             self.refresh_live()
         self.tell_about_shown()
-        self._remember()
+        self._desk.parameters.remember(
+            explanation=self.shown.key if self.shown else "", structure=self.shown.structure if self.shown else ""
+        )
         self.overlaid.emit()
+
+    def _follow_in_views(self, name: str) -> None:
+        """Draw graph and bars anew, where they are shown: those of the structure before would be taken for this one's."""
+        shown = self.shown
+        if shown is None or shown.in_scene is None or name not in shown.in_scene.classes:
+            return
+        if shown.in_scene.graph_is_shown:
+            from Agg2ExpLib.scene.arrange import graph_in_patient
+
+            graph_in_patient(shown.in_scene, name, move=False)
+        if shown.in_scene.owns_chart(views.active_chart()):
+            views.choose_chart(shown.in_scene.show_chart(name))
 
     def show_region(self, name: str, region: str) -> None:
         """Show a structure, and choose a region's line in its table."""
         if self.shown is None or name not in self.shown.explained:
             return
-        forms.choose(self._results.structure, name)
+        widgets.choose(self._results.structure, name)
         if region:
             self._results.table.choose_region(region)
 
@@ -163,7 +168,8 @@ class Presenter:
         else:
             self._results.table.show_rows(self.shown.rows(node), structure(self.shown.structure).name)
             self._results.show_regions(self.shown.regions(node))
-        self._refresh()
+        self._tell_meaning()
+        self._desk.changed.emit()
 
     def watch_segments(self) -> None:
         """Follow the segments of the chosen segmentation, and of no other."""
@@ -179,7 +185,7 @@ class Presenter:
 
     def coloured_by_importance(self) -> bool:
         """Whether the segments have the colours of their importance."""
-        return self._overlay().coloured
+        return self._desk.overlay().coloured
 
     def colour_by_importance(self, on: bool) -> None:
         """Colour the segments by their importance, or no longer."""
@@ -191,19 +197,29 @@ class Presenter:
         self.overlaid.emit()
 
     def _draw_overlay(self) -> None:
-        shown, overlay = self.shown, self._overlay()
+        shown, overlay = self.shown, self._desk.overlay()
         if shown is None or not shown.structure or shown.in_scene is None:
             return
-        name = shown.structure
-        masked = list(shown.in_scene.explanation.labels[1:]) if overlay.masked else None
+        name, there, drawn = shown.structure, shown.in_scene, self._drawn
+        how = (overlay.mode, overlay.percentile, overlay.opacity, overlay.masked)
+        wanted = _Drawn(
+            (name, *how),
+            (name, overlay.percentile) if overlay.volume_rendering else (),
+            (name,) if overlay.coloured else (),
+        )
+        masked = list(there.explanation.labels[1:]) if overlay.masked else None
         try:
-            shown.in_scene.show_overlay(
-                name, overlay.mode, percentile=overlay.percentile, opacity=overlay.opacity, masked_segments=masked
-            )
-            shown.in_scene.show_volume_rendering(name, percentile=overlay.percentile, visible=overlay.volume_rendering)
-            shown.in_scene.colour_segments(name if overlay.coloured else None)
+            if drawn is None or drawn.overlay != wanted.overlay:
+                there.show_overlay(
+                    name, overlay.mode, percentile=overlay.percentile, opacity=overlay.opacity, masked_segments=masked
+                )
+            if drawn is None or drawn.glow != wanted.glow:
+                there.show_volume_rendering(name, percentile=overlay.percentile, visible=overlay.volume_rendering)
+            if drawn is None or drawn.colours != wanted.colours:
+                there.colour_segments(name if overlay.coloured else None)
         except Agg2ExpError as error:
-            self._results.say(str(error))
+            self._desk.say(str(error), self._results.line)
+        self._drawn = wanted
 
     def tell_about_shown(self) -> None:
         """Say what a reader must know of the explanation before believing it."""
@@ -215,6 +231,10 @@ class Presenter:
         volume, card = self._inputs.ct_node(), self._inputs.card()
         if shown.problem:
             parts.append(_("Shown from the scene alone: {problem}.").format(problem=shown.problem))
+        if shown.ct_node is None:
+            parts.append(
+                _("The scan that was explained is no longer in the scene: open the explanation again to see it.")
+            )
         if volume is not None and shown.ct_node is not None and volume.GetID() != shown.ct_node.GetID():
             parts.append(
                 _("Made with another scan: {one}, not {other}.").format(
@@ -230,18 +250,24 @@ class Presenter:
         self._results.say(" ".join(parts))
 
     def _on_region(self, region: str) -> None:
-        """Say what the chosen line means, and offer its region to the what-if."""
-        row = next((one for one in self._results.table.rows if one.region == region), None)
-        if row is not None and self.shown is not None:
-            self._results.say_meaning(row.sentence(structure(self.shown.structure).name))
-            forms.choose(self._results.region, region)
-            self._refresh()
+        """Say what the chosen line means, go there, and offer its region to the what-if."""
+        self._tell_meaning()
+        if self.shown is not None:
+            self.shown.go_to(region)
+            widgets.choose(self._results.region, region)
+            self._desk.changed.emit()
+
+    def _tell_meaning(self) -> None:
+        """Say what the chosen line means now, of the structure that is shown now; nothing without a chosen line."""
+        shown, chosen = self.shown, self._results.table.chosen_region()
+        row = next((one for one in self._results.table.rows if one.region == chosen), None)
+        self._results.say_meaning(row.sentence(structure(shown.structure).name) if row and shown else "")
 
     def _on_pressed(self, name: str) -> None:
         try:
             self._press(name)
         except Agg2ExpError as error:
-            self._results.say(str(error))
+            self._desk.say(str(error), self._results.line)
 
     def _press(self, name: str) -> None:
         shown = self.shown
@@ -249,8 +275,6 @@ class Presenter:
             folder = qt.QFileDialog.getExistingDirectory(self._results.frame, _("Open an Explanation folder"))
             if folder:
                 self.show_folder(Path(folder))
-        elif name == "whatif":
-            self.on_whatif()
         elif shown is None or shown.in_scene is None:
             return
         elif name == "strongest":
@@ -258,28 +282,32 @@ class Presenter:
         elif name == "graph3d":
             from Agg2ExpLib.scene.arrange import graph_in_patient
 
-            with forms.busy():
+            views.show_3d()
+            with widgets.busy():
                 graph_in_patient(shown.in_scene, shown.structure)
         elif name == "bars":
-            views.show_plot_and_table(shown.in_scene.show_chart(shown.structure), shown.saved.table_node)
+            if not (shown.in_scene.owns_chart(views.active_chart()) and views.leave_plots()):
+                views.show_plot_and_table(shown.in_scene.show_chart(shown.structure), shown.saved.table_node)
         elif name in ("heat map", "graph"):
             self._draw(name, shown)
         elif name == "export":
             export.ask_and_export(self, self._results, shown)
 
-    def draw_figures(self, shown: Shown, out: Path, then: Callable[[], None] | None = None, classes: str = "") -> None:
+    def draw_figures(
+        self, shown: CurrentExplanation, out: Path, then: Callable[[], None] | None = None, classes: str = ""
+    ) -> None:
         """Have the child process draw the figures of an explanation into a folder; of all structures, or of some alone."""
-        if not self._can_draw():
-            return
         options = {"background": "dark" if views.is_dark(self._results.frame) else "light", "classes": classes}
-        self._run(
-            lambda: self._workbench.figures(shown.folder, out, options),
+        self._desk.run(
+            lambda: self._desk.tasks.figures(shown.folder, out, options),
             lambda *ignored: (
-                then() if then else self._results.say(_("The figures are in {folder}.").format(folder=out))
+                then() if then else self._results.line.say(_("The figures are in {folder}.").format(folder=out))
             ),
+            self._results.line,
+            needs=(FOR_FIGURES,),
         )
 
-    def _draw(self, name: str, shown: Shown) -> None:
+    def _draw(self, name: str, shown: CurrentExplanation) -> None:
         out = export.figures_folder(shown)
         prefix, title = ("heat_map", _("Heat map")) if name == "heat map" else ("graph", _("Graph"))
 
@@ -290,31 +318,3 @@ class Presenter:
 
         # Somebody waits for one picture.
         self.draw_figures(shown, out, show, shown.structure)
-
-    def on_whatif(self) -> None:
-        """Replace the chosen region and predict again."""
-        shown, key = self.shown, str(forms.chosen(self._results.region) or "")
-        if shown is None or not key:
-            return
-        name, mask = self._region(key)
-        fill, device = str(forms.chosen(self._results.fill)), self._device()
-        self._results.say_whatif("")
-        self._run(
-            lambda: self._workbench.whatif(shown.folder, name, fill, mask=mask, device=device),
-            lambda outcome, task: self._on_whatif(outcome, task, shown, name, fill),
-        )
-
-    def _region(self, key: str) -> tuple[str, Any]:
-        """Return name and mask of a region: the mask of a painted segment, None for one that the explanation knows."""
-        if not key.startswith("segment:"):
-            return key, None
-        node_id, _, identifier = key.removeprefix("segment:").partition("/")
-        node = slicer.mrmlScene.GetNodeByID(node_id)
-        segment = node.GetSegmentation().GetSegment(identifier)
-        return segment.GetName(), segment_volume(node, identifier)
-
-    def _on_whatif(self, outcome: Outcome, task: Task, shown: Shown, name: str, fill: str) -> None:
-        if task.out is not None:
-            answer = export.read_whatif(task.out)
-            export.show_whatif_segmentation(task.out, shown, name)
-            self._results.say_whatif(export.describe_whatif(answer, name, fill))

@@ -9,8 +9,8 @@ import qt
 from slicer.i18n import tr as _
 
 from Agg2ExpLib.anatomy import structure
-from Agg2ExpLib.panel.sections import forms
-from Agg2ExpLib.panel.sections.reference_widgets import ReferenceWidgets
+from Agg2ExpLib.panel.sections import widgets
+from Agg2ExpLib.panel.sections.task_line import TaskLine
 from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.words.buttons import PanelState
 from Agg2ExpLib.panel.words.verdicts import UNUSUAL, Verdicts
@@ -42,13 +42,9 @@ class AnomalySection:
         self.frame = ui.anomalyCollapsibleButton
         self.profile, self.message, self.list = ui.profileLabel, ui.comparisonLabel, ui.verdictsList
         self.false_alarms = ui.falseAlarmsSpinBox
-        self.reference = ReferenceWidgets(
-            ui.referencePictureLabel,
-            ui.referenceWordsLabel,
-            ui.plotReferenceButton,
-            ui.colourByAnomalyCheckBox,
-            ui.anomalyColoursKeyLabel,
-        )
+        self.line = TaskLine(ui.anomalyProgressBar, ui.comparisonLabel, ui.anomalyCancelButton)
+        self.picture, self.words, self.plot = ui.referencePictureLabel, ui.referenceWordsLabel, ui.plotReferenceButton
+        self.coloured, self.colours_key = ui.colourByAnomalyCheckBox, ui.anomalyColoursKeyLabel
         self.buttons = {"open profile": ui.openProfileButton, "compare": ui.compareProfileButton}
         for name, button in self.buttons.items():
             button.clicked.connect(lambda *_, name=name: self.pressed.emit(name))
@@ -61,7 +57,7 @@ class AnomalySection:
     def show_state(self, state: PanelState) -> None:
         """Give the buttons their looks."""
         for name, widget in self.buttons.items():
-            forms.apply_look(widget, state[name])
+            widgets.apply_look(widget, state[name])
 
     def show_profile(self, path: str) -> None:
         """Name the reference; empty says that there is none."""
@@ -70,8 +66,7 @@ class AnomalySection:
 
     def say(self, text: str) -> None:
         """Show what is needed, what was found or what went wrong; empty hides it."""
-        self.message.setText(text)
-        self.message.setVisible(bool(text))
+        self.line.say(text)
 
     def show_verdicts(self, found: Verdicts | None) -> None:
         """List the structures with the reasons below each, the most unusual first; ``None`` empties the list."""

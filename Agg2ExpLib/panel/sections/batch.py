@@ -8,8 +8,8 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from Agg2ExpLib.panel.sections import forms
-from Agg2ExpLib.panel.sections.batch_widgets import BatchWidgets
+from Agg2ExpLib.panel.sections import widgets
+from Agg2ExpLib.panel.sections.task_line import TaskLine
 from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.words.batch import FAILED, CaseState, Seen
 from Agg2ExpLib.panel.words.buttons import PanelState
@@ -32,39 +32,52 @@ class BatchSection:
 
     def __init__(self, ui: Any) -> None:
         self.pressed, self.changed = Signal(), Signal()
-        self.widgets = BatchWidgets.of(ui)
-        for hidden in ("settings", "reason", "progress", "status", "table", "more"):
-            getattr(self.widgets, hidden).setVisible(False)
-        header = self.widgets.table.horizontalHeader()
-        header.setStretchLastSection(True)
-        self.frame, self.buttons = self.widgets.frame, self.widgets.buttons
+        self.frame, self.source, self.out = ui.cohortCollapsibleButton, ui.batchCasesLabel, ui.batchOutputLabel
+        self.keep_box, self.workers_box = ui.keepExplanationsCheckBox, ui.batchProcessesSpinBox
+        self.settings, self.reason = ui.batchSettingsLabel, ui.batchReasonLabel
+        self.table, self.more = ui.batchTable, ui.batchMoreLabel
+        self.line = TaskLine(ui.batchProgressBar, ui.batchStatusLabel)
+        self.buttons = {
+            "cases folder": ui.casesFolderButton,
+            "cases table": ui.casesTableButton,
+            "batch output": ui.batchOutputButton,
+            "batch run": ui.batchRunButton,
+            "batch cancel": ui.batchCancelButton,
+            "retry failed": ui.retryFailedButton,
+            "open case": ui.openCaseButton,
+            "cohort report": ui.cohortReportButton,
+            "cohort profile": ui.cohortProfileButton,
+        }
+        for hidden in (self.settings, self.reason, self.table, self.more):
+            hidden.setVisible(False)
+        self.table.horizontalHeader().setStretchLastSection(True)
         self._listed: list[CaseState] = []
         for name, widget in self.buttons.items():
             widget.clicked.connect(lambda *_, name=name: self.pressed.emit(name))
-        self.widgets.keep.toggled.connect(lambda *_: self.changed.emit())
-        self.widgets.workers.valueChanged.connect(lambda *_: self.changed.emit())
-        self.widgets.table.currentCellChanged.connect(lambda *_: self.changed.emit())
+        self.keep_box.toggled.connect(lambda *_: self.changed.emit())
+        self.workers_box.valueChanged.connect(lambda *_: self.changed.emit())
+        self.table.currentCellChanged.connect(lambda *_: self.changed.emit())
 
     @property
     def keep(self) -> bool:
         """Whether attribution volumes are to be kept."""
-        return bool(forms.read(self.widgets.keep, "checked"))
+        return bool(widgets.read(self.keep_box, "checked"))
 
     @property
     def workers(self) -> int:
         """Processes."""
-        return int(forms.read(self.widgets.workers, "value"))
+        return int(widgets.read(self.workers_box, "value"))
 
     def chosen_case(self) -> CaseState | None:
         """Return the case whose line is chosen."""
-        row = int(self.widgets.table.currentRow())
+        row = int(self.table.currentRow())
         return self._listed[row] if 0 <= row < len(self._listed) else None
 
     def show_paths(self, source: str, out: str) -> None:
         """Name cases and output folder."""
         for label, path, nothing in (
-            (self.widgets.source, source, _("none chosen")),
-            (self.widgets.out, out, _("none chosen")),
+            (self.source, source, _("none chosen")),
+            (self.out, out, _("none chosen")),
         ):
             label.setText(Path(path).name if path else nothing)
             label.setToolTip(path)
@@ -72,8 +85,8 @@ class BatchSection:
     def show_options(self, keep: bool, workers: int) -> None:
         """Set the options without telling anybody."""
         for widget, put in (
-            (self.widgets.keep, lambda: self.widgets.keep.setChecked(keep)),
-            (self.widgets.workers, lambda: self.widgets.workers.setValue(workers)),
+            (self.keep_box, lambda: self.keep_box.setChecked(keep)),
+            (self.workers_box, lambda: self.workers_box.setValue(workers)),
         ):
             widget.blockSignals(True)
             put()
@@ -85,15 +98,15 @@ class BatchSection:
             if name in ("cases folder", "cases table", "batch output"):
                 widget.setEnabled(state["choose"].enabled)
             else:
-                forms.apply_look(widget, state[name])
-        self.widgets.keep.setEnabled(state["choose"].enabled)
-        self.widgets.workers.setEnabled(state["choose"].enabled)
-        _say(self.widgets.reason, state["batch run"].reason)
+                widgets.apply_look(widget, state[name])
+        self.keep_box.setEnabled(state["choose"].enabled)
+        self.workers_box.setEnabled(state["choose"].enabled)
+        _say(self.reason, state["batch run"].reason)
 
     def show_cases(self, seen: Seen) -> None:
         """List the cases, failed ones first, and say how many more there are."""
         chosen = self.chosen_case()
-        table = self.widgets.table
+        table = self.table
         self._listed = seen.listed(MOST_CASES)
         table.blockSignals(True)
         table.setRowCount(len(self._listed))
@@ -112,28 +125,13 @@ class BatchSection:
         table.setVisible(bool(self._listed))
         hidden = len(seen.cases) - len(self._listed)
         _say(
-            self.widgets.more,
+            self.more,
             _("and {hidden} more; all of them are in cases.parquet").format(hidden=hidden) if hidden else "",
         )
 
-    def show_progress(self, done: int, total: int, words: str) -> None:
-        """Show how far the batch is."""
-        self.widgets.progress.setVisible(True)
-        self.widgets.progress.setRange(0, max(total, 0))
-        self.widgets.progress.setValue(min(max(done, 0), max(total, 0)))
-        self.say(words)
-
-    def end_progress(self) -> None:
-        """Hide the bar."""
-        self.widgets.progress.setVisible(False)
-
-    def say(self, text: str) -> None:
-        """Show one sentence under the bar; empty hides it."""
-        _say(self.widgets.status, text)
-
     def say_settings(self, text: str) -> None:
         """Show with which settings a batch goes on; empty hides it."""
-        _say(self.widgets.settings, text)
+        _say(self.settings, text)
 
 
 def _say(label: Any, text: str) -> None:

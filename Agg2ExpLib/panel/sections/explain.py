@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import qt
 from slicer.i18n import tr as _
 
 from Agg2ExpLib.models.card import ModelCard
-from Agg2ExpLib.panel.sections import forms
+from Agg2ExpLib.panel.sections import widgets
+from Agg2ExpLib.panel.sections.option_controls import OptionControls
 from Agg2ExpLib.panel.sections.structure_list import StructureList
+from Agg2ExpLib.panel.sections.task_line import TaskLine
 from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.words.buttons import PanelState
-from Agg2ExpLib.panel.words.choices import METHOD_TEXTS, Choices, Method, method_options
-from Agg2ExpLib.progress import Event
+from Agg2ExpLib.panel.words.choices import Choices, Method, method_words
+from Agg2ExpLib.panel.words.options import bound_options, options_of
 
 
 class ExplainSection:
@@ -32,6 +34,7 @@ class ExplainSection:
         self.frame, self.advanced = ui.explainCollapsibleButton, ui.advancedCollapsibleButton
         self.structures = StructureList(ui, visible_names)
         self.method, self.samples = ui.methodComboBox, ui.samplesSpinBox
+        self.options = OptionControls(ui.methodOptionsFrame)
         self.device, self.results_folder = ui.deviceComboBox, ui.resultsFolderLabel
         self.apply, self.estimate = ui.applyButton, ui.estimateButton
         self.environment, self.compare, self.results = (
@@ -39,11 +42,10 @@ class ExplainSection:
             ui.compareMethodsButton,
             ui.resultsFolderButton,
         )
-        self.cost, self.progress, self.status = ui.costLabel, ui.progressBar, ui.statusLabel
+        self.cost, self.line = ui.costLabel, TaskLine(ui.progressBar, ui.statusLabel)
         # The reason stands under the button too: a tooltip is not found with the keyboard.
         self.reason = ui.applyReasonLabel
-        for widget in (self.cost, self.progress, self.status):
-            widget.setVisible(False)
+        self.cost.setVisible(False)
         self.device.addItem(_("automatic (a GPU that answers, else the CPU)"), "auto")
         self.device.addItem(_("CPU"), "cpu")
         for button, signal in (
@@ -59,19 +61,20 @@ class ExplainSection:
 
     def show_choices(self, choices: Choices) -> None:
         """Show what no widget is bound to: device, and structures as far as the model has them."""
-        if not forms.choose(self.device, choices.device):
+        if not widgets.choose(self.device, choices.device):
             self.device.addItem(choices.device, choices.device)
-            forms.choose(self.device, choices.device)
+            widgets.choose(self.device, choices.device)
         if self.structures.ticked() != choices.structures:
             self.structures.tick(choices.structures)
-        self.show_method(choices.method)
+        self.show_method(choices.method, dict(choices.more))
 
-    def show_method(self, name: str) -> None:
-        """Say what each method does, and whether the chosen one takes samples."""
+    def show_method(self, name: str, options: Mapping[str, Any]) -> None:
+        """Say what each method does, whether the chosen one takes samples, and what else it takes."""
         for index, one in enumerate(Method):
             # Bound anew with each scene, the list holds names alone.
-            self.method.setItemData(index, METHOD_TEXTS.get(one.name, ("", ""))[1], qt.Qt.ToolTipRole)
-        self.samples.setEnabled("samples" in method_options(name))
+            self.method.setItemData(index, method_words(one.name)[1], qt.Qt.ToolTipRole)
+        self.samples.setEnabled("samples" in bound_options(name))
+        self.options.show(options_of(name), options)
 
     def show_model(self, card: ModelCard | None) -> None:
         """List the structures of another model, all ticked."""
@@ -79,9 +82,9 @@ class ExplainSection:
 
     def show_devices(self, devices: list[dict[str, Any]]) -> None:
         """Offer the devices that the child process found."""
-        before = forms.chosen(self.device)
+        before = widgets.chosen(self.device)
         self.device.blockSignals(True)
-        while int(forms.read(self.device, "count")) > 1:
+        while int(widgets.read(self.device, "count")) > 1:
             self.device.removeItem(1)
         for device in devices:
             name, free = str(device["name"]), int(device.get("free_bytes") or 0)
@@ -90,7 +93,7 @@ class ExplainSection:
             if not device.get("ok"):
                 name = _("{device} (does not run)").format(device=name)
             self.device.addItem(name, device["id"])
-        forms.choose(self.device, before)
+        widgets.choose(self.device, before)
         self.device.blockSignals(False)
         self.changed.emit()
 
@@ -103,48 +106,15 @@ class ExplainSection:
             "compare methods": self.compare,
         }
         for name, widget in looks.items():
-            forms.apply_look(widget, state[name])
+            widgets.apply_look(widget, state[name])
         reason = state["apply"].reason
         self.reason.setText(reason)
         self.reason.setVisible(bool(reason))
-
-    def show_event(self, event: Event) -> None:
-        """Show progress in one line: stage, structure, count and time left."""
-        self.progress.setVisible(True)
-        self.progress.setRange(0, max(event.total, 0))
-        self.progress.setValue(min(max(event.done, 0), max(event.total, 0)))
-        self.say(describe_event(event))
-
-    def say(self, text: str) -> None:
-        """Show one sentence under the bar; empty hides it."""
-        self.status.setText(text)
-        self.status.setVisible(bool(text))
-
-    def end_progress(self) -> None:
-        """Hide the bar."""
-        self.progress.setVisible(False)
 
     def say_cost(self, text: str) -> None:
         """Show the estimate."""
         self.cost.setText(text)
         self.cost.setVisible(bool(text))
-
-
-def describe_event(event: Event) -> str:
-    """Return progress in words.
-
-    Examples
-    --------
-    >>> describe_event(Event("attribution", 7, 20, "heart", 42.0))
-    'attribution: heart, 7 of 20, 0:42 left'
-    """
-    parts = [event.detail.replace("_", " ")] if event.detail else []
-    if event.total > 0:
-        parts.append(_("{done} of {total}").format(done=event.done, total=event.total))
-    if event.seconds_left is not None:
-        minutes, seconds = divmod(round(event.seconds_left), 60)
-        parts.append(_("{time} left").format(time=f"{minutes}:{seconds:02d}"))
-    return f"{event.stage}: {', '.join(parts)}" if parts else f"{event.stage} …"
 
 
 def describe_cost(answer: dict[str, Any]) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 
 import qt
 
-from Agg2ExpLib.panel.sections import forms
+from Agg2ExpLib.panel.sections import widgets
 from Agg2ExpLib.panel.signals import Signal
-from Agg2ExpLib.panel.words.rows import COLUMNS, Row, sort_rows
+from Agg2ExpLib.panel.words.importance_rows import COLUMNS, Row, sort_rows
 
 _ORDER = tuple(COLUMNS)
 _BAR_WIDTH = 32
@@ -39,7 +39,7 @@ class ImportanceTable:
         self._sort, self._descending = "share", True
         self.table = table
         self.table.setColumnCount(len(_ORDER))
-        self.table.setIconSize(qt.QSize(_BAR_WIDTH, forms.PATCH))
+        self.table.setIconSize(qt.QSize(_BAR_WIDTH, widgets.PATCH))
         header = self.table.horizontalHeader()
         header.setSectionsClickable(True)
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
@@ -93,7 +93,7 @@ class ImportanceTable:
         self._choose(region)
 
     def sort_by(self, column: str, descending: bool) -> None:
-        """Order the lines by a column of :data:`~Agg2ExpLib.panel.words.rows.COLUMNS`."""
+        """Order the lines by a column of :data:`~Agg2ExpLib.panel.words.importance_rows.COLUMNS`."""
         self._sort, self._descending = column, descending
         self._head()
         self.show_rows(self._rows, self._explained)
@@ -123,15 +123,14 @@ class ImportanceTable:
             item.setFont(font)
             # What cannot be told apart by colour alone has words beside it; absent regions are greyed as well.
             item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable if row.voxels else qt.Qt.ItemIsSelectable)
-        self.table.item(line, 0).setIcon(forms.icon(forms.patch(row.colour)))
+        self.table.item(line, 0).setIcon(widgets.icon(widgets.patch(row.colour)))
         share = row.share / largest if largest > 0 and row.share == row.share else 0.0
-        self.table.item(line, 1).setIcon(forms.icon(forms.bar(share, row.colour, _BAR_WIDTH)))
+        self.table.item(line, 1).setIcon(widgets.icon(widgets.bar(share, row.colour, _BAR_WIDTH)))
 
     def _choose(self, region: str) -> None:
-        for line, row in enumerate(self._rows):
-            if row.region == region:
-                self.table.setCurrentCell(line, 0)
-                return
+        line = next((line for line, row in enumerate(self._rows) if row.region == region), -1)
+        # The line of a region that is gone is not that of the region which takes its place.
+        self.table.setCurrentCell(line, 0)
 
     def _on_heading(self, index: int) -> None:
         name = _ORDER[index]

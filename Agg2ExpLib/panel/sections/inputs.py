@@ -13,12 +13,13 @@ from slicer.i18n import tr as _
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.models import bundled_models
-from Agg2ExpLib.models.card import ModelCard, read_card
+from Agg2ExpLib.models.card import ModelCard
 from Agg2ExpLib.panel.compute.background import Background
 from Agg2ExpLib.panel.nodes import is_overlay
-from Agg2ExpLib.panel.sections import forms
+from Agg2ExpLib.panel.sections import widgets
 from Agg2ExpLib.panel.signals import Signal
-from Agg2ExpLib.panel.store import Store
+from Agg2ExpLib.panel.user_settings import UserSettings
+from Agg2ExpLib.panel.words.choices import card_of
 
 _READABLE = "*.safetensors *.pt *.pth *.ckpt *.bin metadata.json"
 
@@ -32,9 +33,9 @@ class InputsSection:
         Without values: another model was chosen.
     """
 
-    def __init__(self, ui: Any, store: Store) -> None:
+    def __init__(self, ui: Any, settings: UserSettings) -> None:
         self.changed = Signal()
-        self._store = store
+        self._settings = settings
         self._cards: dict[str, ModelCard | None] = {}
         self._digests: dict[str, str] = {}
         self.frame = ui.inputsCollapsibleButton
@@ -50,13 +51,13 @@ class InputsSection:
     @property
     def model_source(self) -> str:
         """Name or path of the chosen model."""
-        return str(forms.chosen(self.model) or "")
+        return str(widgets.chosen(self.model) or "")
 
     def card(self) -> ModelCard | None:
         """Return the chosen model's card; ``None`` for a bare checkpoint or an unreadable folder."""
         source = self.model_source
         if source not in self._cards:
-            self._cards[source] = _card(source)
+            self._cards[source] = card_of(source)
         return self._cards[source]
 
     def ct_node(self) -> Any:
@@ -88,18 +89,18 @@ class InputsSection:
         self.model.blockSignals(True)
         self.model.clear()
         for name in bundled_models():
-            card = _card(name)
+            card = card_of(name)
             title = card.name if card else name
             self.model.addItem(_("{model} (demo)").format(model=title) if "phantom" in name else title, name)
-        for path in self._store.models():
+        for path in self._settings.models():
             self.model.addItem(Path(path).name, path)
         self.model.blockSignals(False)
         if wanted:
-            forms.choose(self.model, wanted)
+            widgets.choose(self.model, wanted)
 
     def choose_model(self, source: str) -> None:
         """Show a model as the chosen one, where it is listed."""
-        forms.choose(self.model, source)
+        widgets.choose(self.model, source)
 
     def ask_for_model(self) -> None:
         """Let the user name a model."""
@@ -116,7 +117,7 @@ class InputsSection:
     def add_model(self, path: str) -> None:
         """Remember a model and choose it; any file within a model folder stands for the folder."""
         source = _folder_of(Path(path))
-        self._store.add_model(source)
+        self._settings.add_model(source)
         self.refill_models(str(source))
         self._on_model()
 
@@ -183,16 +184,6 @@ def _digest(source: str) -> str:
         return file_sha256(weights_file(path) if path.is_dir() else path)
     except InputError as error:
         return str(error)
-
-
-def _card(source: str) -> ModelCard | None:
-    folder = bundled_models().get(source, Path(source))
-    if not folder.is_dir():
-        return None
-    try:
-        return read_card(folder)
-    except InputError:
-        return None
 
 
 def _folder_of(path: Path) -> Path:

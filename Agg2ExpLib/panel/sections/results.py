@@ -9,8 +9,9 @@ import qt
 from slicer.i18n import tr as _
 
 from Agg2ExpLib.anatomy import structure
-from Agg2ExpLib.panel.sections import forms
+from Agg2ExpLib.panel.sections import widgets
 from Agg2ExpLib.panel.sections.importance_table import ImportanceTable
+from Agg2ExpLib.panel.sections.task_line import TaskLine
 from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.words.buttons import PanelState
 from Agg2ExpLib.panel.words.choices import FILL_TEXTS
@@ -39,6 +40,7 @@ class ResultsSection:
         self.explanation_changed = Signal()
         self.frame, self.table = ui.resultsCollapsibleButton, ImportanceTable(ui.importanceTable)
         self.notice, self.meaning, self.whatif = ui.noticeLabel, ui.meaningLabel, ui.whatIfLabel
+        self.line = TaskLine(ui.resultsProgressBar, ui.resultsStatusLabel, ui.resultsCancelButton)
         self.explanation, self.structure = ui.explanationComboBox, ui.structureComboBox
         self.region, self.fill = ui.whatIfRegionComboBox, ui.whatIfFillComboBox
         self.percentile, self.opacity = ui.hideWeakestSlider, ui.opacitySlider
@@ -63,7 +65,7 @@ class ResultsSection:
         }
         shown_over = (self.percentile, self.opacity, self.masked, self.coloured, self.rendering)
         # What they do, to be told again after the tooltip has said why they cannot be used.
-        self._tips = [(one, str(forms.read(one, "toolTip"))) for one in (*self.modes.values(), *shown_over)]
+        self._tips = [(one, str(widgets.read(one, "toolTip"))) for one in (*self.modes.values(), *shown_over)]
         for label in (self.meaning, self.whatif):
             label.setVisible(False)
         for index, (identifier, (name, tip)) in enumerate(FILL_TEXTS.items()):
@@ -78,7 +80,7 @@ class ResultsSection:
             radio.toggled.connect(lambda on, mode=mode: self.mode_changed.emit(mode) if on else None)
         self.structure.currentIndexChanged.connect(self._on_structure)
         self.explanation.currentIndexChanged.connect(
-            lambda *_: self.explanation_changed.emit(forms.chosen(self.explanation))
+            lambda *_: self.explanation_changed.emit(widgets.chosen(self.explanation))
         )
 
     def show_mode(self, mode: str) -> None:
@@ -88,7 +90,7 @@ class ResultsSection:
 
     def chosen_structure(self) -> str:
         """Return the identifier of the shown structure; empty when there is none."""
-        return str(forms.chosen(self.structure) or "")
+        return str(widgets.chosen(self.structure) or "")
 
     def show_structures(self, explained: Sequence[str], absent: Sequence[str], selected: str = "") -> None:
         """List the explained structures, and greyed those that the segmentation lacks."""
@@ -96,15 +98,15 @@ class ResultsSection:
         self.structure.clear()
         for name in explained:
             found = structure(name)
-            self.structure.addItem(forms.icon(forms.patch(found.colour)), found.name, name)
+            self.structure.addItem(widgets.icon(widgets.patch(found.colour)), found.name, name)
         for name in absent:
             self.structure.addItem(
                 _("{structure} (absent from the segmentation)").format(structure=structure(name).name), ""
             )
-            item = self.structure.model().item(int(forms.read(self.structure, "count")) - 1)
+            item = self.structure.model().item(int(widgets.read(self.structure, "count")) - 1)
             item.setEnabled(False)
             item.setToolTip(_("The model found no voxel of it in this scan, so there is nothing to explain."))
-        forms.choose(self.structure, selected or (explained[0] if explained else ""))
+        widgets.choose(self.structure, selected or (explained[0] if explained else ""))
         self.structure.blockSignals(False)
 
     def show_explanations(self, titles: Sequence[tuple[str, str]], selected: str) -> None:
@@ -113,7 +115,7 @@ class ResultsSection:
         self.explanation.clear()
         for key, title in titles:
             self.explanation.addItem(title, key)
-        forms.choose(self.explanation, selected)
+        widgets.choose(self.explanation, selected)
         if not titles:
             self.explanation.addItem(_("no explanation yet"), "")
         self.explanation.setEnabled(len(titles) > 1)
@@ -121,23 +123,23 @@ class ResultsSection:
 
     def show_regions(self, regions: Sequence[tuple[str, str, tuple[int, int, int]]], selected: str = "") -> None:
         """List what can be replaced in the what-if as (key, name, colour)."""
-        before = selected or str(forms.chosen(self.region) or "")
+        before = selected or str(widgets.chosen(self.region) or "")
         self.region.blockSignals(True)
         self.region.clear()
         for key, name, colour in regions:
-            self.region.addItem(forms.icon(forms.patch(colour)), name, key)
-        forms.choose(self.region, before)
+            self.region.addItem(widgets.icon(widgets.patch(colour)), name, key)
+        widgets.choose(self.region, before)
         self.region.blockSignals(False)
 
     def show_state(self, state: PanelState) -> None:
         """Give the buttons their looks."""
         for name, widget in self.buttons.items():
-            forms.apply_look(widget, state[name])
+            widgets.apply_look(widget, state[name])
         usable = state["overlay"]
         for widget, tip in self._tips:
             widget.setEnabled(usable.enabled)
             widget.setToolTip(tip if usable.enabled else usable.reason)
-        self.structure.setEnabled(int(forms.read(self.structure, "count")) > 0)
+        self.structure.setEnabled(int(widgets.read(self.structure, "count")) > 0)
 
     def say(self, text: str) -> None:
         """Show a notice above the results; empty hides it."""
@@ -156,8 +158,8 @@ class ResultsSection:
 
     def step(self, by: int) -> None:
         """Show the next or the previous explained structure, round and round."""
-        count = int(forms.read(self.structure, "count"))
-        index = int(forms.read(self.structure, "currentIndex"))
+        count = int(widgets.read(self.structure, "count"))
+        index = int(widgets.read(self.structure, "currentIndex"))
         for _step in range(count):
             index = (index + by) % count
             if self.structure.itemData(index):

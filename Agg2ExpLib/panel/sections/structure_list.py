@@ -9,7 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from Agg2ExpLib.anatomy import RGB, structure
-from Agg2ExpLib.panel.sections import forms
+from Agg2ExpLib.panel.sections import widgets
 from Agg2ExpLib.panel.signals import Signal
 
 
@@ -49,7 +49,9 @@ class StructureList:
             if index == 0:
                 continue
             found = structure(label)
-            item = qt.QListWidgetItem(forms.icon(forms.patch(colours[index] if colours else found.colour)), found.name)
+            item = qt.QListWidgetItem(
+                widgets.icon(widgets.patch(colours[index] if colours else found.colour)), found.name
+            )
             item.setData(qt.Qt.UserRole, label)
             item.setToolTip(f"{found.name} ({label})")
             item.setFlags(qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
@@ -83,13 +85,14 @@ class StructureList:
         self.tick([label for label in labels if label.lower() in shown or structure(label).name.lower() in shown])
 
     def _items(self) -> list[Any]:
-        return [self.list.item(index) for index in range(int(forms.read(self.list, "count")))]
+        return [self.list.item(index) for index in range(int(widgets.read(self.list, "count")))]
 
     def _filter(self, *_: Any) -> None:
-        words = str(forms.read(self.search, "text")).lower().split()
+        words = str(widgets.read(self.search, "text")).lower().split()
         for item in self._items():
             text = f"{item.text()} {item.data(qt.Qt.UserRole)}".lower()
             item.setHidden(not all(word in text for word in words))
+        self._tell()
 
     def _on_item(self, *_: Any) -> None:
         self._tell()
@@ -98,8 +101,12 @@ class StructureList:
     def _tell(self) -> None:
         items, ticked = self._items(), self.ticked()
         count = len(items) if ticked is None else len(ticked)
-        self.count.setText(
-            _("{count} of {all} structures").format(count=count, all=len(items))
-            if items
-            else _("The model's structures are told when it runs.")
-        )
+        if not items:
+            words = _("The model's structures are told when it runs.")
+        elif all(item.isHidden() for item in items):
+            words = _("No structure has this in its name; {count} of {all} are ticked.").format(
+                count=count, all=len(items)
+            )
+        else:
+            words = _("{count} of {all} structures").format(count=count, all=len(items))
+        self.count.setText(words)

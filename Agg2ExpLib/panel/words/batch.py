@@ -14,6 +14,7 @@ from Agg2ExpLib.cohort.run.cases import CohortCase
 from Agg2ExpLib.cohort.run.store import DOCUMENT, CohortFolder, file_stem
 from Agg2ExpLib.errors import OutputError
 from Agg2ExpLib.panel.words.choices import Choices
+from Agg2ExpLib.panel.words.options import given, options_of
 from Agg2ExpLib.storage import write_file
 
 #: File in the cohort folder with what the panel was asked for, so that the folder alone suffices to go on.
@@ -194,10 +195,14 @@ def _choices_of(found: object) -> Choices:
     if not isinstance(found, dict):
         return Choices()
     kept: dict[str, Any] = {}
+    method = str(found.get("method", ""))
     for name, usual in asdict(Choices()).items():
         value = found.get(name, usual)
         if name == "structures":
             value = tuple(str(one) for one in value) if isinstance(value, list) else None
+        elif name == "more":
+            pairs = [one for one in value if isinstance(one, list) and len(one) == 2] if isinstance(value, list) else []
+            value = tuple(sorted(given(options_of(method), {str(key): part for key, part in pairs}).items()))
         elif name == "overlap" and not isinstance(value, int | float):
             value = None
         if usual is None or isinstance(value, type(usual)):

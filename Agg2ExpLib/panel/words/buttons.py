@@ -114,7 +114,7 @@ def panel_state(facts: Facts) -> PanelState:
     >>> panel_state(Facts(volume="ct", job="explain"))["apply"].text
     'Cancel'
     """
-    busy = busy_words(facts)
+    busy = busy_words(facts.job)
     network = busy or (_BATCH if facts.batch else "")
     shown = "" if facts.shown else _NOTHING_SHOWN
     looks = {
@@ -146,7 +146,11 @@ def panel_state(facts: Facts) -> PanelState:
         "strongest": _of_structure(
             facts, _("Go to strongest voxel"), _("Moves the slices to where the attribution is strongest.")
         ),
-        "bars": _of_structure(facts, _("Bars"), _("Bar chart of the regions that this structure relied on most.")),
+        "bars": _of_structure(
+            facts,
+            _("Bars"),
+            _("Bar chart of the regions that this structure relied on most. Pressed again, the views are as before."),
+        ),
         "graph3d": _of_structure(
             facts, _("Graph in 3D"), _("Arrows in the 3D view from the regions relied on to the structure.")
         ),
@@ -163,9 +167,9 @@ def panel_state(facts: Facts) -> PanelState:
     return PanelState(looks)
 
 
-def busy_words(facts: Facts) -> str:
-    """Return what is at work and what to do about it; empty when nothing is."""
-    return _("{job}; wait for it or cancel it.").format(job=_JOBS.get(facts.job, facts.job)) if facts.job else ""
+def busy_words(job: str) -> str:
+    """Return what is at work, a kind of :class:`Facts`, and what to do about it; empty when nothing is."""
+    return _("{job}; wait for it or cancel it.").format(job=_JOBS.get(job, job)) if job else ""
 
 
 def _inputs(facts: Facts) -> str:

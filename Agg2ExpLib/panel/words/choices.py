@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
+from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from slicer.i18n import tr as _
@@ -13,6 +14,9 @@ from Agg2ExpLib.case import REDUCTIONS
 from Agg2ExpLib.device import PRECISIONS
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.methods import METHODS
+from Agg2ExpLib.models import bundled_models
+from Agg2ExpLib.models.card import ModelCard, read_card
+from Agg2ExpLib.panel.words.options import bound_options
 from Agg2ExpLib.request import Request, request_of
 
 #: Identifier -> name on the surface and what it does in one sentence.
@@ -81,6 +85,9 @@ class Choices:
         Of the noise.
     overlap : float, optional
         Overlap of windows; ``None`` is the model's own.
+    more : tuple of (str, value)
+        Options that only the method has, as :func:`~Agg2ExpLib.panel.words.options.options_of` names them; those left out have
+        their default.
     """
 
     model: str = "thorax-phantom"
@@ -92,6 +99,7 @@ class Choices:
     precision: str = "float32"
     device: str = "auto"
     overlap: float | None = None
+    more: tuple[tuple[str, Any], ...] = ()
 
     def problem(self) -> str:
         """Return why these choices cannot be used, in one sentence; empty when they can."""
@@ -108,16 +116,22 @@ class Choices:
             return f"{text[:1].upper()}{text[1:]}."
         return ""
 
+    def labels(self) -> tuple[str, ...]:
+        """Return the model's structures; none of a model without a card, which tells them when it runs."""
+        card = card_of(self.model)
+        return card.labels if card else ()
+
     def request(self) -> Request:
         """Return them as the library's request, which checks itself."""
-        own = method_options(self.method)
+        bound = bound_options(self.method)
         return request_of(
             self.method,
             classes=self.structures,
             reduction=self.reduction,
             precision=self.precision,
             device=self.device,
-            **{name: getattr(self, name) for name in ("samples", "seed") if name in own},
+            **{name: getattr(self, name) for name in bound},
+            **dict(self.more),
         )
 
     def options(self) -> dict[str, Any]:
@@ -126,18 +140,36 @@ class Choices:
             "model": self.model,
             "classes": self.structures,
             "method": self.method,
-            "samples": self.samples if "samples" in method_options(self.method) else None,
             "reduction": self.reduction,
-            "seed": self.seed if "seed" in method_options(self.method) else None,
             "precision": self.precision,
             "device": self.device,
             "overlap": self.overlap,
+            **{name: getattr(self, name) for name in sorted(bound_options(self.method))},
+            **{name.replace("_", "-"): value for name, value in self.more},
         }
 
 
-def method_options(method: str) -> set[str]:
-    """Return the names of a method's options; of an unknown method none."""
-    return {one.name for one in METHODS[method].options()} if method in METHODS else set()
+def choices_of(**values: Any) -> Choices:
+    """Return choices of one flat list; what is no field of theirs is an option of the method."""
+    own = {one.name for one in fields(Choices)} - {"more"}
+    more = tuple(sorted((name, value) for name, value in values.items() if name not in own))
+    return Choices(**{name: value for name, value in values.items() if name in own}, more=more)
+
+
+def method_words(method: str) -> tuple[str, str]:
+    """Return a method's name and what it does; of one of another package in its own words."""
+    if method in METHOD_TEXTS or method not in METHODS:
+        return METHOD_TEXTS.get(method, (method, ""))
+    return METHODS[method].name, METHODS[method].summary
+
+
+def card_of(source: str) -> ModelCard | None:
+    """Return the card of a bundled model or a model folder; ``None`` for a bare checkpoint or an unreadable folder."""
+    folder = bundled_models().get(source, Path(source))
+    try:
+        return read_card(folder) if folder.is_dir() else None
+    except InputError:
+        return None
 
 
 def comparison_options(choices: Choices) -> dict[str, Any]:
@@ -172,6 +204,6 @@ def _named(title: str, identifiers: Iterable[str], texts: Mapping[str, str]) -> 
 
 
 #: What the drop-down lists of the .ui offer.
-Method = _named("Method", METHODS, {name: text for name, (text, _tip) in METHOD_TEXTS.items()})
+Method = _named("Method", METHODS, {name: method_words(name)[0] for name in METHODS})
 Reduction = _named("Reduction", REDUCTIONS, REDUCTION_TEXTS)
 Precision = _named("Precision", PRECISIONS, {})

@@ -9,11 +9,10 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from Agg2ExpLib.errors import Agg2ExpError, InputError
-from Agg2ExpLib.panel.compute.workbench import region_names
-from Agg2ExpLib.panel.controllers.live import LiveImportance
-from Agg2ExpLib.panel.nodes import Segment, segment_volume, segments_of, volume_of
-from Agg2ExpLib.panel.words.choices import METHOD_TEXTS
-from Agg2ExpLib.panel.words.rows import Row, rows_of, with_live
+from Agg2ExpLib.panel.live_importance import LiveImportance
+from Agg2ExpLib.panel.nodes import Segment, named_segments, segment_volume, segments_of, volume_of
+from Agg2ExpLib.panel.words.choices import method_words
+from Agg2ExpLib.panel.words.importance_rows import Row, rows_of, with_live
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from Agg2ExpLib.volume import Volume
 
 
-class Shown:
+class CurrentExplanation:
     """One explanation of the scene.
 
     Parameters
@@ -115,6 +114,19 @@ class Shown:
             self._live = None
             self._seen.clear()
 
+    def go_to(self, region: str) -> None:
+        """Move the slices to the depth of a region; they stay where they are when it has no voxel."""
+        import slicer
+
+        node_id, _slash, identifier = region.removeprefix("segment:").partition("/")
+        node = slicer.mrmlScene.GetNodeByID(node_id) if region.startswith("segment:") else None
+        if node is not None:
+            from Agg2ExpLib.scene.views import slice_through
+
+            slice_through(slicer.mrmlScene, node.GetSegmentCenterRAS(identifier))
+        elif self.in_scene is not None:
+            self.in_scene.go_to_region(region)
+
     def rows(self, segmentation_node: Any) -> list[Row]:
         """Return every region's importance for the selected structure, those of a segmentation as they are painted now."""
         rows = rows_of(self.table, self.structure)
@@ -132,14 +144,13 @@ class Shown:
         if live is None:
             return []
         found = []
-        names = region_names(segments_of(segmentation_node), self._labels())
-        for segment, name in names.items():
+        for segment, name in named_segments(segmentation_node, self._labels()).items():
             state = _state(segmentation_node, segment)
             known = self._seen.get(segment.key)
             if known is None or known[0] != state:
                 region = name if name in self.region_ids else segment.key
                 mask = segment_volume(segmentation_node, segment.identifier)
-                known = (state, live.row(mask, region, segment.name, segment.colour))
+                known = (state, live.row(mask, region, name, segment.colour))
                 self._seen[segment.key] = known
             found.append(known[1])
         return found
@@ -195,7 +206,7 @@ def shown_in(scene: Any) -> list[SavedExplanation]:
 def title_of(saved: SavedExplanation) -> str:
     """Return what tells an explanation from others of the same scan: how it was made."""
     method, samples = saved.attributes.get("Method", ""), saved.attributes.get("Samples", "")
-    how = METHOD_TEXTS.get(method, (method, ""))[0]
+    how = method_words(method)[0]
     if how and samples not in ("", "0"):
         how = _("{method}, {samples} samples").format(method=how, samples=samples)
     return f"{saved.anchor.GetName()} ({how})" if how else str(saved.anchor.GetName())

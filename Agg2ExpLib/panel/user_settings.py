@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from Agg2ExpLib.panel.compute.commands import INTERPRETER_SETTING
+from Agg2ExpLib.panel.compute.interpreter import INTERPRETER_SETTING
 
 MODELS_SETTING = "Agg2Exp/Models"
 RESULTS_SETTING = "Agg2Exp/ResultsFolder"
@@ -15,7 +15,7 @@ BATCH_SETTING = "Agg2Exp/Batch"
 _MOST_MODELS = 50
 
 
-class Store:
+class UserSettings:
     """The user's settings.
 
     Parameters
@@ -40,10 +40,6 @@ class Store:
         text = str(path)
         kept = [item for item in self.models() if item != text]
         self._settings.setValue(MODELS_SETTING, json.dumps([*kept, text][-_MOST_MODELS:]))
-
-    def forget_model(self, path: str | Path) -> None:
-        """Forget a model; its files stay."""
-        self._settings.setValue(MODELS_SETTING, json.dumps([item for item in self.models() if item != str(path)]))
 
     def interpreter(self) -> str:
         """Return the Python that the user named; empty for Slicer's own."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from Agg2ExpLib.importance import importance_row
-from Agg2ExpLib.panel.words.rows import Row
+from Agg2ExpLib.panel.words.importance_rows import Row
 
 if TYPE_CHECKING:
     from Agg2ExpLib.anatomy import RGB

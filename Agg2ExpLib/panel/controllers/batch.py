@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,61 +11,37 @@ from slicer.i18n import tr as _
 
 from Agg2ExpLib.errors import Agg2ExpError
 from Agg2ExpLib.panel.compute.background import Background
-from Agg2ExpLib.panel.compute.child import Outcome
-from Agg2ExpLib.panel.compute.task import Task
-from Agg2ExpLib.panel.compute.workbench import Workbench
-from Agg2ExpLib.panel.controllers.batch_results import BatchResults, sentence
+from Agg2ExpLib.panel.compute.packages import FOR_COHORTS, FOR_WORKERS, REQUIREMENTS
+from Agg2ExpLib.panel.compute.task import Outcome
+from Agg2ExpLib.panel.controllers.batch_results import BatchResults
+from Agg2ExpLib.panel.desk import Desk, sentence
 from Agg2ExpLib.panel.sections.batch import BatchSection
-from Agg2ExpLib.panel.store import Store
 from Agg2ExpLib.panel.words.batch import Request, Seen, describe_progress, look
 from Agg2ExpLib.panel.words.batch_buttons import BatchFacts, batch_state
-from Agg2ExpLib.panel.words.choices import METHOD_TEXTS, Choices, method_options
+from Agg2ExpLib.panel.words.choices import Choices, method_words
+from Agg2ExpLib.panel.words.options import bound_options
 from Agg2ExpLib.progress import Event
 
 #: Milliseconds between two looks at the folder while a batch runs.
 LOOK_MS = 1500
 
 
-class BatchRunner:
+class BatchController:
     """Stands between the cohort section and the work. It belongs to no scene: a scene may come and go while it runs.
 
     Parameters
     ----------
     section : BatchSection
         What it fills.
-    workbench, store : Workbench, Store
-        Make the tasks; remember the batch between sessions.
+    desk : Desk
+        Runs the batch, and remembers it between sessions.
     results : BatchResults
         Makes something of what is finished.
-    choices : callable
-        Returns what is chosen under Explain.
-    ready : callable
-        Returns whether the packages are there, after asking; with the number of processes.
-    busy : callable
-        Returns what else is at work, in words; empty when nothing is.
-    log : callable
-        Gets lines for the log.
-    refresh : callable
-        Gives every button of the panel its look.
     """
 
-    def __init__(
-        self,
-        section: BatchSection,
-        workbench: Workbench,
-        store: Store,
-        results: BatchResults,
-        choices: Callable[[], Choices],
-        ready: Callable[[int], bool],
-        busy: Callable[[], str],
-        log: Callable[[list[str]], None],
-        refresh: Callable[[], None],
-    ) -> None:
-        self.section, self._workbench, self._store = section, workbench, store
-        self._results, self._choices = results, choices
-        self._ready, self._busy, self._log, self._refresh = ready, busy, log, refresh
+    def __init__(self, section: BatchSection, desk: Desk, results: BatchResults) -> None:
+        self.section, self._desk, self._results = section, desk, results
         self.request, self.seen = Request(), Seen()
-        self.task: Task | None = None
         self._stopping = self._folder_problem = ""
         self._paused = self._new_folder = False
         self._event = Event("", 0, 0)
@@ -81,11 +56,11 @@ class BatchRunner:
     @property
     def running(self) -> bool:
         """Whether a batch is at work."""
-        return self.task is not None and self.task.running
+        return self._desk.runner.batch is not None
 
     def restore(self) -> None:
         """Take up the batch that was remembered: after a reload of the module, or a restart of Slicer."""
-        found = Request.from_text(self._store.batch())
+        found = Request.from_text(self._desk.settings.batch())
         if found is not None:
             self._paused = True
             self._take(found)
@@ -104,7 +79,7 @@ class BatchRunner:
             batch_state(
                 BatchFacts(
                     problem=self._folder_problem or self._wanted().problem(),
-                    busy=self._busy(),
+                    busy=self._desk.busy(),
                     running=self.running,
                     stopping=self._stopping,
                     paused=self._paused and not self.running,
@@ -127,31 +102,27 @@ class BatchRunner:
         self.request = self._wanted()
         self._new_folder = not Path(self.request.out).exists()
         try:
-            task = self._workbench.cohort(
+            task = self._desk.tasks.cohort(
                 self.request.source, self.request.out, self.request.options(), self.request.keep, retry_failed
             )
         except Agg2ExpError as error:
-            self.section.say(sentence(str(error)))
+            self.section.line.say(sentence(str(error)))
             return
-        self.task, self._event = task, Event("", 0, 0)
+        self._event = Event("", 0, 0)
         self._paused = True
-        self._store.set_batch(self.request.to_text())
-        task.progressed.connect(self._on_progress)
-        task.said.connect(self._log)
-        task.finished.connect(self._on_finished)
-        self.section.show_progress(0, 0, _("loading the model …"))
-        task.start()
+        self._desk.settings.set_batch(self.request.to_text())
+        self.section.line.show(0, 0, _("loading the model …"))
         self._timer.start()
-        self._refresh()
+        self._desk.runner.start(task, self, ended=self._on_finished)
 
     def stop(self, why: str) -> None:
         """Stop the child process: ``pause`` keeps the batch at hand, ``cancel`` forgets it."""
-        if self.running and self.task is not None:
+        if self._desk.runner.batch is not None:
             self._stopping = why
-            self.task.cancel()
+            self._desk.runner.batch.cancel()
         elif why == "cancel":
             self._forget()
-        self._refresh()
+        self._desk.changed.emit()
 
     def look_again(self) -> None:
         """Look at what the folder holds, in the background."""
@@ -169,10 +140,14 @@ class BatchRunner:
         one.finished.connect(told)
         one.start()
 
+    def _ready(self, workers: int) -> bool:
+        wanted = [REQUIREMENTS, FOR_COHORTS, *([FOR_WORKERS] if workers > 1 else [])]
+        return all(self._desk.packages(one, self.section.line) for one in wanted)
+
     def _wanted(self) -> Request:
         """Return the request with the options as they are: a folder that has cases goes on as it was begun."""
         begun = self.seen.request is not None
-        choices = self.request.choices if begun or self._paused else self._choices()
+        choices = self.request.choices if begun or self._paused else self._desk.choices()
         return replace(self.request, choices=choices, keep=self.section.keep, workers=self.section.workers)
 
     def _take(self, request: Request) -> None:
@@ -180,10 +155,10 @@ class BatchRunner:
         self.section.show_paths(request.source, request.out)
         self.section.show_options(request.keep, request.workers)
         self.section.show_cases(self.seen)
-        self.section.say("")
+        self.section.line.say("")
         self.section.say_settings("")
         self.look_again()
-        self._refresh()
+        self._desk.changed.emit()
 
     def _on_seen(self, out: str, seen: Seen | None, error: BaseException | None) -> None:
         if out != self.request.out:
@@ -202,7 +177,7 @@ class BatchRunner:
         if self.running:
             self._show_progress()
         elif found.cases:
-            self.section.say(self._summary())
+            self.section.line.say(self._summary())
         self.show_state()
 
     def _same(self, other: Request) -> bool:
@@ -217,33 +192,37 @@ class BatchRunner:
         parts.append(_("{waiting} to go").format(waiting=waiting) if waiting else "")
         return f"{', '.join(part for part in parts if part)}."
 
-    def _on_progress(self, event: Event) -> None:
+    def show_event(self, event: Event) -> None:
+        """Show progress, a unit of which is a case."""
         if event.stage == "cases":
             if not self._event.stage:
                 self.request.write()
             self._event = event
             self._show_progress()
 
+    def end_progress(self) -> None:
+        """Show that the batch rests."""
+        self.section.line.end_progress()
+
     def _show_progress(self) -> None:
         event = self._event
         if event.total:
             failed = self.seen.count("failed")
             words = describe_progress(event.done, event.total, failed, event.seconds_left)
-            self.section.show_progress(event.done, event.total, words)
+            self.section.line.show(event.done, event.total, words)
 
     def _on_finished(self, outcome: Outcome) -> None:
         why, self._stopping = self._stopping, ""
         self._timer.stop()
-        self.section.end_progress()
         self._see_now()
         if why == "cancel":
             self._forget()
         elif outcome.status == "done":
             self._paused = False
-            self._store.set_batch("")
-            self.section.say(self._summary())
+            self._desk.settings.set_batch("")
+            self.section.line.say(self._summary())
         elif why == "pause":
-            self.section.say(_("Paused. {summary}").format(summary=self._summary()))
+            self.section.line.say(_("Paused. {summary}").format(summary=self._summary()))
         else:
             words = (
                 outcome.sentence
@@ -252,9 +231,8 @@ class BatchRunner:
             )
             kept = _(" What is finished is kept: press Resume to go on.") if self.seen.cases else ""
             self._paused = bool(self.seen.cases)
-            self._store.set_batch(self.request.to_text() if self._paused else "")
-            self.section.say(f"{sentence(words)}{kept}")
-        self._refresh()
+            self._desk.settings.set_batch(self.request.to_text() if self._paused else "")
+            self.section.line.say(f"{sentence(words)}{kept}")
 
     def _see_now(self) -> None:
         try:
@@ -269,14 +247,14 @@ class BatchRunner:
         if self._new_folder and not finished:
             shutil.rmtree(out, ignore_errors=True)
         self._paused = self._new_folder = False
-        self._store.set_batch("")
+        self._desk.settings.set_batch("")
         self._take(replace(self.request, out=""))
         kept = (
             _("{finished} finished cases stay in {out}; choose it again to go on.").format(finished=finished, out=out)
             if finished
             else _("Nothing was finished.")
         )
-        self.section.say(_("The batch was cancelled. {kept}").format(kept=kept))
+        self.section.line.say(_("The batch was cancelled. {kept}").format(kept=kept))
 
     def _on_changed(self) -> None:
         self.show_state()
@@ -285,7 +263,7 @@ class BatchRunner:
         try:
             self._press(name)
         except Agg2ExpError as error:
-            self.section.say(sentence(str(error)))
+            self.section.line.say(sentence(str(error)))
 
     def _press(self, name: str) -> None:
         if name == "batch run":
@@ -324,10 +302,10 @@ def describe_settings(choices: Choices) -> str:
     >>> describe_settings(Choices(structures=("heart",)))
     'Goes on as it was begun: thorax-phantom, SmoothGrad, 20 samples, 1 structure.'
     """
-    name = METHOD_TEXTS.get(choices.method, (choices.method, ""))[0]
+    name = method_words(choices.method)[0]
     count = _("all structures") if choices.structures is None else f"{len(choices.structures)} structure"
     count += "s" if choices.structures is not None and len(choices.structures) != 1 else ""
-    if "samples" in method_options(choices.method):
+    if "samples" in bound_options(choices.method):
         name = _("{method}, {samples} samples").format(method=name, samples=choices.samples)
     return _("Goes on as it was begun: {model}, {method}, {count}.").format(
         model=Path(choices.model).name, method=name, count=count

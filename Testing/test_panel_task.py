@@ -9,7 +9,6 @@ import pytest
 
 from Agg2ExpLib.panel.compute import process_tree
 from Agg2ExpLib.panel.compute.background import Background, load_file_library
-from Agg2ExpLib.panel.compute.child import Job
 from Agg2ExpLib.panel.compute.task import Task
 from Testing.bench.fixtures import turn, window_answers_within
 
@@ -21,16 +20,29 @@ words = "".join("a line for the log " + str(i) + chr(10) for i in range({count})
 sys.stderr.write(words)
 sys.stdout.write(lines)
 """
-GRANDCHILD = """
-import subprocess, sys, time
-inner = subprocess.Popen([sys.executable, "-c", "import signal, time; {inner}\\nprint('up', flush=True)\\ntime.sleep(60)"])
+#: A launcher, as PythonSlicer: what it starts has its standard input.
+LAUNCHER = """
+import subprocess, sys
+inner = subprocess.Popen([sys.executable, "-c", sys.argv[2]])
 open(sys.argv[1], "w").write(str(inner.pid))
-inner.wait()
+sys.exit(inner.wait())
+"""
+#: The real work: it does not hear its parent, or it does.
+DEAF = "import time; print('up', flush=True); time.sleep(60)"
+HEARS = """
+import sys, time
+from Agg2ExpLib.cli.parent import obey_parent
+try:
+    obey_parent()
+    print("up", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    sys.exit({code})
 """
 
 
 def run(program, *arguments, **options):
-    job = Job([sys.executable, "-c", program, *map(str, arguments)], **options)
+    job = Task("explain", "the work", [sys.executable, "-c", program, *map(str, arguments)], **options)
     job.lines = []
     job.said.connect(job.lines.extend)
     job.start()
@@ -38,7 +50,7 @@ def run(program, *arguments, **options):
 
 
 def ended(pid):
-    return process_tree.tree(pid) == ()
+    return process_tree.tree(pid) == []
 
 
 def pid_in(path):
@@ -91,17 +103,19 @@ def test_a_kill_from_outside_is_told_as_such():
 
 
 def test_a_program_that_is_not_there_is_told_at_once():
-    job = Job(["/no/such/python"], name="the explanation")
+    job = Task("explain", "the explanation", ["/no/such/python"])
     job.start()
     assert turn(lambda: job.outcome)
     assert "could not begin" in job.outcome.sentence
 
 
 @pytest.mark.parametrize("how", ["cancel", "kill"])
-def test_stopping_ends_the_launcher_and_what_it_started_and_removes_the_files(tmp_path, how):
+@pytest.mark.parametrize("inner", [DEAF, HEARS.format(code=130)], ids=["deaf", "hears"])
+def test_stopping_ends_the_launcher_and_what_it_started_and_removes_the_files(tmp_path, monkeypatch, how, inner):
+    monkeypatch.setattr("Agg2ExpLib.panel.compute.task.PATIENCE_S", 0.2 if inner == DEAF else 30)
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    job = run(GRANDCHILD.format(inner=""), tmp_path / "pid", temporary=[scratch])
+    job = run(LAUNCHER, tmp_path / "pid", inner, temporary=[scratch])
     assert turn(lambda: job.lines == ["up"])
     inner, outer = pid_in(tmp_path / "pid"), int(job._process.processId())
     assert not ended(inner)
@@ -114,29 +128,17 @@ def test_stopping_ends_the_launcher_and_what_it_started_and_removes_the_files(tm
 
 
 def test_what_was_complete_when_the_cancel_came_is_kept():
-    program = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); print('up', flush=True); signal.pause()"
-    job = run(program)
+    job = run(HEARS.format(code=0))
     assert turn(lambda: job.lines == ["up"])
     job.cancel()
     assert turn(lambda: job.outcome)
     assert job.outcome.status == "done"
 
 
-def test_a_child_that_will_not_stop_is_ended_after_a_while(tmp_path, monkeypatch):
-    monkeypatch.setattr("Agg2ExpLib.panel.compute.child.PATIENCE_S", 0.2)
-    job = run(GRANDCHILD.format(inner="signal.signal(signal.SIGTERM, signal.SIG_IGN)"), tmp_path / "pid")
-    assert turn(lambda: job.lines == ["up"])
-    inner = pid_in(tmp_path / "pid")
-    job.cancel()
-    assert turn(lambda: job.outcome)
-    assert turn(lambda: ended(inner))
-
-
 def test_when_the_launcher_is_killed_from_outside_its_child_does_not_stay(tmp_path):
-    job = run(GRANDCHILD.format(inner=""), tmp_path / "pid")
+    job = run(LAUNCHER, tmp_path / "pid", HEARS.format(code=130))
     assert turn(lambda: job.lines == ["up"])
     inner = pid_in(tmp_path / "pid")
-    turn(lambda: any(one.pid == inner for one in job._known))
     os.kill(int(job._process.processId()), 9)
     assert turn(lambda: job.outcome)
     assert turn(lambda: ended(inner))
