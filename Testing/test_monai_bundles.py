@@ -246,6 +246,7 @@ def test_air_is_taken_through_the_transforms_of_a_ct(scan, tmp_path):
 
 # What cannot be done exactly is refused by its name ------------------------------------------------------------------
 
+SIGMOID = step("Activationsd", keys="pred", sigmoid=True)
 WITH = {
     "a transform of its own": (
         lambda c: c["preprocessing"]["transforms"].append(step("scripts.my.Windowd")),
@@ -267,12 +268,21 @@ WITH = {
     "a missing reference": (lambda c: c["inferer"].update(overlap="@nowhere"), "@nowhere"),
     "a circle": (lambda c: c.update(a="@b", b="@a", inferer="@a"), "circle"),
     "another threshold": (
-        lambda c: c.update(
-            postprocessing=compose(
-                step("Activationsd", keys="pred", sigmoid=True), step("AsDiscreted", keys="pred", threshold=0.3)
-            )
-        ),
+        lambda c: c.update(postprocessing=compose(SIGMOID, step("AsDiscreted", keys="pred", threshold=0.3))),
         "0.3",
+    ),
+    "a network in something else": (lambda c: c.update(network="$Wrapped(@network_def)"), "Wrapped"),
+    "a network in a class of its own": (
+        lambda c: c.update(network={"_target_": "scripts.Wrapped", "net": "@network_def"}),
+        "scripts.Wrapped",
+    ),
+    "other transforms undone": (
+        lambda c: c.update(dataset={"_target_": "Dataset", "transform": compose(*LOAD, RANGE)}),
+        "other transforms",
+    ),
+    "code before the evaluator": (
+        lambda c: c.update(evaluator={"_target_": "SupervisedEvaluator", "prepare_batch": "$scripts.batch"}),
+        "prepare_batch",
     ),
     "no decision": (
         lambda c: c.update(postprocessing=compose(SOFTMAX, INVERT, SAVE)),

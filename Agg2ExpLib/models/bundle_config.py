@@ -1,7 +1,7 @@
 """The configuration of a MONAI bundle as data: references are followed, nothing in it is run. No torch.
 
 Understood are ``@key`` and ``@a#b`` (also ``@a::b``), and of ``$`` expressions only: values and lists chosen by a flag
-(``$@a if @flag else @b``), ``len`` of a list, paths in the bundle put together (``$@bundle_root + '/models/model.pt'``), and the
+(``$@a if @flag else @b``), ``len`` of a list, paths and lists put together (``$@bundle_root + '/models/model.pt'``), and the
 names of number types (``$torch.float32``). They are read by a small interpreter of the syntax tree; ``eval`` is not used.
 """
 
@@ -92,6 +92,11 @@ class BundleConfig:
     def has(self, key: str) -> bool:
         """Tell whether a key such as ``"evaluator#inferer"`` stands in the file."""
         return self._raw(key) is not _ABSENT
+
+    def raw(self, key: str) -> Any:
+        """Return what stands at a key, as in the file; ``None`` when it is absent."""
+        found = self._raw(key)
+        return None if found is _ABSENT else found
 
     def at(self, key: str) -> Any:
         """Return what stands at a key, references followed at its top; ``None`` when it is absent.
@@ -264,30 +269,36 @@ class BundleConfig:
 
         if depth > _MAX_DEPTH:
             raise code
+        found: Any = _ABSENT
         match node:
             case ast.Constant(value=value) if value is None or isinstance(value, (bool, int, float, str)):
-                return value
+                found = value
             case ast.List(elts=parts) | ast.Tuple(elts=parts):
-                return [inner(part) for part in parts]
+                found = [inner(part) for part in parts]
             case ast.Name(id=name) if name in names:
-                return self._reference(names[name], where, depth + 1)
+                found = self._reference(names[name], where, depth + 1)
             case ast.UnaryOp(op=ast.Not(), operand=part):
-                return not inner(part)
+                found = not inner(part)
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=value)) if isinstance(value, (int, float)):
-                return -value
+                found = -value
             case ast.IfExp(test=test, body=body, orelse=other):
-                return inner(body if inner(test) else other)
+                found = inner(body if inner(test) else other)
             case ast.BinOp(op=ast.Add(), left=left, right=right):
-                parts = (inner(left), inner(right))
-                if all(isinstance(part, str) for part in parts) and sum(map(len, parts)) <= _MAX_TEXT:
-                    return parts[0] + parts[1]
+                found = _joined(inner(left), inner(right))
             case ast.Call(func=ast.Name(id="len"), args=[part], keywords=[]):
                 counted = inner(part)
-                if isinstance(counted, (list, Mapping)):
-                    return len(counted)
+                found = len(counted) if isinstance(counted, (list, Mapping)) else _ABSENT
             case ast.Attribute(value=ast.Name(id=module), attr=name) if module in _MODULES and name in _NUMBER_TYPES:
-                return _TYPE_NAMES.get(name, name)
-        raise code
+                found = _TYPE_NAMES.get(name, name)
+        if found is _ABSENT:
+            raise code
+        return found
+
+
+def _joined(left: Any, right: Any) -> Any:
+    """Put two texts or two lists together."""
+    alike = (isinstance(left, str) and isinstance(right, str)) or (isinstance(left, list) and isinstance(right, list))
+    return left + right if alike and len(left) + len(right) <= _MAX_TEXT else _ABSENT
 
 
 def _read_yaml(path: Path) -> Any:

@@ -6,6 +6,7 @@ that decide where something is computed, not what, are left out.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,9 +108,10 @@ _PER_KEY = (
 _INFERERS = ("SlidingWindowInferer", "SlidingWindowInfererAdapt", "SimpleInferer")
 _EVALUATORS = ("SupervisedEvaluator",)
 # Places in the file, the first that is there.
-_PREPROCESSING = ("preprocessing", "dataset#transform")
+_PREPROCESSING = ("dataset#transform", "preprocessing")
 _NETWORK = ("network_def", "network", "net")
 _DIMENSIONS = 3
+_SAME_NETWORK = re.compile(r"\$?@(network_def|network|net)(\.to\([^()]*\))?(\.eval\(\))?")
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,7 @@ def read_plan(folder: Path) -> BundlePlan:
     notes: list[str] = []
     _check_evaluator(config, notes)
     where = next((place for place in _PREPROCESSING if config.has(place)), None)
-    if where is None:
+    if where is None or config.at(where) is None:
         raise InputError(f"{config.path}: states no preprocessing, so how a scan is prepared is not known")
     found = list(config.components(f"@{where}", where))
     key = _image_key(config, found)
@@ -355,14 +357,13 @@ def _after(
         )
         return decided((), outputs, config.path)
     steps = []
-    for one in config.components(f"@{where}", where):
-        if array_name(one[0]) == "Invert":
-            one = _inverted(config, one, key, preprocessing)
+    for found in config.components(f"@{where}", where):
+        one = _inverted(config, found, key, preprocessing) if array_name(found[0]) == "Invert" else found
         if _concerns(config, one, "pred"):
             steps.append(_step(config, one, "pred", AFTER))
-    found = decided(tuple((step.name, step.arguments) for step in steps), outputs, config.path)
-    notes += found.notes
-    return found
+    after = decided(tuple((step.name, step.arguments) for step in steps), outputs, config.path)
+    notes += after.notes
+    return after
 
 
 def _inverted(
@@ -383,6 +384,7 @@ def _architecture(config: BundleConfig, notes: list[str]) -> dict[str, Any]:
     where = next((place for place in _NETWORK if config.has(place)), None)
     if where is None:
         raise InputError(f"{config.path}: states no network ({_NETWORK[0]})")
+    _check_wrapping(config)
     name, arguments = config.component(f"@{where}", where)
     known = {one.casefold(): one for one in ARCHITECTURES}
     if name.casefold() not in known:
@@ -394,6 +396,16 @@ def _architecture(config: BundleConfig, notes: list[str]) -> dict[str, Any]:
     current, told = current_arguments(name, plain)
     notes += told
     return {"name": name, "arguments": current}
+
+
+def _check_wrapping(config: BundleConfig) -> None:
+    """Refuse a network that is put into something else before it is run; moving it to a device is nothing else."""
+    for where in ("network", "net", "evaluator#network"):
+        raw = config.raw(where)
+        if raw is None or (where in _NETWORK and not config.has(_NETWORK[0])):
+            continue
+        if not isinstance(raw, str) or not _SAME_NETWORK.fullmatch(raw):
+            raise config.refusal(where, str(raw), "changes the network")
 
 
 def _tiling(config: BundleConfig, notes: list[str]) -> dict[str, Any]:

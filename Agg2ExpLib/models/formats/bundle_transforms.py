@@ -27,7 +27,6 @@ AIR = -1000.0
 
 _SPATIAL = ("Orientation", "Spacing", "Resize", "CropForeground", "SpatialPad", "DivisiblePad")
 _PREDICTION = "pred"
-_NUMBERS = ("dtype",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,10 +180,9 @@ class Transforms:
 def _made(step: Step, key: str, plan: BundlePlan) -> Any:
     import monai.transforms
 
-    arguments = {
-        name: np.dtype(value).type if name in _NUMBERS and value is not None else value
-        for name, value in step.arguments.items()
-    }
+    arguments = dict(step.arguments)
+    if arguments.get("dtype") is not None:
+        arguments["dtype"] = np.dtype(arguments["dtype"]).type
     if step.name == "CropForeground":
         arguments["source_key"] = key
     try:
