@@ -209,7 +209,7 @@ def model_entry(model: Model) -> dict[str, Any]:
         "spacing_mm": list(card.spacing) if card.spacing else None,
         "orientation": card.orientation,
         "intensity_range": list(card.intensity_range) if card.intensity_range else None,
-        "window": list(card.window),
+        "window": list(card.window) if card.window else None,
         "overlap": card.overlap,
         "blending": card.blending,
         "architecture": dict(card.architecture),

@@ -164,14 +164,14 @@ def load_as_told(said: Mapping[str, Any], model: str | Path | None) -> Model:
     """Load the model that a document tells of, with its windows, from where it was or from where it is now."""
     source = Path(model) if model is not None else _source(str(said["path"]), str(said.get("name", "")))
     given: dict[str, Any] = {
-        key: value for key, value in said.get("options", {}).items() if key in ("folds", "mirroring")
+        key: value for key, value in said.get("options", {}).items() if key in ("folds", "mirroring", "weights")
     }
     if Path(source).is_file() and "labels" in said:
         given |= {key: said[key] and tuple(said[key]) for key in ("labels", "intensity_range", "window")}
         given["spacing"] = said["spacing_mm"] and tuple(said["spacing_mm"])
     loaded = load_model(source, **given)
     windows = {key: said[key] for key in ("window", "overlap", "blending") if key in said}
-    windows |= {"window": tuple(windows["window"])} if "window" in windows else {}
+    windows |= {"window": tuple(windows["window"])} if windows.get("window") else {}
     if any(getattr(loaded.card, key) != value for key, value in windows.items()):
         loaded = load_model(source, **{**given, **windows})
     return loaded

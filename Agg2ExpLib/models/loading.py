@@ -58,6 +58,7 @@ def load_model(
     overlap: float | None = None,
     blending: str | None = None,
     orientation: str | None = None,
+    weights: str | None = None,
     folds: tuple[str, ...] | list[str] | None = None,
     mirroring: str | None = None,
     trust_checkpoint: bool = False,
@@ -67,8 +68,8 @@ def load_model(
     Parameters
     ----------
     source
-        A model folder (MONAI bundle), a folder that nnU-Net v2 trained, a bare Swin UNETR checkpoint (``.safetensors``,
-        ``.pt``, ``.pth``, ``.ckpt``, ``.bin``), or the name of a bundled model.
+        A model folder, a MONAI bundle (folder or zip), a folder that nnU-Net v2 trained, a bare Swin UNETR checkpoint
+        (``.safetensors``, ``.pt``, ``.pth``, ``.ckpt``, ``.bin``), or the name of a bundled model.
     labels, spacing, window, intensity_range, overlap, blending, orientation
         Replace what the model's card says; see :class:`ModelCard` for their units. A bare checkpoint has no card: its
         missing fields are those of the paper's model, and the card's ``assumptions`` say which.
@@ -76,8 +77,10 @@ def load_model(
         Of nnU-Net: the folds whose logits are averaged, such as ``("0", "1")`` or ``("all",)``; every numbered one by default.
     mirroring
         Of nnU-Net: ``"on"`` (default) averages over mirrored copies where the checkpoint allows it, ``"off"`` saves the time.
+    weights
+        Which of several sets of weights in the file, such as ``"ema"``; the trained ones before their averages by default.
     trust_checkpoint
-        See :func:`Agg2ExpLib.models.untrusted.read_tensors`.
+        See :func:`Agg2ExpLib.models.untrusted.read_sets`.
 
     Raises
     ------
@@ -92,6 +95,7 @@ def load_model(
         "overlap": overlap,
         "blending": blending,
         "orientation": orientation,
+        "weights": weights,
         "folds": folds and tuple(str(fold) for fold in folds),
         "mirroring": mirroring,
     }
