@@ -289,8 +289,8 @@ def test_another_seed_of_the_noise_is_no_other_method(profile, new):
     identity = json.loads(json.dumps(new.identity))
     identity["settings"]["seed"] = 99
     assert score_table(profile, replace(new, identity=identity))
-    identity["settings"]["samples"] = 7
-    with pytest.raises(InputError, match="samples is 7 instead of 0"):
+    identity["settings"]["reduction"] = "mean"
+    with pytest.raises(InputError, match="reduction is mean instead of sum"):
         score_table(profile, replace(new, identity=identity))
 
 

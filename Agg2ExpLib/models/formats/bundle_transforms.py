@@ -158,7 +158,7 @@ class Transforms:
         start = np.ascontiguousarray(labels[None] if after.from_labels is not None else logits)
         image = MetaTensor(torch.zeros((1, *grid.shape)), meta=meta)
         image.applied_operations = operations
-        data = {key: image, _PREDICTION: MetaTensor(torch.from_numpy(start.astype(np.float32)), meta=image.meta)}
+        data: Any = {key: image, _PREDICTION: MetaTensor(torch.from_numpy(start.astype(np.float32)), meta=image.meta)}
         undone = Compose(list(self.before))
         for name, arguments in after.steps[begin:]:
             with warnings.catch_warnings():

@@ -28,7 +28,7 @@ def _load(source: str, options: Mapping[str, Any]) -> SegmentationModel:
     wanted = given.pop("weights", None)
     weights = read_weights(path, trusted, wanted=wanted)
     architecture = infer_architecture(weights.tensors, path)
-    defaults = {
+    defaults: dict[str, Any] = {
         "labels": class_names(architecture["arguments"]["out_channels"]),
         "spacing": PAPER_SPACING,
         "intensity_range": PAPER_INTENSITY_RANGE,
