@@ -31,6 +31,8 @@ SUBSETS, SUBSET_VOXELS, COPIES, NOISE_BOUND = 100, 224**2, 3, 0.1
 COMPLEXITY_THRESHOLD = 0.1
 CONFIDENCE = 0.95
 _RESAMPLES = 1000
+# Resampled, fewer noisy copies give no interval that covers.
+_FEWEST_COPIES = 10
 
 
 @dataclass(frozen=True)
@@ -162,8 +164,13 @@ def movement(clean: np.ndarray, noisy: np.ndarray, norm_of_scan: float) -> float
 
 
 def sensitivity(movements: Sequence[float], seed: int = 0) -> Measured:
-    """Return the mean movement over noisy copies (equation 9); lower is better. The bootstrap resamples the copies."""
+    """Return the mean movement over noisy copies (equation 9); lower is better.
+
+    The bootstrap resamples the copies; with fewer than ten of them (the paper has 3) there is no interval.
+    """
     moved = np.asarray(movements)
+    if len(moved) < _FEWEST_COPIES:
+        return Measured(float(moved.mean()))
     return bootstrap(lambda rows: moved[rows].mean(axis=-1), len(moved), seed)
 
 

@@ -209,11 +209,13 @@ def model_entry(model: Model) -> dict[str, Any]:
         "spacing_mm": list(card.spacing) if card.spacing else None,
         "orientation": card.orientation,
         "intensity_range": list(card.intensity_range) if card.intensity_range else None,
-        "window": list(card.window),
+        "window": list(card.window) if card.window else None,
         "overlap": card.overlap,
         "blending": card.blending,
         "architecture": dict(card.architecture),
         "assumptions": list(card.assumptions),
+        # How the source was loaded, and the numbers in prediction.nii.gz where they are not the classes' own.
+        **{key: card.extra[key] for key in ("options", "label_values") if key in card.extra},
     }
 
 

@@ -162,23 +162,30 @@ def explained_model(explanation: Explanation, model: str | Path | Model | None) 
 
 def load_as_told(said: Mapping[str, Any], model: str | Path | None) -> Model:
     """Load the model that a document tells of, with its windows, from where it was or from where it is now."""
-    source = Path(model) if model is not None else _source(Path(str(said["path"])), str(said.get("name", "")))
-    given: dict[str, Any] = {}
-    if source.is_file() and "labels" in said:
-        given = {key: said[key] and tuple(said[key]) for key in ("labels", "intensity_range", "window")}
+    source = Path(model) if model is not None else _source(str(said["path"]), str(said.get("name", "")))
+    given: dict[str, Any] = {
+        key: value for key, value in said.get("options", {}).items() if key in ("folds", "mirroring", "weights")
+    }
+    if Path(source).is_file() and "labels" in said:
+        given |= {key: said[key] and tuple(said[key]) for key in ("labels", "intensity_range", "window")}
         given["spacing"] = said["spacing_mm"] and tuple(said["spacing_mm"])
     loaded = load_model(source, **given)
     windows = {key: said[key] for key in ("window", "overlap", "blending") if key in said}
-    windows |= {"window": tuple(windows["window"])} if "window" in windows else {}
+    windows |= {"window": tuple(windows["window"])} if windows.get("window") else {}
     if any(getattr(loaded.card, key) != value for key, value in windows.items()):
         loaded = load_model(source, **{**given, **windows})
     return loaded
 
 
-def _source(weights: Path, name: str) -> Path:
+def _source(told: str, name: str) -> str | Path:
     """The model folder that holds these weights, the weights themselves when bare, or a bundled model of that name."""
     from Agg2ExpLib.models import bundled_models
+    from Agg2ExpLib.models.registry import formats
 
+    weights = Path(told)
+    if told.partition(":")[0] in formats():
+        # A name that only its format understands, such as totalsegmentator:total.
+        return told
     if not weights.exists():
         bundled = bundled_models().get(name)
         if bundled is None:

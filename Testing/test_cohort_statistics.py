@@ -15,20 +15,18 @@ from sklearn.metrics import roc_auc_score
 
 from Agg2ExpLib.cli import main
 from Agg2ExpLib.cohort.judge.baselines import held_out_baselines, held_out_matrices, mahalanobis
-from Agg2ExpLib.cohort.judge.calibration import calibration_curve, error_of_the_mean, mean_error, predicted_dice
+from Agg2ExpLib.cohort.judge.calibration import calibration_curve, predicted_dice
 from Agg2ExpLib.cohort.judge.groups import Grouping, group_tests
 from Agg2ExpLib.cohort.judge.statistics import (
     Correlation,
     auroc,
     corrected,
     mean_matrix,
-    metadata_tests,
     outliers,
     score_against_dice,
 )
 from Agg2ExpLib.cohort.report.html_warning import _answer
 from Agg2ExpLib.cohort.report.page import Page
-from Agg2ExpLib.cohort.table.published import import_published
 from Agg2ExpLib.cohort.table.tables import CohortTable
 from Agg2ExpLib.errors import InputError
 
@@ -172,17 +170,6 @@ def test_groups_that_cannot_be_are_refused(table, text, told):
         Grouping.parse(text, table)
 
 
-def test_metadata_of_outliers_is_tested_as_in_the_paper(table):
-    outlying = np.arange(14) < 5
-    age, sex = metadata_tests(table, outlying)
-    ages = np.arange(30.0, 44.0)
-    direct = stats.mannwhitneyu(ages[:5], ages[5:])
-    assert (age.test, age.statistic, age.p) == ("Mann-Whitney", direct.statistic, direct.pvalue)
-    direct = stats.chi2_contingency([[3, 2], [4, 5]])
-    assert (sex.test, sex.statistic, sex.p) == ("chi-square", direct.statistic, direct.pvalue)
-    assert "take it with care" in sex.note
-
-
 def test_correction_leaves_tests_out_that_could_not_be_made():
     np.testing.assert_allclose(corrected(np.array([0.01, np.nan, 0.04])), [0.02, np.nan, 0.04])
 
@@ -194,7 +181,6 @@ def test_predicted_dice_is_held_out_and_its_curve_has_equal_bins():
     assert np.abs(predicted - dice).max() < 0.05
     assert np.abs(predicted - dice).max() > 0
     assert [one.count for one in calibration_curve(predicted, dice)] == [8] * 5
-    assert mean_error(predicted, dice) == np.abs(predicted - dice).mean() < error_of_the_mean(predicted, dice)
 
 
 def test_a_calibration_curve_has_scipys_intervals_and_keeps_equal_predictions_together():
@@ -213,60 +199,6 @@ def test_few_cases_make_few_groups_and_none_no_curve():
     assert [one.count for one in calibration_curve(predicted, predicted)] == [6, 6]
     assert np.isnan(calibration_curve(predicted[:1], predicted[:1])[0].low)
     assert calibration_curve(np.full(3, np.nan), np.ones(3)) == []
-
-
-PUBLISHED = """patient,age,{columns},heart_explanation_var,heart_explanation_mean,heart_iou,heart_dice,lung_explanation_mean
-p1,60,0.5,1,0.3,4,0.2,,0.1,2,0,0.5,0.6,0.8,
-p2,70,0,0,0,0,0,,0,nan,0,0,0,0,0
-"""
-
-
-def published(folder):
-    pairs = [
-        f"heart_explanation_in_{roi}_{what}"
-        for roi in ("background", "heart", "aorta", "lung")
-        for what in ("mass", "mean")
-    ]
-    text = PUBLISHED.format(columns=",".join(pairs)).replace(",lung_explanation_mean", "").replace("0.8,\n", "0.8\n")
-    text = text.replace("0,0,0,0,0\n", "0,0,0,0\n")
-    (folder / "table.csv").write_text(text)
-    return folder / "table.csv"
-
-
-def test_a_published_table_becomes_a_cohort(tmp_path, capsys):
-    assert main(["cohort", "import", str(published(tmp_path)), "--out", str(tmp_path / "out")]) == 0
-    assert "2 patients imported" in capsys.readouterr().out
-    table = CohortTable.read(tmp_path / "out")
-    assert (table.cases, table.classes, table.rois) == (
-        ("p1", "p2"),
-        ("heart",),
-        ("background", "heart", "aorta", "lung"),
-    )
-    np.testing.assert_array_equal(table.values["mass"][0, 0], [0.5, 0.3, 0.2, 0.1])
-    np.testing.assert_array_equal(table.values["enrichment"][0, 0], [2, 8, np.nan, 4])
-    assert np.isnan(table.values["mass"][1, 0]).all(), "all mass 0: the class is absent"
-    assert table.metadata == {"age": ("60", "70")}
-    assert table.dice.tolist() == [[0.8], [0.0]]
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        (lambda text: text.replace("patient", "who"), "is no published table"),
-        (lambda text: text.replace("p2", "p1"), "line 3: patient 'p1' is empty or given twice"),
-        (lambda text: text.replace("0.3", "much"), "line 2 column 5: 'much' is not a number"),
-        (lambda text: text.replace("p2,70,", "p2,"), "line 3 has 13 fields"),
-        (
-            lambda text: text.replace("in_lung_mass", "in_lung_mean2"),
-            "has no column heart_explanation_in_lung_mass|twice",
-        ),
-    ],
-)
-def test_published_tables_of_another_make_are_refused(tmp_path, change, told):
-    path = published(tmp_path)
-    path.write_text(change(path.read_text()))
-    with pytest.raises(InputError, match=told):
-        import_published(path, tmp_path / "out")
 
 
 def test_a_table_that_mixes_models_or_repeats_rows_is_refused(folder, tmp_path):
@@ -322,16 +254,17 @@ def test_the_report_is_one_file_that_needs_nothing_else_and_names_what_it_shows(
         "Anomalies",
         "Does an odd explanation",
         "Calibration of predicted Dice, over all and per class",
-        "AUROC, Mahalanobis",
+        "rho, Mahalanobis",
+        "rho, sizes only",
         "35 to under 40: 5 cases",
-        "for all 8 of them",
+        "for all 16 of them in this report",
     ):
         assert heading in text
     assert text.count('<img alt="') >= 6
     summary = re.search(r'<ul class="summary">(.*?)</ul>', text).group(1)
     for told in (
         "14 cases explained",
-        "depends most on what lies around it",
+        "Size accounted for, ",
         "The oddest explanation is in",
         "By sex: ",
     ):
@@ -402,6 +335,9 @@ def test_the_answer_at_the_top_says_what_the_numbers_say():
         return _answer(Correlation("", 40, rho, p, math.nan))
 
     assert answer(-0.6, 1e-5).startswith("Odd explanations go with worse segmentations here (Spearman -0.60")
+    sized = Correlation("", 40, -0.6, 1e-5, math.nan, -0.8, -0.3, -0.1, 0.5, -0.4, 0.2)
+    assert "but the sizes of the structures may explain it (rho -0.10 (-0.40 to 0.20)" in _answer(sized)
+    assert "and more than the sizes" in _answer(replace(sized, given_size=-0.5, given_size_p=0.01))
     assert answer(-0.1, 0.4).startswith("No sign")
     assert "no warning" in answer(0.6, 0.001)
     assert "cannot be said" in answer(math.nan, math.nan)

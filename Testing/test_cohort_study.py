@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from Agg2ExpLib.cohort.judge.scoring import ClassScore, Reason
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.studies.design import Design, mask_distances
-from Agg2ExpLib.studies.measures import MEAN, MEAN_OF_RANKS, auroc_interval, lines, namings
+from Agg2ExpLib.studies.measures import MEAN, MEAN_OF_RANKS, lines, namings
 from Agg2ExpLib.studies.phantom_study import main
 from Agg2ExpLib.studies.throughput import Run, ratios
 from Agg2ExpLib.studies.throughput import main as throughput
@@ -70,16 +70,15 @@ def test_areas_and_correlations_are_those_of_the_libraries_and_absent_structures
     assert ranks.auroc == roc_auc_score(ill, by_rank)
 
 
-def test_the_interval_of_an_area_is_that_of_resampled_cases():
-    rng = np.random.default_rng(1)
-    positive = np.arange(30) < 12
-    scores = rng.normal(size=30) + positive
-    resampled = [
-        roc_auc_score(positive, np.concatenate([rng.choice(scores[positive], 12), rng.choice(scores[~positive], 18)]))
-        for _ in range(2000)
-    ]
-    np.testing.assert_allclose(auroc_interval(scores, positive), np.quantile(resampled, (0.025, 0.975)), atol=0.02)
-    assert np.isnan(auroc_interval(scores, np.ones(30, bool))).all()
+def test_what_the_explanation_adds_to_sizes_is_said():
+    rng = np.random.default_rng(0)
+    size = rng.random((30, 2))
+    scores = {"lof": size + 0.02 * rng.random((30, 2)), "sizes": size}
+    found = lines(scores, 1 - size + 0.05 * rng.random((30, 2)), size > 0.5, np.arange(30) < 15, ("heart", "aorta"))
+    ours = next(one for one in found if (one.detector, one.structure) == ("lof", "heart"))
+    assert ours.rho < -0.9
+    assert abs(ours.given_size) < 0.5
+    assert all(np.isnan(one.given_size) for one in found if one.detector == "sizes")
 
 
 def test_reasons_are_counted_where_a_finding_is_near_and_where_it_is_not():
@@ -132,7 +131,13 @@ def test_a_small_study_is_written_whole_and_goes_on_where_it_was(small_model, tm
     }
     document = json.loads(first["study.json"])
     assert document["design"]["near_mm"] == 10.0
-    assert {row["detector"] for row in document["structures"]} == {"isolation_forest", "robust_z", "mahalanobis", "lof"}
+    assert {row["detector"] for row in document["structures"]} == {
+        "isolation_forest",
+        "robust_z",
+        "mahalanobis",
+        "lof",
+        "sizes",
+    }
     rows = list(csv.DictReader((out / "cases.csv").open(encoding="utf-8")))
     assert len(rows) == 4 * 4
     assert [row["kind"] != "" for row in rows[::4]] == [False, True, False, True]

@@ -68,7 +68,7 @@ def test_phantoms_become_a_table_with_agreement_and_a_damaged_scan_is_a_failure(
     assert "ct.nii.gz" in table.failures["torn"]
     assert np.isfinite(table.dice).any()
     assert np.isfinite(table.surface_dice[np.isfinite(table.dice)]).all()
-    assert table.metadata["finding"] == ("none", "pleural_effusion")
+    assert table.metadata["finding"] == ("healthy", "pleural_effusion")
 
 
 def test_a_finding_is_a_region_of_its_case_and_nothing_in_the_others(cohort):
@@ -162,5 +162,5 @@ def test_a_truth_of_other_labels_is_the_reason_of_a_failure(phantoms, tmp_path, 
         "--method",
         "gradient",
     ]
-    assert main([*map(str, words), "--workers", "1", "--progress", "none"]) == 0
+    assert main([*map(str, words), "--workers", "1", "--progress", "none"]) == 2
     assert "has label 40, but the model has 17 classes" in str(CohortFolder(tmp_path / "out").failure("a"))

@@ -105,7 +105,7 @@ def test_the_summary_is_the_mean_and_spread_of_the_long_table(compared):
             assert float(line[f"{measure}_mean"]) == pytest.approx(values.mean())
             assert float(line[f"{measure}_sd"]) == pytest.approx(values.std(ddof=1))
             assert int(line[f"{measure}_n"]) == len(values)
-            assert float(line[f"{measure}_low"]) <= values.mean() <= float(line[f"{measure}_high"])
+            assert {line[f"{measure}_low"], line[f"{measure}_high"]} == {"nan"}, "two cases have no interval"
     text = (compared.folder / "quality_table.md").read_text(encoding="utf-8")
     assert text.startswith("| method | faithfulness ↑ | sensitivity ↓ | complexity ↓ | seconds ↓ |")
     assert "network passes" in text
@@ -425,10 +425,38 @@ def test_the_passes_compared_with_are_not_counted_larger_than_they_need_be():
     assert passes_of_one(Plan(), MethodSpec.parse("occlusion:cubes"), 30) == 31
 
 
-def test_many_cases_are_resampled_as_cases():
-    rows = [Row(f"c{case}", "gradient", label, "faithfulness", case + 0.01 * number, np.nan, np.nan)
-            for case in range(6) for number, label in enumerate(("a", "b", "c"))]  # fmt: skip
-    cell = QualityTable(rows).summary(["gradient"]).cells["gradient"]["faithfulness"]
-    # The mean of six cases varies far more than that of eighteen values would.
-    assert cell.high - cell.low > 2.0
-    assert cell.count == 18
+def quality_rows(means, measure="faithfulness", labels=("a", "b")):
+    return [
+        Row(f"c{case}", method, label, measure, value + 0.01 * number, np.nan, np.nan)
+        for method, values in means.items()
+        for case, value in enumerate(values)
+        for number, label in enumerate(labels)
+    ]
+
+
+def test_intervals_are_over_cases_and_not_over_the_classes_of_a_case():
+    from scipy import stats
+
+    cell = (
+        QualityTable(quality_rows({"gradient": np.arange(6.0)})).summary(["gradient"]).cells["gradient"]["faithfulness"]
+    )
+    direct = stats.t.interval(0.95, 5, loc=2.505, scale=stats.sem(np.arange(6.0)))
+    assert (cell.low, cell.high) == pytest.approx(direct)
+    assert cell.count == 12
+
+
+def test_a_method_is_bold_only_where_a_test_says_so():
+    rng = np.random.default_rng(0)
+    base = rng.random(12)
+    clear = {"smoothgrad": base + 0.3 + 0.05 * rng.random(12), "gradient": base, "gradcam": base - 0.1 * rng.random(12)}
+    summary = QualityTable(quality_rows(clear)).summary(list(clear))
+    assert summary.best == {"faithfulness": "smoothgrad"}
+    assert summary.to_markdown().count("**") == 2
+    alike = {"smoothgrad": base + 0.02 * rng.standard_normal(12), "gradient": base}
+    summary = QualityTable(quality_rows(alike)).summary(list(alike))
+    assert summary.best == {}
+    assert "**" not in summary.to_markdown()
+    assert "there is none" in summary.to_markdown()
+    few = {name: values[:4] for name, values in clear.items()}
+    assert QualityTable(quality_rows(few)).summary(list(few)).best == {}, "four cases prove nothing"
+    assert QualityTable(quality_rows(clear, "complexity")).summary(list(clear)).best == {"complexity": "gradcam"}

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.models import untrusted
-from Agg2ExpLib.models.untrusted import name_variants, read_tensors, sha256
+from Agg2ExpLib.models.untrusted import read_sets, sha256, sound_tensors
+from Agg2ExpLib.models.weight_sets import choose
 
 # torch deprecates the very formats that are refused here.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore:Detected pickle protocol")
@@ -29,6 +30,11 @@ class Payload:
 
     def __reduce__(self):
         return os.mkdir, (str(self.mark),)
+
+
+def read_tensors(path, **options):
+    """Read the one set of weights that a file holds."""
+    return sound_tensors(choose(read_sets(path, **options), list(WEIGHTS), path).tensors, path)
 
 
 def refusal(path, **options) -> str:
@@ -62,18 +68,6 @@ def test_both_formats_of_torch_save_are_read(tmp_path, name, zipped):
 def test_wrappings_of_training_programs_are_taken_off(tmp_path, wrapper):
     torch.save({"epoch": 3, wrapper: WEIGHTS, "optimizer": {"lr": 0.1}}, tmp_path / "a.pt")
     assert_same(read_tensors(tmp_path / "a.pt"))
-
-
-@pytest.mark.parametrize("prefix", ["module.", "model.", "net.", "network.", "_orig_mod.", "module._orig_mod.model."])
-def test_prefixes_that_all_names_share_can_be_taken_off(prefix):
-    variants = name_variants({prefix + name: tensor for name, tensor in WEIGHTS.items()})
-    assert set(variants[0]) == {prefix + name for name in WEIGHTS}
-    assert_same(variants[-1])
-
-
-def test_a_prefix_that_only_some_names_have_is_kept():
-    tensors = {"model.weight": torch.ones(1), "head.weight": torch.ones(1)}
-    assert name_variants(tensors) == [tensors]
 
 
 def test_harmless_values_beside_the_tensors_are_ignored(tmp_path):

@@ -24,7 +24,7 @@ def references(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("references")
     one = CohortTable.of_explanation(Explanation.load(write_small_explanation(folder / "case", model="thorax-phantom")))
-    count, rng = 12, np.random.default_rng(0)
+    count, rng = 24, np.random.default_rng(0)
     mass = np.repeat(one.values["mass"], count, axis=0) * rng.uniform(0.8, 1.25, (count, *one.values["mass"].shape[1:]))
     shifted = mass.copy()
     shifted[:, 0, one.rois.index("aorta")] += 0.5
@@ -41,6 +41,7 @@ def references(tmp_path_factory):
             values={"mass": values / np.nansum(values, axis=2, keepdims=True), "enrichment": values},
             dice=nothing,
             surface_dice=nothing,
+            volumes=np.repeat(one.volumes, count, axis=0),
             identity=identity,
         )
         made[name] = fit_profile(table).save(folder / f"{name}.npz")
@@ -73,18 +74,19 @@ def test_the_section_says_what_it_needs(panel):
 
 def test_a_usual_explanation_is_called_usual(opened, references, tmp_path):
     found = compare(opened, references["alike"])
-    assert {line.split(",")[0] for line in found[:2]} == {"heart: usual", "aorta: usual"}
+    assert {line.split(" (p")[0] for line in found[:2]} == {"heart: usual", "aorta: usual"}
     assert found[2:] == ["trachea: too few reference cases"]
-    assert "None of 2 structures is unusual against 12 reference cases" in read(opened.anomaly.message, "text")
+    told = "Against 24 reference cases, none of 2 structures is unusual; 0.1 are expected by chance."
+    assert told in read(opened.anomaly.message, "text")
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_an_unusual_structure_comes_first_with_its_percentile_and_its_reasons(opened, references):
     found = compare(opened, references["other"])
-    assert found[0] == "heart: UNUSUAL, percentile 100"
+    assert found[0] == "heart: UNUSUAL (p 0.040), percentile 100"
     assert any(line.strip().startswith("relied") and "'aorta' (reference" in line for line in found)
     assert "aorta: too few reference cases" in found
-    assert "1 of 1 structures is unusual" in read(opened.anomaly.message, "text")
+    assert "1 of 1 structure is unusual; 0.0 are expected by chance" in read(opened.anomaly.message, "text")
 
 
 def test_choosing_a_reason_shows_its_structure_and_region(opened, references):

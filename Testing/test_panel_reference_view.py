@@ -14,7 +14,7 @@ def profile(tmp_path_factory):
     """A profile in which the heart always looked at the aorta."""
     folder = tmp_path_factory.mktemp("reference")
     case = write_small_explanation(folder / "case", model="thorax-phantom")
-    return write_reference(case, folder / "other.npz", count=20, shifted={"heart": ("aorta", 0.5)})
+    return write_reference(case, folder / "other.npz", count=60, shifted={"heart": ("aorta", 0.5)})
 
 
 @pytest.fixture
@@ -40,10 +40,10 @@ def test_the_patient_is_drawn_among_the_reference_and_told_in_words(compared):
     assert widgets.picture.isVisible()
     assert read(widgets.picture, "pixmap").width() / read(widgets.picture, "pixmap").devicePixelRatio() <= 340
     assert "heart: score" in read(widgets.words, "text")
-    assert "20 reference cases; unusual above" in read(widgets.words, "text")
+    assert "60 reference cases; unusual above" in read(widgets.words, "text")
     heart = compared.reference.plots.found()[1]
     assert heart.distance() > 1
-    assert len(heart.reference) == 20
+    assert len(heart.reference) == 60
     assert any(one.region == "aorta" and one.value < one.low for one in heart.reasons)
     compared.results.step(1)
     assert "aorta: score" in read(widgets.words, "text")
@@ -59,10 +59,10 @@ def test_the_plot_has_reference_patient_and_limit_and_is_made_once(compared):
     chart = scene.GetFirstNodeByClass("vtkMRMLPlotChartNode")
     series = [chart.GetNthPlotSeriesNode(index) for index in range(chart.GetNumberOfPlotSeriesNodes())]
     names = [one.GetName() for one in series]
-    assert names[0].startswith("20 reference cases")
+    assert names[0].startswith("60 reference cases")
     assert names[1].startswith("this patient: ")
     assert names[2].startswith("unusual above ")
-    assert series[0].GetTableNode().GetNumberOfRows() == 20
+    assert series[0].GetTableNode().GetNumberOfRows() == 60
     assert (
         float(series[1].GetTableNode().GetTable().GetValue(0, 0).ToDouble())
         == compared.reference.plots.found()[1].score

@@ -131,8 +131,13 @@ def test_a_one_hot_attribution_is_as_simple_as_can_be():
 
 def test_a_constant_explainer_is_not_sensitive():
     values = normalised(np.random.default_rng(0).normal(size=(4, 5, 6)))
-    found = sensitivity([movement(values, values, 3.0)] * 3)
+    found = sensitivity([movement(values, values, 3.0)] * 12)
     assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
+
+
+def test_three_copies_have_no_interval():
+    found = sensitivity([0.1, 0.2, 0.3])
+    assert (found.value, np.isnan(found.low), np.isnan(found.high)) == (pytest.approx(0.2), True, True)
 
 
 def test_sensitivity_is_the_mean_movement_relative_to_the_scan():

@@ -137,8 +137,8 @@ def test_a_sample_of_another_version_is_copied_beside_the_earlier_one(tmp_path):
 
 
 def test_a_sample_that_cannot_be_copied_is_told_and_leaves_nothing(tmp_path, monkeypatch):
-    def full(source, target):
-        Path(target).mkdir()
+    def full(source, target, **_):
+        Path(target).mkdir(exist_ok=True)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(shutil, "copytree", full)

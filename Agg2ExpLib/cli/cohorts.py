@@ -12,6 +12,7 @@ from Agg2ExpLib.cli.common import (
     command,
     goes_on,
     model_of,
+    numbers,
     progress_of,
     quiet_libraries,
     request_of_options,
@@ -42,6 +43,9 @@ def _add_cohort(commands: Any) -> None:
     parser = command(commands, "cohort import", _import, "make a cohort of a published per-case table")
     parser.add_argument("table", metavar="TABLE", help=".csv in the wide column layout of the paper's tables")
     parser.add_argument("--out", required=True, metavar="DIR", help="cohort folder")
+    parser.add_argument(
+        "--method", metavar="M", help="its attribution method (default: as the file name tells, ig or sg)"
+    )
 
     parser = command(commands, "cohort report", _report, "write the report of a cohort: one HTML file")
     parser.add_argument("cohort", metavar="COHORT", help="cohort folder, of a run that is finished or not")
@@ -85,14 +89,30 @@ def _run(options: argparse.Namespace) -> None:
     )
     if options.progress != "json":
         print(summary.describe())
+    if not summary.finished and summary.failed:
+        raise InputError(
+            f"none of {summary.failed} cases could be explained, the first because {summary.reasons[0][1]}; mend what can be "
+            "mended and run the same command with --retry-failed"
+        )
 
 
 def _import(options: argparse.Namespace) -> None:
     from Agg2ExpLib.cohort.table.published import import_published
 
-    count, absent = import_published(options.table, options.out)
-    if options.progress != "json":
-        print(f"{count} patients imported into {options.out}; {absent} times a class is absent from a patient")
+    found = import_published(options.table, options.out, options.method)
+    if options.progress == "json":
+        return
+    lines = [
+        f"{found.patients} patients imported into {options.out}; {found.absent} times a class is absent from a patient",
+        f"method: {found.method}",
+    ]
+    if found.method.startswith("not told"):
+        lines.append("  give --method, so that a profile of one method can be used for another table of the same")
+    if not found.partition:
+        lines.append("the regions do not fill the volume (their masses do not sum to 1): there is no enrichment")
+    elif found.without_enrichment:
+        lines.append(f"{found.without_enrichment} times the enrichment of a class cannot be told: a mean is missing")
+    print("\n".join(lines))
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -132,6 +152,18 @@ def _add_profile(commands: Any) -> None:
     fit.add_argument("cohort", metavar="COHORT", help="cohort folder of reference cases")
     fit.add_argument("--out", required=True, metavar="FILE", help="profile to write, such as healthy.npz")
     fit.add_argument("--seed", type=int, default=0, help="of the isolation forests (default 0)")
+    fit.add_argument(
+        "--trees",
+        metavar="N",
+        help="of each forest, or 'paper' for the paper's 100 (default 1000, or as many as --stability needs)",
+    )
+    fit.add_argument(
+        "--stability",
+        type=float,
+        default=0.95,
+        metavar="R",
+        help="correlation that scores of another seed are to have with these (0.95)",
+    )
     score = command(verbs, "score", _score, "score an explanation, or every case of a cohort, against a profile")
     score.add_argument("explanation", metavar="EXPLANATION", help="Explanation folder, or cohort folder")
     score.add_argument("--profile", required=True, metavar="FILE")
@@ -141,17 +173,23 @@ def _add_profile(commands: Any) -> None:
         type=float,
         default=0.05,
         metavar="SHARE",
-        help="share of reference cases called unusual (0.05)",
+        help="share of usual structures, and of usual patients, that may be called unusual (0.05)",
     )
 
 
 def _fit(options: argparse.Namespace) -> None:
+    from Agg2ExpLib.cohort.judge.forest import PAPER_TREES
     from Agg2ExpLib.cohort.judge.profile import fit_profile
 
-    profile = fit_profile(_table_of(options.cohort), options.seed, progress_of(options))
+    trees = None
+    if options.trees is not None:
+        trees = PAPER_TREES if options.trees == "paper" else numbers(options.trees, "--trees", int, 1)[0]
+    profile = fit_profile(
+        _table_of(options.cohort), options.seed, progress_of(options), trees=trees, wanted=options.stability
+    )
     path = profile.save(options.out)
     if options.progress != "json":
-        notes = [f"  note: {note}" for note in profile.warnings()]
+        notes = [f"  {profile.stability_in_words()}", *(f"  note: {note}" for note in profile.warnings())]
         print(
             "\n".join([f"profile of {len(profile.cases)} cases and {len(profile.classes)} classes in {path}", *notes])
         )
@@ -159,7 +197,8 @@ def _fit(options: argparse.Namespace) -> None:
 
 def _score(options: argparse.Namespace) -> None:
     from Agg2ExpLib.cohort.judge.profile import Profile
-    from Agg2ExpLib.cohort.judge.scoring import describe_scores, score_table, write_scores
+    from Agg2ExpLib.cohort.judge.score_files import describe_patients, describe_scores, write_scores
+    from Agg2ExpLib.cohort.judge.scoring import score_patients, score_table
     from Agg2ExpLib.cohort.run.store import DOCUMENT
     from Agg2ExpLib.cohort.table.tables import CohortTable
     from Agg2ExpLib.explanation import Explanation
@@ -172,10 +211,14 @@ def _score(options: argparse.Namespace) -> None:
     table = _table_of(folder) if many else CohortTable.of_explanation(Explanation.load(folder))
     scores = score_table(profile, table, false_alarms=options.false_alarms, progress=progress_of(options))
     if options.out:
-        write_scores(profile, scores, options.out)
+        write_scores(profile, scores, options.out, options.false_alarms)
     if options.progress == "json":
         return
+    if many:
+        patients = score_patients(profile, scores, options.false_alarms)
+        print(describe_patients(patients, options.false_alarms, len(profile.cases)))
     for case in table.cases[:20]:
-        print(f"{case}, " * many + describe_scores(profile, [one for one in scores if one.case == case]))
+        mine = [one for one in scores if one.case == case]
+        print(f"{case}, " * many + describe_scores(profile, mine, options.false_alarms))
     if len(table.cases) > 20:
         print(f"and {len(table.cases) - 20} more cases; write all of them with --out FILE.csv")

@@ -32,7 +32,7 @@ def command(commands: Any, name: str, run: Callable[[argparse.Namespace], None],
 
 
 def goes_on(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Mark a command that, given again, goes on where it was stopped: whoever stops it is told so."""
+    """Mark a command that continues where it was stopped when it is run again; the message on Ctrl-C says so."""
     parser.set_defaults(goes_on=True)
     return parser
 
@@ -109,7 +109,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--model",
         default=DEMO_MODEL,
         metavar="M",
-        help=f"bundled name, model folder, or Swin UNETR checkpoint (default {DEMO_MODEL}); see agg2exp models",
+        help=f"bundled name, model folder, nnU-Net folder, or Swin UNETR checkpoint (default {DEMO_MODEL}); see agg2exp models",
     )
     parser.add_argument(
         "--labels", metavar="FILE", help="JSON list of class names, class 0 first, for a bare checkpoint"
@@ -118,6 +118,23 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--window", metavar="X,Y,Z", help="network window in voxels, when there is no card")
     parser.add_argument("--overlap", type=float, help="overlap of windows, 0 to 0.9 (default: the card's)")
     parser.add_argument("--blending", help="constant or gaussian (default: the card's)")
+    parser.add_argument(
+        "--intensity-range", metavar="LOW,HIGH", help="HU that the network sees as 0 and 1, when there is no card"
+    )
+    parser.add_argument("--orientation", metavar="RAS", help="axis codes of the network's grid, when there is no card")
+    parser.add_argument(
+        "--weights",
+        metavar="NAME",
+        help="which of several sets of weights in the file, such as ema (default: the trained)",
+    )
+    parser.add_argument(
+        "--folds", metavar="A,B", help="nnU-Net: folds to average, such as 0,1 or all (default every numbered fold)"
+    )
+    parser.add_argument(
+        "--mirroring",
+        choices=("on", "off"),
+        help="nnU-Net: average over mirrored copies where the checkpoint allows it (default on); off saves time",
+    )
     parser.add_argument(
         "--trust-checkpoint",
         action="store_true",
@@ -152,8 +169,20 @@ def model_of(options: argparse.Namespace) -> Any:
         window=numbers(options.window, "--window", int) if options.window else None,
         overlap=options.overlap,
         blending=options.blending,
+        intensity_range=_range(options.intensity_range),
+        orientation=options.orientation,
+        weights=options.weights,
+        folds=class_list(options.folds),
+        mirroring=options.mirroring,
         trust_checkpoint=options.trust_checkpoint,
     )
+
+
+def _range(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    low, high = numbers(text, "--intensity-range", float, 2)
+    return low, high
 
 
 def class_list(text: str | None) -> tuple[str, ...] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from typing import Any
 
 from Agg2ExpLib.cli.common import (
@@ -42,6 +43,8 @@ def _explain(options: argparse.Namespace) -> None:
     from Agg2ExpLib.explanation import explain
 
     request = request_of_options(options)
+    # Of a scan that the panel hands over, perhaps as a copy.
+    origin = getattr(options, "scan", None)
     progress = progress_of(options)
     quiet_libraries()
     explanation = explain(
@@ -54,6 +57,7 @@ def _explain(options: argparse.Namespace) -> None:
         overwrite=options.overwrite,
         resume=options.resume,
         progress=progress,
+        origin=asdict(origin) if origin else None,
     )
     if options.progress != "json":
         print_result(explanation)

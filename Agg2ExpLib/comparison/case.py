@@ -176,7 +176,7 @@ class ComparedCase:
         ):
             noisy = explained(stitched.of(copy), f", noisy copy {number + 1}")
             for index in good:
-                # An explanation that vanishes under noise has moved by all that it was.
+                # An explanation that is 0 everywhere under noise has changed by its whole size.
                 there = normalised(noisy[index]) if np.abs(noisy[index]).any() else np.zeros_like(good[index])
                 moves[index].append(movement(good[index], there, norm))
         alike: dict[int, float] = {}

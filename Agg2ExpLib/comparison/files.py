@@ -28,7 +28,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write plain values. Numbers that are none are kept as NaN."""
+    """Write plain values as JSON. NaN stays NaN."""
     write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
 
 

@@ -23,7 +23,7 @@ def describe(found: Comparison, plan: Plan) -> str:
     """Return what a person wants to read after a comparison: the table, the passes saved, and what failed."""
     from Agg2ExpLib.comparison.run import passes_sentence
 
-    summary = found.table.summary([spec.name for spec in plan.specs], plan.seed)
+    summary = found.table.summary([spec.name for spec in plan.specs])
     width = max(len(name) for name in summary.cells) + 2
     lines = [
         f"Quality of attributions: mean (standard deviation) over {summary.cases} case{'s' if summary.cases > 1 else ''} "

@@ -224,7 +224,7 @@ def _finish(result: Comparison, plan: Plan, model: Model, scans: dict[str, Path 
             f"nothing could be measured on {len(scans)} case{'s' if len(scans) > 1 else ''}; first: {first}"
         )
     out, specs = result.folder, list(plan.specs)
-    summary = result.table.summary([spec.name for spec in specs], plan.seed)
+    summary = result.table.summary([spec.name for spec in specs])
     write_bytes(out / "quality_long.csv", result.table.to_long_csv().encode())
     write_bytes(out / "quality_table.csv", summary.to_csv().encode())
     write_bytes(out / "quality_table.md", summary.to_markdown(passes_sentence(result)).encode())

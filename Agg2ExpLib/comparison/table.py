@@ -5,18 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from Agg2ExpLib.quality import MEASURES, bootstrap
+from Agg2ExpLib.quality import MEASURES
 
 LONG_COLUMNS = ("case", "method", "class", "measure", "value", "low", "high")
 #: Beside the four measures: similarity to the attribution of the network with random weights.
 RANDOMISATION = "randomisation"
-# Resampling fewer cases than this says nothing about other cases.
+# Fewer cases than this say nothing about other cases.
 _ENOUGH_CASES = 5
+# Corrected p below which a method is called the best one.
+_LEVEL = 0.05
 _SHOWN = {name: (title, up) for name, (title, up, _) in MEASURES.items()} | {RANDOMISATION: ("random weights", False)}
 
 
@@ -54,11 +56,14 @@ class Summary:
         Cells of every method and measure that there are values of.
     cases, classes : int
         How many the means are over.
+    best : dict
+        Measure -> the method that is better than every other by a test; see :meth:`QualityTable.best`.
     """
 
     cells: dict[str, dict[str, Cell]]
     cases: int
     classes: int
+    best: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def measures(self) -> list[str]:
@@ -80,22 +85,28 @@ class Summary:
         return _csv(lines)
 
     def to_markdown(self, closing: str = "") -> str:
-        """Return the table to read: mean ± standard deviation, the best mean of each measure in bold."""
+        """Return the table to read: mean ± standard deviation; bold is what a test calls better than every other method."""
         heads = [f"{_SHOWN[name][0]} {'↑' if _SHOWN[name][1] else '↓'}" for name in self.measures]
         lines = ["| method | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
-        best = {name: self._best(name) for name in self.measures}
         for method, row in self.cells.items():
             shown = []
             for name in self.measures:
                 cell = row.get(name)
                 text = f"{_short(cell.mean)} ± {_short(cell.spread)}" if cell else "–"
-                shown.append(f"**{text}**" if cell and method == best[name] else text)
+                shown.append(f"**{text}**" if cell and method == self.best.get(name) else text)
             lines.append(f"| {method} | " + " | ".join(shown) + " |")
         words = [
             f"{self.cases} case{'s' if self.cases > 1 else ''}, {self.classes} classes; mean ± standard deviation."
         ]
         words.append(
-            f"95 % intervals (CSV, figure): bootstrap over cases; below {_ENOUGH_CASES} cases, over all values alike."
+            f"95 % intervals (CSV, figure): Student's t over cases; none with fewer than {_ENOUGH_CASES} cases."
+        )
+        words.append(
+            "Bold: better than every other method on the same cases (Wilcoxon's signed-rank test of the cases' means, p below "
+            f"{_LEVEL:g} after Holm's correction)."
+            if self.best
+            else "Bold would be a method that a test calls better than every "
+            "other on the same cases (Wilcoxon's signed-rank test, Holm's correction): there is none."
         )
         words += [f"{title}: {text}." for title, _, text in MEASURES.values()]
         if RANDOMISATION in self.measures:
@@ -104,13 +115,6 @@ class Summary:
                 "near 1 would mean that the method does not look at what the network has learnt."
             )
         return "\n".join([*lines, "", " ".join(words), *(["", closing] if closing else []), ""])
-
-    def _best(self, name: str) -> str:
-        means = {method: row[name].mean for method, row in self.cells.items() if name in row}
-        finite = {method: mean for method, mean in means.items() if math.isfinite(mean)}
-        if not finite or name == RANDOMISATION:
-            return ""
-        return (max if _SHOWN[name][1] else min)(finite, key=lambda method: finite[method])
 
 
 @dataclass(frozen=True)
@@ -127,30 +131,71 @@ class QualityTable:
         ]
         return _csv([list(LONG_COLUMNS), *lines])
 
-    def summary(self, methods: Sequence[str], seed: int = 0) -> Summary:
-        """Return means over cases and classes. The bootstrap resamples cases; where they are few, all values alike."""
+    def summary(self, methods: Sequence[str]) -> Summary:
+        """Return means over cases and classes; where cases are few, without an interval."""
         cells: dict[str, dict[str, Cell]] = {}
         for method in methods:
             row = {}
             for measure in _SHOWN:
                 mine = [r for r in self.rows if (r.method, r.measure) == (method, measure) and math.isfinite(r.value)]
                 if mine:
-                    row[measure] = _cell(mine, seed)
+                    row[measure] = _cell(mine)
             if row:
                 cells[method] = row
-        return Summary(cells, len({row.case for row in self.rows}), len({row.label for row in self.rows}))
+        best = {name: found for name in _SHOWN if name != RANDOMISATION and (found := self.best(name, methods))}
+        return Summary(cells, len({row.case for row in self.rows}), len({row.label for row in self.rows}), best)
+
+    def best(self, measure: str, methods: Sequence[str]) -> str:
+        """Return the method that is better than every other in a measure; empty where no test says so.
+
+        The cases' means over classes are compared in pairs (Wilcoxon's signed-rank test), the method of the best mean with
+        each other; the p-values are corrected after Holm over all pairs of methods, for the best was chosen from the data.
+        """
+        from scipy import stats
+
+        means: dict[str, dict[str, float]] = {}
+        for method in methods:
+            mine = [
+                row for row in self.rows if (row.method, row.measure) == (method, measure) and math.isfinite(row.value)
+            ]
+            if mine:
+                names = dict.fromkeys(row.case for row in mine)
+                means[method] = {name: float(np.mean([r.value for r in mine if r.case == name])) for name in names}
+        if len(means) < 2:
+            return ""
+        common = sorted(set.intersection(*(set(one) for one in means.values())))
+        if not common:
+            return ""
+        table = {method: np.array([one[name] for name in common]) for method, one in means.items()}
+        sign = 1.0 if _SHOWN[measure][1] else -1.0
+        first = max(table, key=lambda method: sign * table[method].mean())
+        p_values = []
+        for other, values in table.items():
+            gaps = sign * (table[first] - values)
+            if other != first:
+                p_values.append(float(stats.wilcoxon(gaps).pvalue) if gaps.any() and gaps.mean() > 0 else 1.0)
+        pairs = len(table) * (len(table) - 1) // 2
+        corrected = [p * (pairs - rank) for rank, p in enumerate(sorted(p_values))]
+        return first if max(corrected) < _LEVEL else ""
 
 
-def _cell(rows: Sequence[Row], seed: int) -> Cell:
+def _cell(rows: Sequence[Row]) -> Cell:
+    """Return mean, spread and interval; the interval is Student's t over cases, of which each may have several values."""
+    from scipy import stats
+
     values = np.array([row.value for row in rows])
-    cases = [row.case for row in rows]
-    units = cases if len(set(cases)) >= _ENOUGH_CASES else [f"{row.case}/{row.label}" for row in rows]
-    groups = [values[[unit == one for unit in units]] for one in dict.fromkeys(units)]
-    sums, counts = np.array([one.sum() for one in groups]), np.array([len(one) for one in groups])
-    interval = bootstrap(lambda rows: sums[rows].sum(axis=-1) / counts[rows].sum(axis=-1), len(groups), seed)
+    cases = np.unique([row.case for row in rows], return_inverse=True)[1]
+    counts = np.bincount(cases)
+    mean, low, high = float(values.mean()), float("nan"), float("nan")
+    if len(counts) >= _ENOUGH_CASES:
+        # How far each case moves the mean.
+        moved = (np.bincount(cases, values) - mean * counts) / len(values)
+        error = np.sqrt(len(counts) / (len(counts) - 1) * (moved**2).sum())
+        half = float(stats.t.ppf(0.975, len(counts) - 1) * error)
+        low, high = mean - half, mean + half
     # Equal values have no spread; their deviation from a rounded mean is none.
     spread = (float(values.std(ddof=1)) if np.ptp(values) else 0.0) if len(values) > 1 else float("nan")
-    return Cell(float(values.mean()), spread, interval.low, interval.high, len(values))
+    return Cell(mean, spread, low, high, len(values))
 
 
 def _csv(lines: Sequence[Sequence[str]]) -> str:

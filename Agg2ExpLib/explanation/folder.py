@@ -27,7 +27,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,8 +126,15 @@ class Explanation:
         return self.importance.to_frame()
 
     def prediction(self) -> Volume:
-        """Label values on the input's own grid."""
-        return read_volume(self.folder / "prediction.nii.gz", kind="labels")
+        """Classes, by number, on the input's own grid; the file has the numbers of the model's makers."""
+        found = read_volume(self.folder / "prediction.nii.gz", kind="labels")
+        values = self.document["model"].get("label_values", [])
+        if list(values) == sorted(range(len(values))):
+            return found
+        classes = np.zeros(found.shape, dtype=found.voxels.dtype)
+        for index, value in enumerate(values):
+            classes[found.voxels == value] = index
+        return replace(found, voxels=classes)
 
     def model_prediction(self) -> Volume:
         """Label values on the model's grid."""

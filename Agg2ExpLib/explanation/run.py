@@ -62,6 +62,7 @@ def explain(  # type: ignore[misc]
     overwrite: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
+    origin: Mapping[str, Any] | None = None,
 ) -> Explanation | Result:
     """Segment a scan, attribute each class's prediction to voxels, and aggregate to RoI importance.
 
@@ -86,6 +87,8 @@ def explain(  # type: ignore[misc]
         Keep the finished classes when the run is stopped, and go on from them when it is started again.
     progress : Progress
         Where stages, counts and the time left go; also cancels.
+    origin : mapping, optional
+        Where the scan came from, when ``image`` is a copy that a program has made; noted in explanation.json.
 
     Returns
     -------
@@ -118,6 +121,7 @@ def explain(  # type: ignore[misc]
         sign, longest = _fingerprint(case, request, inputs, hashes), longest_file(case.labels, case.model.card.channels)
         sink = FolderSink(Path(out), sign, longest, overwrite=overwrite, resume=resume)
     timings: dict[str, float] = {}
+    more = {"origin": dict(origin)} if origin else {}
     with sink.opened():
         begin = time.perf_counter()
         case.segmentation  # noqa: B018 - computed here, so that its time is its own
@@ -127,7 +131,9 @@ def explain(  # type: ignore[misc]
         table, classes = _attribute(case, request, inputs, wanted, sink, told)
         timings["attribution_seconds"] = time.perf_counter() - begin
         timings["total_seconds"] = time.perf_counter() - started
-        sink.close(case, table, document_of(case, request, inputs, hashes, classes, told.messages, timings))
+        document = document_of(case, request, inputs, hashes, classes, told.messages, timings)
+        document["image"] |= more
+        sink.close(case, table, document)
     found: Explanation | Result = sink.result()
     return found
 

@@ -79,6 +79,11 @@ class GradCAM(Method):
                     logits = stitched.run(stitched.batch(padded, indices))
             finally:
                 handle.remove()
+            if len(kept) > 1:
+                raise InputError(
+                    f"layer {name} answers {len(kept)} times for each window (folds or mirrored copies), and Grad-CAM looks "
+                    "at one answer; choose one fold with --folds and --mirroring off, or another --method"
+                )
             passes.forward += len(indices)
             progress.advance(len(indices), f"layer {name}")
             active = [c for c, objective in enumerate(present) if not set(objective.windows).isdisjoint(indices)]

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from Agg2ExpLib.errors import InputError, nearest_names
-from Agg2ExpLib.models.untrusted import name_variants
 
 if TYPE_CHECKING:
     import torch
@@ -42,20 +41,26 @@ _MAX_NESTING = 4
 _DEPTH_ARGUMENTS = ("depths", "num_layers", "blocks_down", "blocks_up", "num_res_units", "hyena_kernel_layers")
 _DIMENSIONS = 3
 _SWIN_STAGES = 5
+_ANY_SIDE = 64
+# Arguments of earlier versions of MONAI that changed nothing in the network.
+_GONE: dict[str, tuple[str, ...]] = {"SwinUNETR": ("img_size",)}
+_RENAMED = {"dimensions": "spatial_dims"}
 # Memory a network may take beyond its weights file: position tables and other computed buffers.
 _MAX_COMPUTED_BYTES = 2**31
 _SHOWN_KEYS = 3
 
 
-def check_architecture(architecture: Any, classes: int) -> dict[str, Any]:
+def check_architecture(architecture: Any, outputs: int, channels: int = 1) -> dict[str, Any]:
     """Return an architecture as plain JSON values.
 
     Parameters
     ----------
     architecture
         ``{"name": str, "arguments": dict}``, or empty when it must be told from the weights.
-    classes
-        Number of labels; must equal the network's ``out_channels``.
+    outputs
+        Logits at each voxel; must equal the network's ``out_channels``.
+    channels
+        Volumes that the model takes; must equal the network's ``in_channels``.
 
     Raises
     ------
@@ -76,13 +81,39 @@ def check_architecture(architecture: Any, classes: int) -> dict[str, Any]:
         raise InputError("architecture: must have exactly a name and a mapping of arguments")
     _check_values(arguments)
     plain = json.loads(json.dumps(dict(arguments)))
-    _check_channels(plain, classes)
+    _check_channels(plain, outputs, channels)
     return {"name": name, "arguments": plain}
 
 
-def check_window(architecture: Mapping[str, Any], window: tuple[int, int, int]) -> None:
+def current_arguments(name: str, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return arguments as today's MONAI takes them, and one sentence for each that was changed.
+
+    Examples
+    --------
+    >>> current_arguments("SwinUNETR", {"img_size": 96, "out_channels": 2})[0]
+    {'out_channels': 2}
+    """
+    gone = [key for key in arguments if key in _GONE.get(name, ())]
+    renamed = {key: _RENAMED[key] for key in arguments if key in _RENAMED}
+    told = [f"{key}: {name} of today's MONAI has no such argument; it changed nothing and was left out" for key in gone]
+    told += [f"{old}: is called {new} in today's MONAI" for old, new in renamed.items()]
+    return {renamed.get(key, key): value for key, value in arguments.items() if key not in gone}, told
+
+
+def network_names(architecture: Mapping[str, Any], source: str | Path) -> list[str]:
+    """Return the names of a network's tensors, without those that it computes for itself.
+
+    Raises
+    ------
+    InputError
+        A network that cannot be built of these arguments.
+    """
+    return [name for name in _outline(architecture, source).state_dict() if not _is_computed(name)]
+
+
+def check_window(architecture: Mapping[str, Any], window: tuple[int, int, int] | None) -> None:
     """Raise :class:`InputError` when a Swin UNETR cannot take a window of that many voxels."""
-    if architecture.get("name") != "SwinUNETR":
+    if architecture.get("name") != "SwinUNETR" or window is None:
         return
     patch = architecture["arguments"].get("patch_size", 2)
     step = patch**_SWIN_STAGES if isinstance(patch, int) else 0
@@ -97,9 +128,10 @@ def check_window(architecture: Mapping[str, Any], window: tuple[int, int, int]) 
 def build_network(
     architecture: Mapping[str, Any],
     tensors: Mapping[str, torch.Tensor],
-    classes: int,
-    window: tuple[int, int, int],
+    outputs: int,
+    window: tuple[int, int, int] | None,
     source: str | Path,
+    channels: int = 1,
 ) -> nn.Module:
     """Build the network of a card and give it the tensors of a weights file.
 
@@ -108,14 +140,15 @@ def build_network(
     architecture
         As in a card, not empty.
     tensors
-        Name -> tensor; the names and shapes must be exactly the network's, computed buffers and a prefix shared by all
-        names aside.
-    classes
-        Number of labels.
+        Name -> tensor; the names and shapes must be exactly the network's, computed buffers aside.
+    outputs
+        Logits at each voxel.
     window
-        Voxels of one window; a network that cannot take it is refused.
+        Voxels of one window; a network that cannot take it is refused. ``None`` is the whole volume.
     source
         The weights file, named in errors.
+    channels
+        Volumes that the network takes.
 
     Returns
     -------
@@ -130,11 +163,9 @@ def build_network(
     import torch
 
     outline = _outline(architecture, source)
-    names = outline.state_dict().keys()
-    tensors = max(name_variants(tensors), key=lambda variant: len(names & variant.keys()))
     _check_tensors(outline, tensors, architecture["name"], source)
     _check_memory(outline, tensors, source)
-    _check_answer(outline, classes, window, source)
+    _check_answer(outline, outputs, window or _any_window(architecture), source, channels)
     # Building draws random weights; the caller's random numbers must not depend on having loaded a model.
     with torch.random.fork_rng(devices=[]):
         network = _construct(architecture, source)
@@ -179,17 +210,16 @@ def _is_plain(name: str, value: Any) -> bool:
     )
 
 
-def _check_channels(arguments: Mapping[str, Any], classes: int) -> None:
+def _check_channels(arguments: Mapping[str, Any], outputs: int, channels: int) -> None:
     if arguments.get("spatial_dims", _DIMENSIONS) != _DIMENSIONS:
         raise InputError("architecture: spatial_dims must be 3; a CT is a volume")
-    if arguments.get("in_channels", 1) != 1:
+    takes = arguments.get("in_channels", channels)
+    if takes != channels:
+        what = "a CT has one, so it cannot be explained on a CT" if channels == 1 else f"the model states {channels}"
+        raise InputError(f"architecture: the network takes {takes} input channels; {what}")
+    if arguments.get("out_channels", outputs) != outputs:
         raise InputError(
-            f"architecture: the network takes {arguments['in_channels']} input channels; a CT has one, "
-            "so it cannot be explained on a CT"
-        )
-    if arguments.get("out_channels", classes) != classes:
-        raise InputError(
-            f"labels: {classes} names, but the network answers {arguments['out_channels']} classes; "
+            f"labels: {outputs} names, but the network answers {arguments['out_channels']} classes; "
             "give one name per class, background first"
         )
 
@@ -250,23 +280,32 @@ def _check_memory(outline: nn.Module, tensors: Mapping[str, torch.Tensor], sourc
         )
 
 
-def _check_answer(outline: nn.Module, classes: int, window: tuple[int, int, int], source: str | Path) -> None:
+def _any_window(architecture: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Voxels that a network can take when the scan will say how many there are."""
+    side = architecture["arguments"].get("img_size", _ANY_SIDE)
+    i, j, k = side if isinstance(side, (list, tuple)) else [side] * _DIMENSIONS
+    return i, j, k
+
+
+def _check_answer(
+    outline: nn.Module, outputs: int, window: tuple[int, int, int], source: str | Path, channels: int
+) -> None:
     """Send one window through the outline: shapes only, so it costs milliseconds at any size."""
     import torch
 
     try:
         with torch.no_grad(), torch.device("meta"):
-            answer = first_output(outline(torch.zeros((1, 1, *window), device="meta")))
+            answer = first_output(outline(torch.zeros((1, channels, *window), device="meta")))
     except Exception as error:  # any failing line of any network means the same here
         raise InputError(
             f"{source}: the network cannot take a window of {list(window)} voxels: {_first_line(error)}"
         ) from None
-    if answer.shape[1] != classes:
+    if answer.shape[1] != outputs:
         raise InputError(
-            f"{source}: {classes} labels, but the network answers {answer.shape[1]} classes; "
+            f"{source}: {outputs} labels, but the network answers {answer.shape[1]} classes; "
             "give one name per class, background first (--labels)"
         )
-    if tuple(answer.shape) != (1, classes, *window):
+    if tuple(answer.shape) != (1, outputs, *window):
         raise InputError(
             f"{source}: the network answers {list(answer.shape[2:])} voxels for a window of {list(window)}; "
             "only networks that answer voxel by voxel can be explained"

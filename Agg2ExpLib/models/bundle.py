@@ -189,7 +189,7 @@ def _inference(card: ModelCard) -> dict[str, Any]:
         "preprocessing": {"_target_": "Compose", "transforms": transforms},
         "inferer": {
             "_target_": "SlidingWindowInferer",
-            "roi_size": list(card.window),
+            "roi_size": list(card.window or ()),
             "sw_batch_size": 1,
             "overlap": card.overlap,
             "mode": card.blending,

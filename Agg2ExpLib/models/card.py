@@ -56,8 +56,8 @@ class ModelCard:
     intensity_range : tuple of float or None
         HU values that are mapped to 0 and 1 (values outside are clipped); ``None`` where the model's format prepares scans
         in a way of its own.
-    window : tuple of int
-        Voxels of one sliding window along each axis.
+    window : tuple of int or None
+        Voxels of one sliding window along each axis; ``None`` is the whole volume at once.
     overlap : float
         Fraction of a window shared with the next one, 0 to 0.9.
     blending : str
@@ -94,7 +94,7 @@ class ModelCard:
     spacing: tuple[float, float, float] | None = None
     orientation: str = "RAS"
     intensity_range: tuple[float, float] | None = PAPER_INTENSITY_RANGE
-    window: tuple[int, int, int] = DEFAULT_WINDOW
+    window: tuple[int, int, int] | None = DEFAULT_WINDOW
     overlap: float = 0.25
     blending: str = "gaussian"
     step: float | None = None
@@ -124,7 +124,11 @@ class ModelCard:
             "blending": _blending(self.blending),
             "mirror_axes": tuple(self.mirror_axes),
             "channels": _channels(self.channels),
-            "architecture": check_architecture(self.architecture, len(labels)),
+            "architecture": check_architecture(
+                self.architecture,
+                len(labels) - (0 if self.decision.explains_background else 1),
+                len(_channels(self.channels)),
+            ),
             "licence": _text("licence", self.licence),
             "description": _text("description", self.description),
             "version": _text("version", self.version, _MAX_LABEL_LENGTH, required=True),
@@ -303,7 +307,9 @@ def _intensity_range(value: Any) -> tuple[float, ...] | None:
     return low, high
 
 
-def _window(value: Any) -> tuple[int, ...]:
+def _window(value: Any) -> tuple[int, ...] | None:
+    if value is None:
+        return None
     sides = _items("window", value, 3, "three whole numbers of voxels")
     for side in sides:
         if isinstance(side, bool) or not isinstance(side, int) or not 1 <= side <= _MAX_WINDOW_SIDE:

@@ -48,48 +48,55 @@ def find_model(source: str | Path) -> Path:
     raise InputError(f"{source}: is no file, no folder and no bundled model; {nearest_names(str(source), bundled)}")
 
 
-def load_model(
-    source: str | Path,
-    *,
-    labels: tuple[str, ...] | list[str] | None = None,
-    spacing: tuple[float, float, float] | None = None,
-    window: tuple[int, int, int] | None = None,
-    intensity_range: tuple[float, float] | None = None,
-    overlap: float | None = None,
-    blending: str | None = None,
-    orientation: str | None = None,
-    trust_checkpoint: bool = False,
-) -> Model:
+#: What may be said beside a source; a format refuses what it cannot honour.
+OPTIONS = (
+    "labels",
+    "spacing",
+    "window",
+    "intensity_range",
+    "overlap",
+    "blending",
+    "orientation",
+    "weights",
+    "folds",
+    "mirroring",
+    "trust_checkpoint",
+)
+
+
+def load_model(source: str | Path, **options: Any) -> Model:
     """Load a segmentation model, on the CPU and ready to answer.
 
     Parameters
     ----------
     source
-        A model folder (MONAI bundle), a bare Swin UNETR checkpoint (``.safetensors``, ``.pt``, ``.pth``, ``.ckpt``,
-        ``.bin``), or the name of a bundled model.
+        A model folder, a MONAI bundle (folder or zip), a folder that nnU-Net v2 trained, ``totalsegmentator:TASK``, a bare
+        Swin UNETR checkpoint (``.safetensors``, ``.pt``, ``.pth``, ``.ckpt``, ``.bin``), or the name of a bundled model.
     labels, spacing, window, intensity_range, overlap, blending, orientation
         Replace what the model's card says; see :class:`ModelCard` for their units. A bare checkpoint has no card: its
         missing fields are those of the paper's model, and the card's ``assumptions`` say which.
+    folds
+        Of nnU-Net: the folds whose logits are averaged, such as ``("0", "1")`` or ``("all",)``; every numbered one by default.
+    mirroring
+        Of nnU-Net: ``"on"`` (default) averages over mirrored copies where the checkpoint allows it, ``"off"`` saves the time.
+    weights
+        Which of several sets of weights in the file, such as ``"ema"``; the trained ones before their averages by default.
     trust_checkpoint
-        See :func:`Agg2ExpLib.models.untrusted.read_tensors`.
+        See :func:`Agg2ExpLib.models.untrusted.read_sets`.
 
     Raises
     ------
     InputError
-        When the source cannot be found, read, trusted or understood.
+        When the source cannot be found, read, trusted or understood, or an option cannot be honoured.
     """
-    overrides: dict[str, Any] = {
-        "labels": labels,
-        "spacing": spacing,
-        "window": window,
-        "intensity_range": intensity_range,
-        "overlap": overlap,
-        "blending": blending,
-        "orientation": orientation,
-    }
-    options = {name: value for name, value in overrides.items() if value is not None}
-    if trust_checkpoint:
-        options["trust_checkpoint"] = True
+    unknown = sorted(set(options) - set(OPTIONS))
+    if unknown:
+        raise InputError(f"a model has no option {unknown[0]!r}: use {', '.join(OPTIONS)}")
+    given = {name: value for name, value in options.items() if value is not None and value is not False}
+    if given.get("mirroring") not in (None, "on", "off"):
+        raise InputError(f"--mirroring {given['mirroring']!r} must be on or off")
+    if "folds" in given:
+        given["folds"] = tuple(str(fold) for fold in given["folds"])
     found = format_of(str(source))
     if found is None:
         path = find_model(source)
@@ -99,4 +106,4 @@ def load_model(
                 f"{path}: is no model of a kind that can be read ({', '.join(one.name for one in formats().values())})"
             )
     kind, place = found
-    return kind.load(place, options)
+    return kind.load(place, given)

@@ -1,8 +1,8 @@
 """How a model card lies in a MONAI bundle: ``configs/metadata.json``, ours and those of other authors. No torch.
 
 What the MONAI specification has a place for is stored there and nowhere else (labels, window, name, version); our
-section ``agg2exp`` holds the rest. A bundle without that section is read as far as its plain values go; its
-``_target_`` expressions are never run.
+section ``agg2exp`` holds the rest. A bundle without that section is read with its inference configuration, see
+:mod:`Agg2ExpLib.models.bundle_plan`; nothing in it is run.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.models.architectures import ARCHITECTURES
 
 if TYPE_CHECKING:
     from Agg2ExpLib.models.card import ModelCard
@@ -48,7 +47,7 @@ def metadata_of_card(card: ModelCard) -> dict[str, Any]:
     tensor = {
         "type": "image",
         "modality": "CT",
-        "spatial_shape": list(card.window),
+        "spatial_shape": list(card.window or ()),
         "dtype": "float32",
         "is_patch_data": True,
     }
@@ -128,12 +127,29 @@ def fields_of_folder(folder: Path) -> tuple[Path, dict[str, Any]]:
         raise InputError(f"{folder}: is not a model folder; it has no {' or '.join(_PLACES)}")
     metadata = read_json(path)
     found = fields_of_metadata(metadata, path)
-    inference = path.parent / "inference.json"
-    if "agg2exp" not in metadata and inference.is_file():
-        stated = fields_of_inference(read_json(inference), inference)
-        assumed = [line for line in found["extra"]["assumed"] if line.split(":")[0] not in stated]
-        found = {**found, **stated, "extra": {"assumed": assumed}}
+    if is_own(path):
+        return path, found
+    from Agg2ExpLib.models.bundle_config import inference_file
+
+    if inference_file(folder) is not None:
+        from Agg2ExpLib.models.bundle_plan import read_plan, regions_with_background
+
+        plan = read_plan(folder)
+        found.pop("window", None)
+        found |= plan.card_fields()
+        if "labels" in found:
+            found["labels"] = regions_with_background(plan.decision, found["labels"])
+        found["extra"] = {"assumed": list(plan.notes)}
     return path, found
+
+
+def is_own(metadata: Path) -> bool:
+    """Tell whether a ``metadata.json`` was written by this program; one that cannot be read counts as such."""
+    try:
+        content = read_json(metadata)
+    except InputError:
+        return True
+    return not isinstance(content, Mapping) or "agg2exp" in content
 
 
 def fields_of_metadata(metadata: Any, source: str | Path) -> dict[str, Any]:
@@ -162,50 +178,6 @@ def fields_of_metadata(metadata: Any, source: str | Path) -> dict[str, Any]:
     return {**found, **_section_fields(section, source)}
 
 
-def fields_of_inference(config: Any, source: str | Path) -> dict[str, Any]:
-    """Return the card fields that a bundle's ``inference.json`` states in plain values; nothing in it is run.
-
-    Raises
-    ------
-    InputError
-        When its intensity scaling is one that a card cannot express.
-    """
-    found: dict[str, Any] = {}
-    definition = _inside(config, "network_def")
-    if isinstance(definition, Mapping):
-        name = str(definition.get("_target_", "")).rpartition(".")[2]
-        if name in ARCHITECTURES:
-            arguments = {key: value for key, value in definition.items() if not key.startswith("_")}
-            found["architecture"] = {"name": name, "arguments": arguments}
-    inferer = _inside(config, "inferer")
-    for field, key in (("window", "roi_size"), ("overlap", "overlap"), ("blending", "mode")):
-        value = _inside(inferer, key)
-        if value is not None and not _is_expression(value):
-            found[field] = value
-    transforms = _inside(config, "preprocessing", "transforms")
-    for transform in transforms if isinstance(transforms, list) else []:
-        found |= _fields_of_transform(transform, source)
-    return found
-
-
-def _fields_of_transform(transform: Any, source: str | Path) -> dict[str, Any]:
-    name = str(_inside(transform, "_target_") or "").rpartition(".")[2].removesuffix("d")
-    if name == "Spacing" and not _is_expression(transform.get("pixdim")):
-        return {"spacing": transform.get("pixdim")}
-    if name == "Orientation" and not _is_expression(transform.get("axcodes")):
-        return {"orientation": transform.get("axcodes")}
-    if name == "ScaleIntensityRange":
-        low, high, zero, one = (transform.get(key) for key in ("a_min", "a_max", "b_min", "b_max"))
-        if (zero, one) == (0, 1) and transform.get("clip") is True:
-            return {"intensity_range": [low, high]}
-    if name in ("NormalizeIntensity", "ScaleIntensity", "ScaleIntensityRange", "ScaleIntensityRangePercentiles"):
-        raise InputError(
-            f"{source}: scales intensities with {name} in a way that a fixed HU range mapped to 0..1 cannot express; "
-            "such a model cannot be explained yet"
-        )
-    return {}
-
-
 def _refuse_constant(text: str) -> Any:
     raise ValueError(f"{text} is not a number that JSON allows")
 
@@ -227,11 +199,15 @@ def _assumptions(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Another author's metadata has no place for these, so the card says what is taken instead."""
     return {
         "licence": str(metadata.get("copyright", "")),
+        "blending": "constant",
+        "padding": 0.0,
         "extra": {
             "assumed": [
                 "spacing: the scan's own, because the bundle does not state one",
                 "intensity_range: -1024 to 1024 HU, because the bundle does not state one",
                 "orientation: RAS, because the bundle does not state one",
+                "overlap: 0.25, MONAI's default, because the bundle does not state one",
+                "blending: constant, MONAI's default, because the bundle does not state one",
             ]
         },
     }
@@ -254,13 +230,6 @@ def _inside(value: Any, *keys: str) -> Any:
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
-
-
-def _is_expression(value: Any) -> bool:
-    """Tell whether a configuration value needs evaluating, which is never done here."""
-    if isinstance(value, list):
-        return any(_is_expression(item) for item in value)
-    return value is None or (isinstance(value, str) and value[:1] in ("$", "@", "%"))
 
 
 def _plain(value: Any) -> Any:

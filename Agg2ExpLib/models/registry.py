@@ -18,7 +18,7 @@ from Agg2ExpLib.models.interface import Model
 GROUP = "agg2exp.models"
 # Modules of this package that register formats. The last ones take any folder and any file, so that what is wrong with one
 # is said in detail; formats of other packages are asked before them.
-_OWN: tuple[str, ...] = ()
+_OWN: tuple[str, ...] = ("nnunet", "totalsegmentator", "monai_bundle")
 _LAST = ("folder", "checkpoint")
 
 
@@ -36,8 +36,8 @@ class Format:
         source -> bool: whether the source is of this format, by a look at names and small files alone.
     load : callable
         (source, options) -> Model, on the CPU. ``options`` are what the user gave beside it: ``labels``, ``spacing``,
-        ``window``, ``intensity_range``, ``overlap``, ``blending``, ``orientation``, ``trust_checkpoint``; one that the
-        format cannot honour is refused by name.
+        ``window``, ``intensity_range``, ``overlap``, ``blending``, ``orientation``, ``weights``, ``folds``, ``mirroring``,
+        ``trust_checkpoint``; one that the format cannot honour is refused by name: :func:`refuse_options`.
     """
 
     id: str
@@ -47,6 +47,19 @@ class Format:
 
 
 _FORMATS: dict[str, Format] = {}
+
+
+def refuse_options(options: Mapping[str, Any], source: str, names: tuple[str, ...]) -> None:
+    """Refuse options that a format does not have.
+
+    Raises
+    ------
+    InputError
+        The first of them that is given.
+    """
+    given = [name for name in names if name in options]
+    if given:
+        raise InputError(f"{source}: a model of this kind has no {given[0]} to choose; leave --{given[0]} out")
 
 
 def register(found: Format) -> Format:

@@ -9,12 +9,14 @@ https://arxiv.org/abs/2201.01266, as implemented in ``monai.networks.nets.SwinUN
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.models.untrusted import name_variants, read_tensors
+from Agg2ExpLib.models.untrusted import read_sets, sound_tensors
+from Agg2ExpLib.models.weight_sets import Weights, choose, listed
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +30,6 @@ _STAGES = (1, 2, 3, 4)
 _VOLUME_WEIGHT_AXES = 5
 _PATCH = "swinViT.patch_embed.proj.weight"
 _OUT = "out.conv.conv.weight"
-_SHOWN_KEYS = 3
 
 
 def is_swin_unetr(tensors: Mapping[str, torch.Tensor]) -> bool:
@@ -41,11 +42,35 @@ def normalise_names(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tens
     return {re.sub(r"\.mlp\.fc([12])\.", r".mlp.linear\1.", name): tensor for name, tensor in tensors.items()}
 
 
-def read_state(path: Path, trust_checkpoint: bool) -> dict[str, torch.Tensor]:
-    """Read the tensors of a weights file; those of a Swin UNETR under today's names."""
-    tensors = read_tensors(path, trust_checkpoint)
-    bare = name_variants(tensors)[-1]
-    return normalise_names(bare) if is_swin_unetr(bare) else tensors
+def read_weights(
+    path: Path,
+    trust_checkpoint: bool,
+    *,
+    names: Sequence[str] = (_PATCH, _OUT),
+    wanted: str | None = None,
+    preferred: str | None = None,
+) -> Weights:
+    """Read the weights of a network from a file; those of a Swin UNETR under today's names.
+
+    Parameters
+    ----------
+    path : Path
+        See :func:`~Agg2ExpLib.models.untrusted.read_sets`, also for ``trust_checkpoint``.
+    names : sequence of str
+        Names of the network's tensors; by default two that every Swin UNETR has.
+    wanted, preferred : str, optional
+        See :func:`~Agg2ExpLib.models.weight_sets.choose`.
+
+    Raises
+    ------
+    InputError
+        A file that cannot be read or trusted, or has no such set.
+    """
+    sets = {key: normalise_names(tensors) for key, tensors in read_sets(path, trust_checkpoint).items()}
+    found = choose(sets, names, path, wanted=wanted, preferred=preferred)
+    if names == (_PATCH, _OUT) and not is_swin_unetr(found.tensors):
+        raise InputError(f"{path}: {_why_not(found.tensors, sets)}")
+    return replace(found, tensors=sound_tensors(found.tensors, path))
 
 
 def infer_architecture(tensors: Mapping[str, torch.Tensor], source: str | Path) -> dict[str, Any]:
@@ -64,7 +89,7 @@ def infer_architecture(tensors: Mapping[str, torch.Tensor], source: str | Path) 
         When the tensors are of another network, of a two-dimensional one or of one that does not take one channel.
     """
     if not is_swin_unetr(tensors):
-        raise InputError(f"{source}: {_why_not(tensors)}")
+        raise InputError(f"{source}: {_why_not(tensors, {'': dict(tensors)})}")
     try:
         return {"name": "SwinUNETR", "arguments": _arguments(tensors, source)}
     except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
@@ -126,14 +151,13 @@ def _window_size(rows: int, source: str | Path) -> int:
     return (side + 1) // 2
 
 
-def _why_not(tensors: Mapping[str, torch.Tensor]) -> str:
+def _why_not(tensors: Mapping[str, torch.Tensor], sets: Mapping[str, dict[str, torch.Tensor]]) -> str:
     if any(name.endswith("patch_embed.proj.weight") and "layers1" in "".join(tensors) for name in tensors):
         return (
             "this is not a Swin UNETR checkpoint but only its pretrained encoder (no output layer); "
             "a network trained to segment is needed"
         )
-    first = ", ".join(list(tensors)[:_SHOWN_KEYS])
     return (
-        f"this is not a Swin UNETR checkpoint (its tensors are {first}, ...); other networks need a model folder "
-        "whose metadata.json names the architecture"
+        f"this is not a Swin UNETR checkpoint ({listed(sets)}, none of them with {_PATCH} and {_OUT}); other networks "
+        "need a model folder whose metadata.json names the architecture"
     )

@@ -17,7 +17,8 @@ from Agg2ExpLib.volume import Volume
 if TYPE_CHECKING:
     import torch
 
-_STEP = 1e-4
+# In float64: small enough for normalisation of a part of a scan that is the same everywhere, which is strongly curved.
+_STEP = 1e-6
 
 
 def check_model(model: Model, images: Sequence[Volume], *, nothing: Sequence[Volume] | None = None) -> None:

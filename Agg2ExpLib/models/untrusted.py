@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.models.weight_sets import sets_of
 
 if TYPE_CHECKING:
     import torch
@@ -31,25 +32,19 @@ _MAX_BYTES = 16 * 2**30
 _MAX_HEADER_BYTES = 16 * 2**20
 _MAX_TENSORS = 100_000
 _CHUNK = 2**20
-# Networks may share a tensor under two or three names, never under many.
+# Networks may share a tensor under two or three names, nnU-Net's under four, never under many.
 _MAX_SHARING = 4
 # The first torch that can be told a global's name besides its object.
 _NAMED_GLOBALS_TORCH = (2, 6)
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
-_MAX_WRAPPERS = 4
-_PREFIXES = ("module.", "model.", "net.", "network.", "_orig_mod.")
 
 
-def read_tensors(path: str | Path, trust_checkpoint: bool = False) -> dict[str, torch.Tensor]:
-    """Read the tensors of a weights file as float32 on the CPU.
-
-    Wrappings that training programs add (``{"state_dict": ...}``) are taken off; for those before every name, such as
-    ``module.``, see :func:`name_variants`.
+def read_sets(path: str | Path, trust_checkpoint: bool = False) -> dict[str, dict[str, torch.Tensor]]:
+    """Read every set of weights in a file, on the CPU; :func:`Agg2ExpLib.models.weight_sets.choose` tells which is meant.
 
     Parameters
     ----------
     path
-        A ``.safetensors`` file or a state dict saved by ``torch.save``; what it is is told from its content.
+        A ``.safetensors`` file or a checkpoint saved by ``torch.save``; what it is is told from its content.
     trust_checkpoint
         For ``torch.save`` files only: read them with a torch older than 2.10 too, and allow NumPy numbers beside the
         weights. Nothing else is allowed by it; whole pickled models stay refused.
@@ -57,34 +52,60 @@ def read_tensors(path: str | Path, trust_checkpoint: bool = False) -> dict[str, 
     Returns
     -------
     dict
-        Name -> tensor; whole-number tensors keep their type.
+        Key in the file -> name -> tensor; the key is empty for tensors that no key wraps. Use :func:`sound_tensors` on the chosen.
 
     Raises
     ------
     InputError
-        When the file is missing, damaged, of another kind, would run code, or holds NaN or infinite weights.
+        When the file is missing, damaged, of another kind, would run code, or holds no tensors.
     """
     path = Path(path)
-    tensors = _read_safetensors(path) if _is_safetensors(path) else _read_pickle(path, trust_checkpoint)
-    _check_claims(tensors, path)
-    return {name: _sound(name, tensor, path) for name, tensor in tensors.items()}
+    if _is_safetensors(path):
+        return {"": _read_safetensors(path)}
+    found = sets_of(_read_content(path, trust_checkpoint, numpy_numbers=trust_checkpoint))
+    if not found:
+        raise InputError(f"{path}: holds no network weights (a state dict of named tensors is expected)")
+    return found
 
 
-def name_variants(tensors: Mapping[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
-    """Return the tensors as they are named, then without each of the prefixes that all names share.
+def read_checkpoint(path: str | Path, trust_checkpoint: bool = False) -> Mapping[str, Any]:
+    """Read a training checkpoint: its mapping of plain values and tensors, with NumPy numbers allowed among them.
 
-    Wrappers such as DataParallel put ``module.`` before every name; but some networks' own names begin with ``model.``,
-    so which variant is meant is for the network to say.
+    Parameters
+    ----------
+    path
+        A file of ``torch.save``.
+    trust_checkpoint
+        Read it with a torch older than 2.10 too.
 
-    Examples
-    --------
-    >>> [list(variant) for variant in name_variants({"module.model.0.weight": None})]
-    [['module.model.0.weight'], ['model.0.weight'], ['0.weight']]
+    Raises
+    ------
+    InputError
+        As :func:`read_sets`; or the file holds no mapping.
     """
-    variants = [dict(tensors)]
-    while prefix := next((prefix for prefix in _PREFIXES if all(name.startswith(prefix) for name in variants[-1])), ""):
-        variants.append({name.removeprefix(prefix): tensor for name, tensor in variants[-1].items()})
-    return variants
+    path = Path(path)
+    if _is_safetensors(path):
+        raise InputError(f"{path}: holds weights alone; the checkpoint that the training program wrote is needed")
+    content = _read_content(path, trust_checkpoint, numpy_numbers=True)
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path}: is no training checkpoint (a mapping is expected, not {type(content).__name__})")
+    return content
+
+
+def sound_tensors(tensors: Mapping[str, Any], path: str | Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a checkpoint as float32, whole-number tensors keep their type.
+
+    Raises
+    ------
+    InputError
+        One that is no ordinary tensor, claims more than was stored, or is not finite.
+    """
+    import torch
+
+    path = Path(path)
+    found = {str(name): value for name, value in tensors.items() if isinstance(value, torch.Tensor)}
+    _check_claims(found, path)
+    return {name: _sound(name, tensor, path) for name, tensor in found.items()}
 
 
 def sha256(path: str | Path) -> str:
@@ -155,7 +176,7 @@ def _check_safetensors_header(path: Path) -> None:
         raise InputError(f"{path}: is a damaged safetensors file ({size} bytes do not match its header)")
 
 
-def _read_pickle(path: Path, trust_checkpoint: bool) -> dict[str, torch.Tensor]:
+def _read_content(path: Path, trust_checkpoint: bool, numpy_numbers: bool) -> Any:
     _check_container(path)
     import torch
 
@@ -166,14 +187,13 @@ def _read_pickle(path: Path, trust_checkpoint: bool) -> dict[str, torch.Tensor]:
             "trust where it came from"
         )
     try:
-        with _numpy_numbers() if trust_checkpoint else nullcontext():
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        with _numpy_numbers() if numpy_numbers else nullcontext():
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(f"{path}: {_refusal(str(error))}") from None
     except Exception as error:  # a damaged file can fail in any line of the reader
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise InputError(f"{path}: is damaged or is not a PyTorch checkpoint ({reason})") from None
-    return _tensors_of(content, path)
 
 
 def _check_container(path: Path) -> None:
@@ -241,26 +261,6 @@ def _refusal(reason: str) -> str:
         "holds more than weights (a whole pickled model, or code that would run on reading); it was not read and "
         "nothing in it was run: save the network's state_dict, best as safetensors"
     )
-
-
-def _tensors_of(content: Any, path: Path) -> dict[str, torch.Tensor]:
-    import torch
-
-    for _ in range(_MAX_WRAPPERS):
-        inner = next((content[key] for key in _WRAPPERS if _has_mapping(content, key)), None)
-        if inner is None:
-            break
-        content = inner
-    tensors = {}
-    if isinstance(content, Mapping):
-        tensors = {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
-    if not tensors:
-        raise InputError(f"{path}: holds no network weights (a state dict of named tensors is expected)")
-    return tensors
-
-
-def _has_mapping(content: Any, key: str) -> bool:
-    return isinstance(content, Mapping) and isinstance(content.get(key), Mapping)
 
 
 def _check_claims(tensors: Mapping[str, torch.Tensor], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Nodes that belong to one explanation: found by their attributes, added once, told apart and told whence.
+"""Nodes that belong to one explanation: found by their attributes, added once, with their origin.
 
 A node is never looked for by its name: names are for people, who change them.
 """

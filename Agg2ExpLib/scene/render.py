@@ -87,11 +87,11 @@ def studio(background: str = "dark", size: tuple[int, int] | None = None) -> Ite
             slices[orientation.lower()] = view
         space = ThreeDView(app.scene, app.app_logic, "1", scheduled_render_strategy=NoScheduleRendering())
         until_closed.callback(space.finalize)
-        _furnish(slices, space, background, size or SIZE)
+        _set_up_views(slices, space, background, size or SIZE)
         yield Studio(app.scene, slices, space)
 
 
-def _furnish(slices: dict[str, Any], space: Any, background: str, size: tuple[int, int]) -> None:
+def _set_up_views(slices: dict[str, Any], space: Any, background: str, size: tuple[int, int]) -> None:
     """Set the backgrounds and sizes of the views."""
     low, high = ([255 * part for part in colour] for colour in BACKGROUNDS[background][:2])
     for view in (*slices.values(), space):

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from Agg2ExpLib.cohort.judge.baselines import SIZES
+from Agg2ExpLib.cohort.judge.intervals import area_interval
 from Agg2ExpLib.cohort.judge.scoring import ClassScore
 from Agg2ExpLib.cohort.judge.statistics import auroc, class_ranks, row_means, score_against_dice
 
 #: Rows over all classes: the mean of the scores as they are, and of their ranks among the new cases, since some detectors'
 #: scores have no common scale.
 MEAN, MEAN_OF_RANKS = "mean of scores", "mean of ranks"
-_RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,12 @@ class Line:
     cases, near : int
         New cases with the structure, and those of them with a finding near it (of a mean: with any finding).
     auroc, low, high : float
-        Area under the ROC curve of the score for "near", with the central 95 % of resampled cases; NaN when all or none are.
+        Area under the ROC curve of the score for "near"; NaN when all or none are. Its 95 % interval (Newcombe's method 5); NaN
+        with fewer than five cases on either side.
     rho, p, q : float
         Spearman's correlation of score and Dice; q corrected over the structures of a detector.
+    given_size, given_size_p : float
+        The same at equal scores of the detector that sees sizes only, and its p; NaN for that detector itself.
     """
 
     structure: str
@@ -43,6 +47,8 @@ class Line:
     rho: float
     p: float
     q: float
+    given_size: float
+    given_size_p: float
 
 
 @dataclass(frozen=True)
@@ -95,51 +101,26 @@ def lines(
         Structures.
     """
     found = []
+    sizes = matrices.get(SIZES)
     for detector, scores in matrices.items():
-        by_class = score_against_dice(scores, dice, classes)
+        given = None if detector == SIZES else sizes
+        by_class = score_against_dice(scores, dice, classes, given)
         for i, name in enumerate(classes):
             found.append(_line(name, detector, scores[:, i], near[:, i], by_class[i]))
         for name, values in ((MEAN, scores), (MEAN_OF_RANKS, class_ranks(scores))):
-            overall = score_against_dice(values, dice, classes)[-1]
+            ranked = class_ranks(given) if given is not None and name == MEAN_OF_RANKS else given
+            overall = score_against_dice(values, dice, classes, ranked)[-1]
             found.append(_line(name, detector, row_means(values), ill, overall))
     return found
 
 
 def _line(name: str, detector: str, scores: np.ndarray, positive: np.ndarray, correlation: Any) -> Line:
     known = np.isfinite(scores)
-    low, high = auroc_interval(scores, positive)
-    counts = int(known.sum()), int(positive[known].sum())
-    return Line(
-        name, detector, *counts, auroc(scores, positive), low, high, correlation.rho, correlation.p, correlation.q
-    )
-
-
-def auroc_interval(
-    scores: np.ndarray, positive: np.ndarray, confidence: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of the area under the ROC curve, either side resampled on its own.
-
-    Parameters
-    ----------
-    scores : ndarray, shape (cases,)
-        NaN is left out.
-    positive : ndarray of bool, shape (cases,)
-        The truth.
-    confidence : float
-        Of the interval.
-    seed : int
-        Of 2000 resamplings.
-    """
-    known = np.isfinite(scores)
-    first, second = scores[known & positive], scores[known & ~positive]
-    if not len(first) or not len(second):
-        return float("nan"), float("nan")
-    wins = (first[:, None] > second) + 0.5 * (first[:, None] == second)
-    rng = np.random.default_rng(seed)
-    drawn = [rng.multinomial(n, np.full(n, 1.0 / n), _RESAMPLES) / n for n in wins.shape]
-    areas = np.einsum("ra,ab,rb->r", drawn[0], wins, drawn[1], optimize=True)
-    low, high = np.quantile(areas, (0.5 - confidence / 2, 0.5 + confidence / 2))
-    return float(low), float(high)
+    cases, near = int(known.sum()), int(positive[known].sum())
+    area = auroc(scores, positive)
+    low, high = area_interval(area, near, cases - near)
+    given = (correlation.given_size, correlation.given_size_p)
+    return Line(name, detector, cases, near, area, low, high, correlation.rho, correlation.p, correlation.q, *given)
 
 
 def namings(

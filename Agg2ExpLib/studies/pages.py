@@ -14,6 +14,7 @@ import numpy as np
 
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.cohort.judge.baselines import DETECTORS
+from Agg2ExpLib.cohort.judge.score_files import describe_patients
 from Agg2ExpLib.cohort.judge.scoring import percent
 from Agg2ExpLib.cohort.report.page import number, p_value
 from Agg2ExpLib.storage import write_file
@@ -116,13 +117,18 @@ def _markdown(found: Mapping[str, Any]) -> str:
         f"{number(dice)}. A finding is near a structure when, in the ground truth, it lies within {design.near_mm:g} mm of it. "
         "Phantoms are a test bed, not patients.",
         *(f"Note: {note}." for note in found["warnings"]),
-        "## AUROC of the score for a finding near the structure (95 % bootstrap interval)",
+        "## AUROC of the score for a finding near the structure (95 % interval)",
         _table(found["lines"], lambda one: f"{number(one.auroc)} ({number(one.low)}-{number(one.high)})"
                if math.isfinite(one.auroc) else "–", True),
         "Rows over all structures ask whether the patient has any finding.",
         "## Spearman correlation of score and Dice (p)",
         _table(found["lines"], lambda one: f"{number(one.rho)} ({p_value(one.p)})" if math.isfinite(one.rho) else "–", False),
         "Negative: odder explanations go with worse segmentations.",
+        "## The same at equal sizes: partial Spearman correlation given the score of sizes only (p)",
+        _table(found["lines"], lambda one: f"{number(one.given_size)} ({p_value(one.given_size_p)})"
+               if math.isfinite(one.given_size) else "–", False),
+        "Near 0: the explanation adds nothing to the sizes of the regions.",
+        f"Verdicts: {describe_patients(found['patients'], found['false_alarms'], design.reference)}",
         f"## Reasons that name the finding's region, and verdicts (at a false-alarm rate of {percent(found['false_alarms'])})",
         _reasons(found["namings"]),
         "Share: median share of the attribution inside of the finding, of those near. The forest itself does not know the "

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from Agg2ExpLib.cohort.judge.profile import Profile, fit_profile
-from Agg2ExpLib.cohort.judge.scoring import FALSE_ALARMS, ClassScore, score_matrices, score_table
+from Agg2ExpLib.cohort.judge.scoring import FALSE_ALARMS, ClassScore, score_matrices, score_patients, score_table
 from Agg2ExpLib.cohort.run.cases import find_cohort
 from Agg2ExpLib.cohort.run.runner import default_workers, run_cohort
 from Agg2ExpLib.cohort.run.work import Job
@@ -167,6 +167,7 @@ def evaluate(out: Path, design: Design, profile: Profile) -> dict[str, Any]:
         "lines": lines(matrices, table.dice, near, ill, classes),
         "namings": namings(scores, by_pair, regions, shares, classes),
         "scores": _by_pair(scores),
+        "patients": score_patients(profile, scores),
         "findings": {case: _finding(out / "phantoms" / "new" / case) for case in table.cases},
         "shares": shares,
     }

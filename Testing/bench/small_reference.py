@@ -26,6 +26,7 @@ def write_reference(explanation, path, count=60, shifted=None, spread=0.15):
         values={"mass": mass, "enrichment": mass},
         dice=nothing,
         surface_dice=nothing,
+        volumes=np.repeat(one.volumes, count, axis=0),
         identity=json.loads(json.dumps(one.identity)),
     )
     return fit_profile(table).save(path)

@@ -32,7 +32,9 @@ class Bin:
     count: int
 
 
-def predicted_dice(scores: np.ndarray, dice: np.ndarray, folds: int = 5) -> np.ndarray:
+def predicted_dice(
+    scores: np.ndarray, dice: np.ndarray, folds: int = 5, patients: np.ndarray | None = None
+) -> np.ndarray:
     """Predict each case's Dice from its score by a falling (isotonic) curve fitted to the other folds.
 
     Parameters
@@ -41,6 +43,8 @@ def predicted_dice(scores: np.ndarray, dice: np.ndarray, folds: int = 5) -> np.n
         NaN is left out.
     folds : int
         Cases are dealt to folds in turn.
+    patients : ndarray of int, shape (cases,), optional
+        Whose scan a case is: all scans of a patient are in one fold.
 
     Returns
     -------
@@ -53,12 +57,77 @@ def predicted_dice(scores: np.ndarray, dice: np.ndarray, folds: int = 5) -> np.n
     result = np.full(len(scores), np.nan)
     if len(known) < 2 * folds:
         return result
-    fold = np.arange(len(known)) % folds
+    fold = _dealt(known, folds, patients)
     for index in range(folds):
         held, rest = known[fold == index], known[fold != index]
         curve = IsotonicRegression(increasing=False, out_of_bounds="clip").fit(scores[rest], dice[rest])
         result[held] = curve.predict(scores[held])
     return result
+
+
+def _dealt(known: np.ndarray, folds: int, patients: np.ndarray | None) -> np.ndarray:
+    if patients is None:
+        return np.arange(len(known)) % folds
+    _, first, index = np.unique(patients[known], return_index=True, return_inverse=True)
+    # Patients in the order in which they come.
+    return np.asarray(np.argsort(np.argsort(first))[index] % folds)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """By how much predictions err less than the mean of the other folds does, with a 95 % interval over patients."""
+
+    cases: int
+    error: float
+    plain: float
+    low: float
+    high: float
+
+    def sentence(self) -> str:
+        """Return the conclusion.
+
+        Examples
+        --------
+        >>> Gain(30, 0.02, 0.05, 0.01, 0.05).sentence()
+        'The score predicts Dice better than the mean does: its error is smaller by 0.030 (95 % interval 0.010 to 0.050).'
+        """
+        if not math.isfinite(self.low):
+            return "There are too few cases to say whether the score predicts Dice better than the mean does."
+        told = f"by {abs(self.plain - self.error):.3f} (95 % interval {self.low:.3f} to {self.high:.3f})"
+        if self.low > 0:
+            return f"The score predicts Dice better than the mean does: its error is smaller {told}."
+        if self.high < 0:
+            return f"The score predicts Dice worse than the mean does: its error is larger {told}."
+        return f"The score does not predict Dice better than the mean does: the errors differ {told}."
+
+
+def gain_over_the_mean(
+    predicted: np.ndarray, observed: np.ndarray, folds: int = 5, patients: np.ndarray | None = None, seed: int = 0
+) -> Gain:
+    """Compare held-out predictions with the held-out mean, case by case.
+
+    Parameters
+    ----------
+    predicted, observed : ndarray, shape (cases,)
+        From :func:`predicted_dice`, and the truth.
+    folds, patients
+        As there.
+    seed : int
+        Of the bootstrap over patients.
+    """
+    known = np.flatnonzero(np.isfinite(predicted) & np.isfinite(observed))
+    if len(known) < 2 * folds:
+        return Gain(len(known), math.nan, math.nan, math.nan, math.nan)
+    fold = _dealt(known, folds, patients)
+    truth = observed[known]
+    means = np.array([truth[fold != one].mean() for one in range(folds)])
+    errors, plain = np.abs(predicted[known] - truth), np.abs(means[fold] - truth)
+    gains = plain - errors
+    whose = np.arange(len(known)) if patients is None else np.unique(patients[known], return_inverse=True)[1]
+    sums, counts = np.bincount(whose, gains), np.bincount(whose)
+    drawn = np.random.default_rng(seed).integers(len(sums), size=(2000, len(sums)))
+    low, high = np.quantile(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), (0.025, 0.975))
+    return Gain(len(known), float(errors.mean()), float(plain.mean()), float(low), float(high))
 
 
 def calibration_curve(
@@ -107,9 +176,3 @@ def mean_error(predicted: np.ndarray, observed: np.ndarray) -> float:
     """Mean absolute error of the predictions; NaN without any."""
     known = np.isfinite(predicted) & np.isfinite(observed)
     return float(np.abs(predicted[known] - observed[known]).mean()) if known.any() else math.nan
-
-
-def error_of_the_mean(predicted: np.ndarray, observed: np.ndarray) -> float:
-    """Mean absolute error of who predicts the cases' mean Dice for all: what a prediction has to be better than."""
-    known = np.isfinite(predicted) & np.isfinite(observed)
-    return float(np.abs(observed[known] - observed[known].mean()).mean()) if known.any() else math.nan

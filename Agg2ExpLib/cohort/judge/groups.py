@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
+from Agg2ExpLib.cohort.judge.intervals import area_interval, by_patient
 from Agg2ExpLib.cohort.judge.statistics import corrected, rank_test
+from Agg2ExpLib.cohort.run.csv_tables import is_missing, number_in
 from Agg2ExpLib.cohort.table.tables import CohortTable
 from Agg2ExpLib.errors import InputError
 
@@ -91,7 +94,7 @@ class Grouping:
 def _a_word(texts: Sequence[str]) -> str:
     def is_word(text: str) -> bool:
         try:
-            float(text or "0")
+            number_in(text)
         except ValueError:
             return True
         return False
@@ -110,7 +113,7 @@ def _bands(numbers: np.ndarray, edges: Sequence[float]) -> dict[str, np.ndarray]
 
 
 def _words(texts: Sequence[str], numbers: np.ndarray | None) -> dict[str, np.ndarray]:
-    plain = [text.strip() for text in texts]
+    plain = ["" if is_missing(text) else text.strip() for text in texts]
     order = sorted(set(plain) - {""}, key=(lambda text: (float(text), text)) if numbers is not None else None)
     return {text: np.flatnonzero([other == text for other in plain]) for text in order}
 
@@ -126,7 +129,9 @@ class GroupTest:
     medians : dict of str to float
         Median per group.
     statistic, p, q : float
-        Mann-Whitney U for two groups, Kruskal-Wallis H for more; q is corrected over all tests of the grouping.
+        Mann-Whitney U for two groups, Kruskal-Wallis H for more; q is corrected over everything that is tested together.
+    effect, low, high : float
+        Of two groups: the chance that a case of the first has the higher value (0.5: none), with its 95 % interval.
     """
 
     name: str
@@ -135,10 +140,38 @@ class GroupTest:
     statistic: float
     p: float
     q: float
+    effect: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
 
 
 def group_tests(table: CohortTable, grouping: Grouping) -> list[GroupTest]:
-    """Test every class's context and every region's mass for differences between groups.
+    """Return :func:`compare_groupings` of a single grouping."""
+    return compare_groupings(table, [grouping])[0]
+
+
+def compare_groupings(table: CohortTable, groupings: Sequence[Grouping]) -> list[list[GroupTest]]:
+    """Correct the tests of all groupings together: whoever asks for more finds more by chance.
+
+    Parameters
+    ----------
+    table : CohortTable
+        The cohort.
+    groupings : sequence of Grouping
+        What groups are made by.
+
+    Returns
+    -------
+    list of list of GroupTest
+        Of each grouping, as :func:`_tests` orders them.
+    """
+    found = [_tests(table, one) for one in groupings]
+    q_values = iter(corrected(np.array([test.p for tests in found for test in tests])).tolist())
+    return [[replace(test, q=next(q_values)) for test in tests] for tests in found]
+
+
+def _tests(table: CohortTable, grouping: Grouping) -> list[GroupTest]:
+    """Test every class's context and every region's mass for differences between groups, q left open.
 
     Parameters
     ----------
@@ -155,20 +188,25 @@ def group_tests(table: CohortTable, grouping: Grouping) -> list[GroupTest]:
     groups = {name: index for name, index in grouping.split(table).items() if len(index) >= FEWEST_IN_GROUP}
     if len(groups) < 2:
         return []
-    context, mass = table.context(), table.values["mass"]
+    context, mass, patients = table.context(), table.values["mass"], table.patients()
     found = []
     for i, name in enumerate(table.classes):
         for roi, values in [("", context[:, i]), *((roi, mass[:, i, j]) for j, roi in enumerate(table.rois))]:
             # The class's own share is its context turned round: the same test once more would only weigh on the others.
             if roi == name:
                 continue
-            parts = {group: values[index][np.isfinite(values[index])] for group, index in groups.items()}
+            # Several scans of a patient are one value: their mean.
+            parts = {group: by_patient(values[index], patients[index]) for group, index in groups.items()}
+            parts = {group: part[np.isfinite(part)] for group, part in parts.items()}
             parts = {group: part for group, part in parts.items() if len(part) >= FEWEST_IN_GROUP}
             if len(parts) < 2 or np.ptp(np.concatenate(list(parts.values()))) == 0:
                 continue
             statistic, p = rank_test(list(parts.values()))
             medians = {group: float(np.median(parts[group])) if group in parts else np.nan for group in groups}
-            found.append((name, roi, medians, statistic, p))
-    q_values = corrected(np.array([one[4] for one in found]))
-    tests = [GroupTest(*one, float(q)) for one, q in zip(found, q_values, strict=True)]
-    return sorted(tests, key=lambda test: test.p)
+            effect = (math.nan,) * 3
+            if len(parts) == 2:
+                sizes = [len(part) for part in parts.values()]
+                area = statistic / sizes[0] / sizes[1]
+                effect = (area, *area_interval(area, *sizes))
+            found.append(GroupTest(name, roi, medians, statistic, p, math.nan, *effect))
+    return sorted(found, key=lambda test: test.p)

@@ -7,12 +7,15 @@ The file is a NumPy ``.npz`` archive, read with pickle switched off. Its members
     versions, and the SHA-256 of every other member.
 ``features``
     float64 (cases, classes, rois): mass accuracies; the row of a class that a case lacks is NaN.
-``held_out``
-    float64 (cases, classes): anomaly score of each reference case by a forest that has not seen it.
+``held_out``, ``errors``
+    float64 (cases, classes): anomaly score of each reference case by a forest that has not seen it, and the standard error
+    that it has from the forest's random choices.
+``volumes``
+    float64 (cases, rois): share of the volume that each region has; NaN where it is not known.
 ``checks``
     float64 (classes,): score of the reference's mean row, which forests grown again must give once more.
 
-Forests are grown again from features and seed, which gives the same forests with the same scikit-learn.
+Forests are grown again from features and seed, which gives the same forests with the same NumPy.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +32,16 @@ from typing import Any
 
 import numpy as np
 
-from Agg2ExpLib.cohort.judge.forest import TREES, anomaly_score, fit_forest, held_out_scores
+from Agg2ExpLib.cohort.judge.conformal import weights_of
+from Agg2ExpLib.cohort.judge.forest import (
+    TREES,
+    Forest,
+    anomaly_score,
+    fit_forest,
+    held_out_scores,
+    stability,
+    trees_for,
+)
 from Agg2ExpLib.cohort.table.tables import CohortTable
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.progress import Progress
@@ -36,11 +49,15 @@ from Agg2ExpLib.request import difference
 from Agg2ExpLib.storage import write_file
 
 FORMAT = "agg2exp-profile"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 #: Fewer reference cases than this are warned of; with fewer than :data:`FEWEST` there is nothing to fit.
-FEW, FEWEST = 10, 3
-_ARRAYS = ("features", "held_out", "checks")
+FEW, FEWEST = 19, 3
+#: Correlation that scores of two seeds are to have where nothing else is asked for, and the most trees that it may take.
+STABILITY, MOST_TREES = 0.95, 10_000
+_ARRAYS = ("features", "held_out", "errors", "volumes", "checks")
 _LARGEST = 4 * 1024**3
+# Below this the seed decides too much.
+_UNSTABLE = 0.9
 #: What may differ: the seed of the noise changes a sample, not what is measured.
 _MAY_DIFFER = ("seed",)
 
@@ -59,10 +76,16 @@ class Profile:
         RoI importances (mass accuracy); NaN rows for classes that a case lacks.
     held_out : ndarray, shape (cases, classes)
         Anomaly score of each case by a forest that has not seen it; NaN where the class is absent or cannot be scored.
+    errors : ndarray, shape (cases, classes)
+        Standard errors of these scores from the random choices of the trees.
+    volumes : ndarray, shape (cases, rois)
+        Share of the volume that each region has; NaN where it is not known.
+    patients : ndarray of int, shape (cases,)
+        Whose scan each case is.
     checks : ndarray, shape (classes,)
         Score of the mean row, as fitted.
-    seed : int
-        Of the forests.
+    seed, trees : int
+        Of each forest.
     versions : mapping of str to str
         Packages that made it.
     """
@@ -73,8 +96,12 @@ class Profile:
     rois: tuple[str, ...]
     features: np.ndarray
     held_out: np.ndarray
+    errors: np.ndarray
+    volumes: np.ndarray
+    patients: np.ndarray
     checks: np.ndarray
     seed: int
+    trees: int
     versions: Mapping[str, str]
 
     def reference(self, name: str) -> np.ndarray:
@@ -86,23 +113,31 @@ class Profile:
         """Return how many reference cases have each class."""
         return {name: len(self.reference(name)) for name in self.classes}
 
-    def forest(self, name: str) -> Any:
+    def weights(self) -> np.ndarray:
+        """Return the weight of each reference case, shape (cases,): 1 over the number of scans of its patient."""
+        return weights_of(self.patients)
+
+    def stabilities(self) -> dict[str, float]:
+        """Return, per class, how scores of another seed would correlate with these; NaN where nothing varies."""
+        return {name: stability(self.held_out[:, i], self.errors[:, i]) for i, name in enumerate(self.classes)}
+
+    def forest(self, name: str) -> Forest | None:
         """Grow the forest of a class; ``None`` when the reference has too few cases of it.
 
         Raises
         ------
         InputError
-            The installed scikit-learn grows another forest than the one that the profile's scores come from.
+            The installed NumPy draws other random numbers than the one that the profile's scores come from.
         """
         rows = self.reference(name)
-        if len(rows) < FEWEST:
+        if len(rows) < FEWEST or not np.isfinite(self.checks[self.classes.index(name)]):
             return None
-        forest = fit_forest(rows, self.seed)
+        forest = fit_forest(rows, self.seed, self.trees)
         score = float(anomaly_score(forest, rows.mean(axis=0, keepdims=True))[0])
         if not np.isclose(score, self.checks[self.classes.index(name)], rtol=1e-9):
             raise InputError(
-                f"scikit-learn {_versions()['scikit-learn']} grows other forests than {self.versions.get('scikit-learn')}, "
-                "which made this profile; fit the profile again"
+                f"numpy {np.__version__} grows other forests than {self.versions.get('numpy')}, which made this profile; "
+                "fit the profile again"
             )
         return forest
 
@@ -127,7 +162,7 @@ class Profile:
         few = [name for name, count in counts.items() if FEWEST <= count < FEW]
         none = [name for name, count in counts.items() if count < FEWEST]
         if few:
-            notes.append(f"fewer than {FEW} reference cases have {_some(few)}: their percentiles mean little")
+            notes.append(f"fewer than {FEW} reference cases have {_some(few)}: none of it can be called unusual at 5 %")
         if none:
             notes.append(f"fewer than {FEWEST} reference cases have {_some(none)}: not scored")
         still = [
@@ -137,7 +172,23 @@ class Profile:
         ]
         if still:
             notes.append(f"all reference cases are alike in {_some(still)}: nothing can be told from their scores")
+        unstable = [name for name, value in self.stabilities().items() if value < _UNSTABLE]
+        if unstable:
+            notes.append(
+                f"{self.trees} trees are few for {_some(unstable)}: scores of another seed would correlate with these by less "
+                f"than {_UNSTABLE:g}; fit the profile with more"
+            )
         return notes
+
+    def stability_in_words(self) -> str:
+        """Return how much the scores depend on the seed, in one sentence."""
+        known = [value for value in self.stabilities().values() if math.isfinite(value)]
+        if not known:
+            return f"{self.trees} trees per structure"
+        return (
+            f"{self.trees} trees per structure: scores of another seed would correlate with these by {min(known):.2f} to "
+            f"{max(known):.2f}"
+        )
 
     def save(self, path: str | Path) -> Path:
         """Write the file, whole or not at all.
@@ -157,7 +208,8 @@ class Profile:
             "classes": self.classes,
             "rois": self.rois,
             "counts": self.counts(),
-            "forest": {"trees": TREES, "seed": self.seed, "features": "mass"},
+            "forest": {"trees": self.trees, "seed": self.seed, "features": "mass"},
+            "patients": [int(number) for number in self.patients],
             "versions": dict(self.versions),
             "sha256": {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in arrays.items()},
         }
@@ -192,6 +244,10 @@ class Profile:
                         f"{path} has format version {document['format_version']}, this Agg2Exp reads up to "
                         f"{FORMAT_VERSION}; update Agg2Exp to use it"
                     )
+                if document["format_version"] < FORMAT_VERSION:
+                    raise InputError(
+                        f"{path} was fitted by an earlier Agg2Exp, whose verdicts did not count chance; fit it again"
+                    )
                 arrays = {name: archive[name] for name in _ARRAYS}
             return _checked(path, document, arrays)
         except InputError:
@@ -213,17 +269,28 @@ class Profile:
             raise InputError(f"{path} is damaged ({error}); fit it again or copy it again") from error
 
 
-def fit_profile(table: CohortTable, seed: int = 0, progress: Progress | None = None) -> Profile:
+def fit_profile(
+    table: CohortTable,
+    seed: int = 0,
+    progress: Progress | None = None,
+    *,
+    trees: int | None = None,
+    wanted: float = STABILITY,
+) -> Profile:
     """Learn what is usual in a cohort.
 
     Parameters
     ----------
     table : CohortTable
-        The reference cases.
+        The reference cases. Several scans of one patient (column ``patient``) are held out together.
     seed : int
         Of the forests.
     progress : Progress
         One unit a class.
+    trees : int, optional
+        Of each forest. By default 1000, or as many as ``wanted`` needs; the paper has 100.
+    wanted : float
+        Correlation that scores of another seed are to have with these, in every class; not with ``trees``.
 
     Returns
     -------
@@ -233,25 +300,49 @@ def fit_profile(table: CohortTable, seed: int = 0, progress: Progress | None = N
     Raises
     ------
     InputError
-        No class has enough cases.
+        No class has enough cases, or a number of trees or a stability that cannot be.
     """
+    if trees is not None and not 1 <= trees <= MOST_TREES:
+        raise InputError(f"{trees} trees: give 1 to {MOST_TREES}")
+    if not 0.0 < wanted < 1.0:
+        raise InputError(f"a stability of {wanted:g}: it must be between 0 and 1, such as 0.95")
     progress = progress or Progress()
-    features = table.values["mass"]
-    held_out = np.full(features.shape[:2], np.nan)
-    checks = np.full(features.shape[1], np.nan)
+    features, patients = table.values["mass"], table.patients()
     progress.stage("profile", len(table.classes))
+    scores, errors = np.full(features.shape[:2], np.nan), np.full(features.shape[:2], np.nan)
+    grown = trees or TREES
     for index, name in enumerate(table.classes):
-        there = np.isfinite(features[:, index]).all(axis=1)
-        rows = features[there, index]
-        if len(rows) >= FEWEST:
-            held_out[there, index] = held_out_scores(rows, seed)
-            checks[index] = anomaly_score(fit_forest(rows, seed), rows.mean(axis=0, keepdims=True))[0]
+        _hold_out(features, index, patients, seed, grown, (scores, errors))
         progress.advance(detail=name)
+    if trees is None:
+        needed = [trees_for(stability(scores[:, i], errors[:, i]), grown, wanted) for i in range(len(table.classes))]
+        more = min(max(needed), MOST_TREES)
+        if more > grown:
+            grown = more
+            progress.stage("profile, more trees", len(table.classes))
+            for index, name in enumerate(table.classes):
+                _hold_out(features, index, patients, seed, grown, (scores, errors))
+                progress.advance(detail=name)
+    checks = np.full(features.shape[1], np.nan)
+    for index in np.flatnonzero(np.isfinite(scores).any(axis=0)).tolist():
+        rows = features[np.isfinite(features[:, index]).all(axis=1), index]
+        checks[index] = anomaly_score(fit_forest(rows, seed, grown), rows.mean(axis=0, keepdims=True))[0]
     if not np.isfinite(checks).any():
         raise InputError(f"the cohort has {len(table.cases)} cases: a profile needs at least {FEWEST} with one class")
     return Profile(
-        table.identity, table.cases, table.classes, table.rois, features, held_out, checks, seed, _versions()
-    )
+        table.identity, table.cases, table.classes, table.rois, features, scores, errors, table.volumes, patients, checks,
+        seed, grown, _versions(),
+    )  # fmt: skip
+
+
+def _hold_out(
+    features: np.ndarray, index: int, patients: np.ndarray, seed: int, trees: int, into: tuple[np.ndarray, np.ndarray]
+) -> None:
+    there = np.isfinite(features[:, index]).all(axis=1)
+    if there.sum() >= FEWEST and len(np.unique(patients[there])) > 1:
+        found = held_out_scores(features[there, index], seed, trees, patients[there])
+        for matrix, values in zip(into, found, strict=True):
+            matrix[there, index] = values
 
 
 def _checked(path: Path, document: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Profile:
@@ -262,12 +353,16 @@ def _checked(path: Path, document: Mapping[str, Any], arrays: Mapping[str, np.nd
     shape = (len(cases), len(classes), len(rois))
     if (
         arrays["features"].shape != shape
-        or arrays["held_out"].shape != shape[:2]
+        or any(arrays[name].shape != shape[:2] for name in ("held_out", "errors"))
+        or arrays["volumes"].shape != (shape[0], shape[2])
         or arrays["checks"].shape != shape[1:2]
     ):
         raise InputError(f"{path} holds arrays that do not fit its names; fit it again")
-    if document["forest"]["trees"] != TREES or document["forest"]["features"] != "mass":
+    trees, patients = int(document["forest"]["trees"]), np.array(document["patients"], dtype=np.int64)
+    if not 1 <= trees <= MOST_TREES or document["forest"]["features"] != "mass":
         raise InputError(f"{path} asks for forests that this Agg2Exp does not grow; update Agg2Exp")
+    if patients.shape != shape[:1]:
+        raise InputError(f"{path} does not say whose scan each case is; fit it again")
     dict(document["identity"]["model"]), dict(document["identity"]["settings"])
     return Profile(
         document["identity"],
@@ -276,8 +371,12 @@ def _checked(path: Path, document: Mapping[str, Any], arrays: Mapping[str, np.nd
         rois,
         arrays["features"],
         arrays["held_out"],
+        arrays["errors"],
+        arrays["volumes"],
+        patients,
         arrays["checks"],
         int(document["forest"]["seed"]),
+        trees,
         dict(document["versions"]),
     )
 

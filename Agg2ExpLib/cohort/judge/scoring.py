@@ -1,32 +1,37 @@
-"""How unusual a case is against a reference profile, and why, in words."""
+"""How unusual a case is against a reference profile, and why."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from Agg2ExpLib.anatomy import structure
-from Agg2ExpLib.cohort.judge.baselines import FOREST, baseline_scorers
-from Agg2ExpLib.cohort.judge.forest import anomaly_score, contributions
-from Agg2ExpLib.cohort.judge.profile import FEWEST, Profile
+from Agg2ExpLib.cohort.judge.baselines import FOREST, SIZES, baseline_scorers, held_out_baselines, sizes_only
+from Agg2ExpLib.cohort.judge.conformal import PatientScore, p_values, patient_p, rate_of, threshold
+from Agg2ExpLib.cohort.judge.forest import contributions, fit_forest, score_with_error
+from Agg2ExpLib.cohort.judge.profile import Profile
 from Agg2ExpLib.cohort.table.tables import CohortTable
 from Agg2ExpLib.progress import Progress
-from Agg2ExpLib.storage import write_file
 
+#: Share of usual structures, and of usual patients, that may be called unusual.
 FALSE_ALARMS = 0.05
-#: The reference range of a region: the central 95 % of the reference cases.
+#: The reference range of a region: the central 95 % of the reference cases; with fewer than :data:`FEWEST_FOR_RANGE` of them,
+#: whose tails nothing can be said of, from the lowest to the highest.
 RANGE = (0.025, 0.975)
+FEWEST_FOR_RANGE = 40
 _MOST_REASONS = 3
-# A share that no percent sign shows is not worth a sentence.
-_LEAST_SHARE = 0.005
+# A region is worth a sentence when it holds a hundredth of the attribution, here or usually, and lies half a point outside of
+# its range. Of a region that the reference never has, half a point is enough.
+_LEAST_SHARE, _LEAST_EFFECT = 0.01, 0.005
+# Two standard errors: scores nearer to the threshold might be called otherwise with another seed.
+_ERRORS = 2.0
+_LARGE = 512
+# Two scans of the same masses to so many digits are one scan.
+_DIGITS = 10
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,8 @@ class Reason:
         return percent(self.value) not in (percent(self.low), percent(self.high))
 
     def told(self, verdict: str) -> bool:
-        """Tell whether people are told: what the reference never shows also of a usual score, for the forest cannot see it."""
-        return verdict == "unusual" or not self.contribution > 0
+        """Return whether the reason is shown: with a usual score only a region that the reference lacks, as no tree splits by it."""
+        return verdict != "usual" or not self.contribution > 0
 
     def sentence(self, name: str) -> str:
         """Return it in words, for the class ``name``."""
@@ -82,13 +87,23 @@ class ClassScore:
     percentile : float
         Percent of the reference's held-out scores that are no higher.
     threshold : float
-        Score above which the chosen share of reference cases would be alarms.
+        Score above which p is at most the chosen rate of false alarms; NaN with too few reference cases.
     verdict : str
-        ``unusual``, ``usual`` or empty.
+        ``unusual``, ``usual``, ``undecided`` (too few reference cases for the rate that was asked for) or empty.
     reasons : tuple of Reason
         The regions that make it unusual, the strongest first.
     baselines : mapping of str to float
         Scores of simpler detectors.
+    p : float
+        Conformal p-value: how often a usual case has a score as high.
+    rate : float
+        How often a usual case is called unusual: the rate that was asked for, or the next lower one that there can be.
+    error : float
+        Standard error of the score from the random choices of the trees.
+    settled : bool
+        Whether the verdict would hardly be another with another seed.
+    own : str
+        The profile's reference case that this one is; it is scored by what has not seen it. Empty for a new case.
     """
 
     case: str
@@ -99,7 +114,12 @@ class ClassScore:
     threshold: float = math.nan
     verdict: str = ""
     reasons: tuple[Reason, ...] = ()
-    baselines: Mapping[str, float] | None = None
+    baselines: Mapping[str, float] = field(default_factory=dict)
+    p: float = math.nan
+    rate: float = math.nan
+    error: float = math.nan
+    settled: bool = True
+    own: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; a number that is not known is ``None``."""
@@ -114,7 +134,11 @@ class ClassScore:
             "score": plain(self.score),
             "percentile": plain(self.percentile),
             "threshold": plain(self.threshold),
+            "p": plain(self.p),
             "verdict": self.verdict,
+            "error": plain(self.error),
+            "settled": self.settled,
+            "reference_case": self.own,
             "reasons": [
                 {
                     "roi": one.roi,
@@ -126,7 +150,7 @@ class ClassScore:
                 }
                 for one in self.reasons
             ],
-            "baselines": {name: plain(value) for name, value in (self.baselines or {}).items()},
+            "baselines": {name: plain(value) for name, value in self.baselines.items()},
         }
 
 
@@ -135,11 +159,14 @@ def score_table(
     table: CohortTable,
     *,
     false_alarms: float = FALSE_ALARMS,
-    reasons_for: int = 100,
+    reasons_for: int | Container[tuple[str, str]] = 100,
     with_baselines: bool = True,
     progress: Progress | None = None,
 ) -> list[ClassScore]:
     """Score every class of every case.
+
+    A case that the profile was fitted with is found by its masses, whatever it is called now: its scores are those of
+    forests that have not seen it, and its reference is all the others.
 
     Parameters
     ----------
@@ -148,9 +175,9 @@ def score_table(
     table : CohortTable
         New cases, made with the same model and settings.
     false_alarms : float
-        Share of reference cases that may be called unusual.
-    reasons_for : int
-        Per class, reasons are looked for in this many of the oddest cases.
+        Share of usual cases that may be called unusual, per class.
+    reasons_for : int, or (case, class) pairs
+        Where reasons are looked for: per class in this many of the oddest cases, or in these.
     with_baselines : bool
         Also score with the simpler detectors.
     progress : Progress
@@ -170,13 +197,94 @@ def score_table(
     profile.refuse_other(table.identity, what)
     progress = progress or Progress()
     progress.stage("scores", len(table.classes))
+    cube = np.stack(
+        [_aligned(table.values["mass"][:, i], table.rois, profile.rois) for i in range(len(table.classes))], axis=1
+    )
+    volumes = _volumes(table, profile)
+    own = own_cases(profile, table.classes, cube)
     scores: list[ClassScore] = []
     for index, name in enumerate(table.classes):
-        rows = _aligned(table.values["mass"][:, index], table.rois, profile.rois)
         extra = {roi: table.values["mass"][:, index, j] for j, roi in enumerate(table.rois) if roi not in profile.rois}
-        scores += _score_class(profile, name, table.cases, rows, extra, false_alarms, reasons_for, with_baselines)
+        one = _ClassScoring(profile, name, table.cases, cube[:, index], volumes, extra, own)
+        scores += one.scores(false_alarms, reasons_for, with_baselines)
         progress.advance(detail=name)
     return scores
+
+
+def score_patients(
+    profile: Profile, scores: Sequence[ClassScore], false_alarms: float = FALSE_ALARMS
+) -> list[PatientScore]:
+    """Judge each patient as a whole, at a rate of false alarms of its own.
+
+    Parameters
+    ----------
+    profile : Profile
+        The reference.
+    scores : sequence of ClassScore
+        From :func:`score_table`.
+    false_alarms : float
+        Share of usual patients that may be called unusual.
+
+    Returns
+    -------
+    list of PatientScore
+        In the order in which cases come in the scores.
+    """
+    by_case: dict[str, list[ClassScore]] = {}
+    for one in scores:
+        by_case.setdefault(one.case, []).append(one)
+    weights, found = profile.weights(), []
+    columns = {name: i for i, name in enumerate(profile.classes)}
+    for case, some in by_case.items():
+        scored = [one for one in some if one.status == "scored"]
+        row = np.full(len(profile.classes), np.nan)
+        others = np.ones(len(profile.cases), dtype=bool)
+        for one in scored:
+            row[columns[one.name]] = one.score
+            if one.own:
+                others = profile.patients != profile.patients[profile.cases.index(one.own)]
+        p, count, oddest = patient_p(profile.held_out[others], row, profile.classes, weights[others])
+        verdict = _verdict(p, rate_of(count, false_alarms), false_alarms) if scored else ""
+        unusual = sum(one.verdict == "unusual" for one in scored)
+        found.append(PatientScore(case, p, verdict, len(scored), unusual, sum(one.rate for one in scored), oddest))
+    return found
+
+
+def own_cases(profile: Profile, classes: Sequence[str], cube: np.ndarray) -> list[int]:
+    """Return, per case, which reference case it is, by its masses; -1 for a new one.
+
+    Parameters
+    ----------
+    profile : Profile
+        The reference.
+    classes : sequence of str
+        Of the cases.
+    cube : ndarray, shape (cases, classes, regions of the profile)
+        Masses.
+    """
+    common = [name for name in classes if name in profile.classes]
+    theirs = profile.features[:, [profile.classes.index(name) for name in common]]
+    mine = cube[:, [classes.index(name) for name in common]]
+    known = {_print_of(rows): index for index, rows in enumerate(theirs)}
+    return [known.get(_print_of(rows), -1) if np.isfinite(rows).any() else -1 for rows in mine]
+
+
+def _print_of(rows: np.ndarray) -> bytes:
+    # Adding 0 makes one zero of the two that there are.
+    return (np.round(np.nan_to_num(rows, nan=-1.0), _DIGITS) + 0.0).tobytes()
+
+
+def _volumes(table: CohortTable, profile: Profile) -> np.ndarray:
+    found = np.full((len(table.cases), len(profile.rois)), np.nan)
+    for column, roi in enumerate(profile.rois):
+        found[:, column] = table.volumes[:, table.rois.index(roi)] if roi in table.rois else 0.0
+    return found
+
+
+def _verdict(p: float, rate: float, alarms: float) -> str:
+    if not math.isfinite(p) or rate <= 0:
+        return "undecided"
+    return "unusual" if p <= alarms + 1e-9 else "usual"
 
 
 def score_matrices(scores: Sequence[ClassScore], cases: Sequence[str], classes: Sequence[str]) -> dict[str, np.ndarray]:
@@ -185,7 +293,7 @@ def score_matrices(scores: Sequence[ClassScore], cases: Sequence[str], classes: 
     found: dict[str, np.ndarray] = {}
     for one in scores:
         if one.status == "scored":
-            for detector, value in {FOREST: one.score, **(one.baselines or {})}.items():
+            for detector, value in {FOREST: one.score, **one.baselines}.items():
                 matrix = found.setdefault(detector, np.full((len(cases), len(classes)), np.nan))
                 matrix[rows[one.case], columns[one.name]] = value
     return found
@@ -201,81 +309,160 @@ def _aligned(rows: np.ndarray, there: Sequence[str], wanted: Sequence[str]) -> n
     return found
 
 
-def _score_class(
-    profile: Profile,
-    name: str,
-    cases: Sequence[str],
-    rows: np.ndarray,
-    extra: Mapping[str, np.ndarray],
-    false_alarms: float,
-    reasons_for: int,
-    with_baselines: bool,
-) -> list[ClassScore]:
-    if name not in profile.classes:
-        return [ClassScore(case, name, "unknown") for case in cases]
-    forest = profile.forest(name)
-    if forest is None:
-        return [ClassScore(case, name, "few") for case in cases]
-    there = np.flatnonzero(np.isfinite(rows).all(axis=1))
-    result = [ClassScore(case, name, "absent") for case in cases]
-    if not len(there):
+@dataclass(frozen=True, eq=False)
+class _ClassScoring:
+    """One class of all cases against the reference."""
+
+    profile: Profile
+    name: str
+    cases: Sequence[str]
+    rows: np.ndarray
+    volumes: np.ndarray
+    extra: Mapping[str, np.ndarray]
+    own: Sequence[int]
+
+    def scores(
+        self, false_alarms: float, reasons_for: int | Container[tuple[str, str]], with_baselines: bool
+    ) -> list[ClassScore]:
+        profile, name = self.profile, self.name
+        if name not in profile.classes:
+            return [ClassScore(case, name, "unknown") for case in self.cases]
+        forest = profile.forest(name)
+        if forest is None:
+            return [ClassScore(case, name, "few") for case in self.cases]
+        there = np.flatnonzero(np.isfinite(self.rows).all(axis=1))
+        result = [ClassScore(case, name, "absent") for case in self.cases]
+        if not len(there):
+            return result
+        index = profile.classes.index(name)
+        held_out, errors = profile.held_out[:, index], profile.errors[:, index]
+        scores, own_errors = score_with_error(forest, self.rows[there])
+        known = [self.own[row] for row in there.tolist()]
+        for position, mine in enumerate(known):
+            if mine >= 0:
+                scores[position], own_errors[position] = held_out[mine], errors[mine]
+        simple = self._baselines(there, known) if with_baselines else {}
+        if isinstance(reasons_for, int):
+            chosen = set(np.argsort(-scores, kind="stable")[:reasons_for].tolist())
+        else:
+            chosen = {k for k, row in enumerate(there.tolist()) if (self.cases[row], name) in reasons_for}
+        judged = self._judge(scores, own_errors, known, false_alarms)
+        for position, row in enumerate(there.tolist()):
+            result[row] = replace(
+                judged[position],
+                case=self.cases[row],
+                reasons=self._reasons(row, known[position], forest) if position in chosen else (),
+                baselines={key: float(values[position]) for key, values in simple.items()},
+            )
         return result
-    reference = profile.reference(name)
-    held_out = profile.held_out[:, profile.classes.index(name)]
-    held_out = np.sort(held_out[np.isfinite(held_out)])
-    # The next higher score: with few cases no more of them may be alarms than was asked for.
-    threshold = float(np.quantile(held_out, 1.0 - false_alarms, method="higher"))
-    scores = anomaly_score(forest, rows[there])
-    simple = {key: f(reference, rows[there]) for key, f in baseline_scorers().items()} if with_baselines else {}
-    oddest = np.argsort(-scores, kind="stable")[:reasons_for]
-    shapley = np.full((len(there), len(profile.rois)), np.nan)
-    shapley[oddest] = contributions(forest, rows[there][oddest])
-    chosen = set(oddest.tolist())
-    usual = _usual(reference)
-    for position, row in enumerate(there.tolist()):
-        found = {roi: float(values[row]) for roi, values in extra.items() if np.isfinite(values[row])}
-        reasons = _reasons(profile.rois, usual, rows[row], shapley[position], found) if position in chosen else ()
-        score = float(scores[position])
-        result[row] = ClassScore(
-            cases[row],
-            name,
-            "scored",
-            score,
-            100.0 * float(np.searchsorted(held_out, score, side="right")) / len(held_out),
-            threshold,
-            "unusual" if score > threshold else "usual",
-            reasons,
-            {key: float(values[position]) for key, values in simple.items()},
-        )
-    return result
+
+    def _judge(
+        self, scores: np.ndarray, errors: np.ndarray, known: Sequence[int], false_alarms: float
+    ) -> list[ClassScore]:
+        """Return p, threshold and verdict of each score: new cases against all, a reference case against the others."""
+        profile, weights = self.profile, self.profile.weights()
+        index = profile.classes.index(self.name)
+        there = np.isfinite(profile.held_out[:, index])
+        found = []
+        cache: dict[int, tuple[Any, ...]] = {}
+        for score, error, case in zip(scores.tolist(), errors.tolist(), known, strict=True):
+            # In a large reference one patient moves no threshold, and each of them would cost a sorting.
+            large = case >= 0 and there.sum() > _LARGE
+            mine = -1 if large else case
+            if mine not in cache:
+                others = there & (profile.patients != profile.patients[mine]) if mine >= 0 else there
+                held_out, weight = profile.held_out[others, index], weights[others]
+                limit = threshold(held_out, false_alarms, weight)
+                near = profile.errors[others, index][np.abs(held_out - limit).argmin()] if math.isfinite(limit) else 0.0
+                cache[mine] = held_out, weight, limit, float(near), rate_of(float(weight.sum()), false_alarms)
+            held_out, weight, limit, near, rate = cache[mine]
+            p = float(p_values(held_out, np.array([score]), weight)[0])
+            if large:
+                same = there & (profile.patients == profile.patients[case])
+                odder, all_of_it = weights[same & (profile.held_out[:, index] >= score)].sum(), 1.0 + weight.sum()
+                p = float((p * all_of_it - odder) / (all_of_it - weights[same].sum()))
+            found.append(
+                ClassScore(
+                    "",
+                    self.name,
+                    "scored",
+                    score,
+                    100.0 * float(weight[held_out <= score].sum() / weight.sum()),
+                    limit,
+                    _verdict(p, rate, false_alarms),
+                    p=p,
+                    rate=rate,
+                    error=error,
+                    settled=not abs(score - limit) < _ERRORS * math.hypot(error, near),
+                    own=profile.cases[case] if case >= 0 else "",
+                )
+            )
+        return found
+
+    def _baselines(self, there: np.ndarray, known: Sequence[int]) -> dict[str, np.ndarray]:
+        """Score with the simpler detectors; reference cases by what has not seen them."""
+        profile, index = self.profile, self.profile.classes.index(self.name)
+        reference = profile.reference(self.name)
+        present = np.isfinite(profile.features[:, index]).all(axis=1)
+        found = {key: score(reference, self.rows[there]) for key, score in baseline_scorers().items()}
+        found[SIZES] = sizes_only(profile.volumes[present], self.volumes[there], profile.seed)
+        mine = {position: int(np.count_nonzero(present[:case])) for position, case in enumerate(known) if case >= 0}
+        if mine:
+            whose = profile.patients[present]
+            held_out = held_out_baselines(reference, profile.seed, whose)
+            for position, row in mine.items():
+                for key, values in held_out.items():
+                    found[key][position] = values[row]
+                rest = profile.volumes[present][whose != whose[row]]
+                found[SIZES][position] = sizes_only(rest, self.volumes[there[[position]]], profile.seed)[0]
+        return found
+
+    def _reasons(self, row: int, mine: int, forest: Any) -> tuple[Reason, ...]:
+        profile, index = self.profile, self.profile.classes.index(self.name)
+        extra = {roi: float(values[row]) for roi, values in self.extra.items() if np.isfinite(values[row])}
+        reference = profile.reference(self.name)
+        if mine >= 0:
+            # The range and the forest leave the case itself out.
+            present = np.isfinite(profile.features[:, index]).all(axis=1)
+            reference = profile.features[present & (profile.patients != profile.patients[mine]), index]
+            forest = fit_forest(reference, profile.seed, profile.trees)
+        shapley = contributions(forest, self.rows[[row]])[0]
+        return _reasons(profile.rois, _usual(reference), self.rows[row], shapley, extra)
 
 
-def _usual(reference: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the reference range of each region, low and high, and where all reference cases are alike."""
-    low, high = np.quantile(reference, RANGE, axis=0)
-    return low, high, np.ptp(reference, axis=0) == 0
+def _usual(reference: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return the reference range of each region, low and high, its median, and where all reference cases are alike."""
+    ends = RANGE if len(reference) >= FEWEST_FOR_RANGE else (0.0, 1.0)
+    low, middle, high = np.quantile(reference, (ends[0], 0.5, ends[1]), axis=0)
+    return low, high, middle, np.ptp(reference, axis=0) == 0
 
 
 def _reasons(
     rois: Sequence[str],
-    usual: tuple[np.ndarray, np.ndarray, np.ndarray],
+    usual: tuple[np.ndarray, ...],
     row: np.ndarray,
     shapley: np.ndarray,
     extra: Mapping[str, float],
 ) -> tuple[Reason, ...]:
-    """Choose regions outside of their reference range: those that the reference never shows first, then by contribution.
+    """Choose regions that lie outside of their reference range and matter in size: share, and distance from the range.
 
-    A forest cannot split where all reference cases are alike, so a region that they all lack is looked at on its own.
+    Those that the reference never shows come first, then the others by contribution. A forest cannot split where all
+    reference cases are alike, so a region that they all lack is looked at on its own.
     """
-    low, high, never = usual
-    novel = [Reason(roi, value, 0.0, 0.0, math.nan) for roi, value in extra.items() if value > _LEAST_SHARE]
+    low, high, middle, never = usual
+    novel = [Reason(roi, value, 0.0, 0.0, math.nan) for roi, value in extra.items() if value > _LEAST_EFFECT]
     known = []
     for j, roi in enumerate(rois):
         one = Reason(roi, float(row[j]), float(low[j]), float(high[j]), float(shapley[j]))
         if never[j]:
-            if abs(row[j] - low[j]) > _LEAST_SHARE:
+            if abs(row[j] - low[j]) > _LEAST_EFFECT:
                 novel.append(one)
-        elif (row[j] < low[j] or row[j] > high[j]) and shapley[j] > 0 and one.shows():
+        elif (
+            max(low[j] - row[j], row[j] - high[j]) >= _LEAST_EFFECT
+            and max(row[j], middle[j]) >= _LEAST_SHARE
+            and shapley[j] > 0
+            and one.shows()
+        ):
             known.append(one)
     novel.sort(key=lambda one: -abs(one.value - one.high))
     known.sort(key=lambda one: -one.contribution)
@@ -304,65 +491,3 @@ def percent_range(low: float, high: float) -> str:
     """
     first, last = percent(low), percent(high)
     return first if first == last else f"{first.removesuffix(' %')}-{last}"
-
-
-def describe_scores(profile: Profile, scores: Sequence[ClassScore]) -> str:
-    """Return scores as a person reads them: unusual classes first, with reasons."""
-    scored = sorted((one for one in scores if one.status == "scored"), key=lambda one: -one.percentile)
-    lines = [f"against {len(profile.cases)} reference cases; a score is unusual above its threshold"]
-    lines += [f"  note: {note}" for note in profile.warnings()]
-    for one in scored:
-        lines.append(
-            f"  {structure(one.name).name:<26.26} {one.verdict:<8} score {one.score:.3f} (threshold {one.threshold:.3f}), "
-            f"higher than {one.percentile:.0f} % of the reference"
-        )
-        lines += [f"      {reason.sentence(one.name)}" for reason in one.reasons if reason.told(one.verdict)]
-    others = {
-        "absent": "absent from the prediction",
-        "unknown": "not in the profile",
-        "few": f"under {FEWEST} reference cases",
-    }
-    for status, words in others.items():
-        names = [structure(one.name).name for one in scores if one.status == status]
-        if names:
-            lines.append(f"  {words}: {', '.join(dict.fromkeys(names))}")
-    return "\n".join(lines)
-
-
-def write_scores(profile: Profile, scores: Sequence[ClassScore], path: str | Path) -> Path:
-    """Write scores as ``.json`` (with reasons, and the reference scores for a plot) or as ``.csv``.
-
-    Raises
-    ------
-    OutputError
-        It cannot be written.
-    """
-    path = Path(path)
-    rows = [one.to_dict() for one in scores]
-    if path.suffix.lower() == ".json":
-        reference = {
-            name: [float(value) for value in np.sort(profile.held_out[:, i]) if np.isfinite(value)]
-            for i, name in enumerate(profile.classes)
-        }
-        document = {
-            "format": "agg2exp-scores",
-            "format_version": 1,
-            "identity": profile.identity,
-            "reference_cases": len(profile.cases),
-            "reference_scores": reference,
-            "warnings": profile.warnings(),
-            "scores": rows,
-        }
-        write_file(path, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
-        return path
-    stream = io.StringIO()
-    names = sorted({key for row in rows for key in row["baselines"]})
-    plain = ["case", "class", "status", "score", "percentile", "threshold", "verdict"]
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*plain, *names, "reasons"])
-    for row in rows:
-        told = "; ".join(reason["sentence"] for reason in row["reasons"])
-        cells = [*(row[key] for key in plain), *(row["baselines"].get(key) for key in names), told]
-        writer.writerow(["" if cell is None else cell for cell in cells])
-    write_file(path, stream.getvalue().encode())
-    return path

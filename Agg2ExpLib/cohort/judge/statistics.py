@@ -5,13 +5,21 @@ All tests are scipy's; families of tests are corrected after Benjamini and Hochb
 
 from __future__ import annotations
 
-import warnings
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from Agg2ExpLib.cohort.judge.intervals import (
+    area_interval,
+    by_patient,
+    correlation_interval,
+    detectable_area,
+    detectable_correlation,
+    partial_spearman,
+)
+from Agg2ExpLib.cohort.run.csv_tables import is_missing
 from Agg2ExpLib.cohort.table.tables import CohortTable
 
 
@@ -100,16 +108,44 @@ def rank_test(parts: Sequence[np.ndarray]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Correlation:
-    """Spearman's correlation of anomaly score and Dice, for one class or (empty name) the means over classes."""
+    """Spearman's correlation of anomaly score and Dice, for one class or (empty name) the means over classes.
+
+    Attributes
+    ----------
+    name : str
+        Class.
+    cases : int
+        Cases; of several scans of a patient the mean is one.
+    rho, p, q : float
+        Correlation, its p, and p corrected over the classes.
+    low, high : float
+        95 % interval of rho; NaN with fewer than ten cases.
+    given_size : float
+        The correlation at equal scores of ``sizes only``: what the explanation adds to the sizes of the structures.
+    given_size_p, given_size_low, given_size_high : float
+        Its p and its interval.
+    """
 
     name: str
     cases: int
     rho: float
     p: float
     q: float
+    low: float = math.nan
+    high: float = math.nan
+    given_size: float = math.nan
+    given_size_p: float = math.nan
+    given_size_low: float = math.nan
+    given_size_high: float = math.nan
 
 
-def score_against_dice(scores: np.ndarray, dice: np.ndarray, classes: Sequence[str]) -> list[Correlation]:
+def score_against_dice(
+    scores: np.ndarray,
+    dice: np.ndarray,
+    classes: Sequence[str],
+    sizes: np.ndarray | None = None,
+    patients: np.ndarray | None = None,
+) -> list[Correlation]:
     """Does an odd explanation go with a bad segmentation? The paper's Table 2: per class, and of the means.
 
     Parameters
@@ -118,6 +154,10 @@ def score_against_dice(scores: np.ndarray, dice: np.ndarray, classes: Sequence[s
         NaN where not known.
     classes : sequence of str
         Names.
+    sizes : ndarray, shape (cases, classes), optional
+        Scores of ``sizes only``, for the partial correlation.
+    patients : ndarray of int, shape (cases,), optional
+        Whose scan a case is.
 
     Returns
     -------
@@ -125,15 +165,24 @@ def score_against_dice(scores: np.ndarray, dice: np.ndarray, classes: Sequence[s
         One per class, then the means with an empty name; q is corrected over the classes. Fewer than four cases, or no
         variation, give NaN.
     """
-    pairs = [(name, scores[:, i], dice[:, i]) for i, name in enumerate(classes)]
-    rows = [(name, *_spearman(first, second)) for name, first, second in pairs]
-    q_values = corrected(np.array([row[3] for row in rows], dtype=float))
+    given = np.full(scores.shape, np.nan) if sizes is None else sizes
     both = np.isfinite(scores) & np.isfinite(dice)
-    overall = _spearman(*(row_means(np.where(both, values, np.nan)) for values in (scores, dice)))
-    return [
-        *(Correlation(*row, float(q)) for row, q in zip(rows, q_values, strict=True)),
-        Correlation("", *overall, float("nan")),
-    ]
+    triples = [(name, scores[:, i], dice[:, i], given[:, i]) for i, name in enumerate(classes)]
+    means = [row_means(np.where(both, values, np.nan)) for values in (scores, dice, given)]
+    triples.append(("", means[0], means[1], means[2]))
+    found = []
+    for name, *values in triples:
+        first, second, third = (by_patient(one, patients) for one in values)
+        count, rho, p = _spearman(first, second)
+        part_count, part, part_p = partial_spearman(first, second, third)
+        found.append(
+            Correlation(
+                name, count, rho, p, math.nan, *correlation_interval(rho, count), part, part_p,
+                *correlation_interval(part, part_count, 1),
+            )
+        )  # fmt: skip
+    q_values = corrected(np.array([one.p for one in found[:-1]]))
+    return [*(replace(one, q=float(q)) for one, q in zip(found[:-1], q_values, strict=True)), found[-1]]
 
 
 def row_means(values: np.ndarray) -> np.ndarray:
@@ -175,66 +224,121 @@ def auroc(scores: np.ndarray, positive: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class MetadataTest:
-    """Whether a column of metadata differs between inliers and outliers: Mann-Whitney for numbers, chi-square for words."""
+    """Whether a column of metadata goes with oddness.
+
+    Attributes
+    ----------
+    column, test : str
+        What was tested how: Spearman, Mann-Whitney or Kruskal-Wallis on the score; Fisher's exact test on who is an outlier.
+    effect : str
+        What ``value`` is: ``rho``, or the chance that a case of the first word is odder than one of the second.
+    value, low, high : float
+        Effect and its 95 % interval; NaN where there is none.
+    p, q : float
+        q is corrected over all tests of all columns.
+    note : str
+        What this number of cases can find.
+    """
 
     column: str
     test: str
-    statistic: float
+    effect: str
+    value: float
+    low: float
+    high: float
     p: float
     q: float
     note: str = ""
 
 
-def metadata_tests(table: CohortTable, outlying: np.ndarray) -> list[MetadataTest]:
-    """Compare the metadata of outliers with that of inliers, as the paper does for age and sex.
+def metadata_tests(table: CohortTable, score: np.ndarray, outlying: np.ndarray) -> list[MetadataTest]:
+    """Ask of every column of metadata whether it goes with the anomaly score, and with who is an outlier.
 
     Parameters
     ----------
     table : CohortTable
         With metadata.
+    score : ndarray, shape (cases,)
+        Anomaly score of each case; NaN where there is none.
     outlying : ndarray of bool, shape (cases,)
         Who is an outlier.
 
     Returns
     -------
     list of MetadataTest
-        One per column that varies, q corrected over the columns.
+        Two per column that varies (numbers) or has two words or more (words), q corrected over all of them. Of several scans
+        of a patient the mean score counts, and the metadata of the first.
     """
-    found: list[tuple[str, str, float, float, str]] = []
+    patients = table.patients()
+    _, first = np.unique(patients, return_index=True)
+    mean = by_patient(score, patients)
+    odd = by_patient(outlying.astype(float), patients) > 0.5
+    found: list[MetadataTest] = []
     for column in table.metadata:
         numbers = table.numbers(column)
-        one = (
-            _compare_numbers(numbers, outlying)
-            if numbers is not None
-            else _compare_words(table.column(column), outlying)
-        )
-        if one is not None:
-            found.append((column, *one))
-    q_values = corrected(np.array([one[3] for one in found], dtype=float))
-    return [MetadataTest(*one[:4], float(q), one[4]) for one, q in zip(found, q_values, strict=True)]
+        if numbers is not None:
+            found += _of_numbers(column, by_patient(numbers, patients), mean, odd)
+        else:
+            found += _of_words(column, [table.column(column)[i] for i in first], mean, odd)
+    q_values = corrected(np.array([one.p for one in found], dtype=float))
+    return [replace(one, q=float(q)) for one, q in zip(found, q_values, strict=True)]
 
 
-def _compare_numbers(numbers: np.ndarray, outlying: np.ndarray) -> tuple[str, float, float, str] | None:
-    known = np.isfinite(numbers)
-    parts = [numbers[known & outlying], numbers[known & ~outlying]]
-    if min(map(len, parts)) < 1 or np.ptp(numbers[known]) == 0:
-        return None
-    return ("Mann-Whitney", *rank_test(parts), "")
-
-
-def _compare_words(texts: Sequence[str], outlying: np.ndarray) -> tuple[str, float, float, str] | None:
+def _of_numbers(column: str, numbers: np.ndarray, score: np.ndarray, odd: np.ndarray) -> list[MetadataTest]:
     from scipy import stats
 
-    words = sorted({text.strip() for text in texts} - {""})
-    counts = np.array(
-        [[sum(t.strip() == word and bool(o) == side for t, o in zip(texts, outlying, strict=True)) for word in words]
-         for side in (True, False)]
-    )  # fmt: skip
+    known = np.isfinite(numbers) & np.isfinite(score)
+    count, rho, p = _spearman(numbers, score)
+    if not math.isfinite(rho):
+        return []
+    note = f"{count} cases: finds |rho| from {detectable_correlation(count):.2f} on (80 % power)"
+    found = [
+        MetadataTest(
+            column, "Spearman with the score", "rho", rho, *correlation_interval(rho, count), p, math.nan, note
+        )
+    ]
+    parts = numbers[known & odd], numbers[known & ~odd]
+    if min(map(len, parts)):
+        area = float(stats.mannwhitneyu(*parts).statistic) / len(parts[0]) / len(parts[1])
+        sizes = len(parts[0]), len(parts[1])
+        note = f"{sizes[0]} outliers: finds a chance from {detectable_area(*sizes):.2f} on (80 % power)"
+        p = rank_test(parts)[1]
+        found.append(
+            MetadataTest(column, "Mann-Whitney, outliers against others", "chance of a higher value in an outlier", area,
+                         *area_interval(area, *sizes), p, math.nan, note)
+        )  # fmt: skip
+    return found
+
+
+def _of_words(column: str, texts: Sequence[str], score: np.ndarray, odd: np.ndarray) -> list[MetadataTest]:
+    from scipy import stats
+
+    plain = ["" if is_missing(text) else text.strip() for text in texts]
+    words = sorted(set(plain) - {""})
     # A word for each case is a name, not a group.
-    if not 2 <= len(words) <= max(2, len(texts) // 2) or (counts.sum(axis=1) == 0).any():
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        result: Any = stats.chi2_contingency(counts)
-    few = "expected counts under 5: take it with care" if (result.expected_freq < 5).any() else ""
-    return "chi-square", float(result.statistic), float(result.pvalue), few
+    if not 2 <= len(words) <= max(2, len(plain) // 2):
+        return []
+    members = [np.array([text == word for text in plain]) for word in words]
+    parts = [score[mine & np.isfinite(score)] for mine in members]
+    parts = [part for part in parts if len(part)]
+    found: list[MetadataTest] = []
+    if len(parts) == 2 and np.ptp(np.concatenate(parts)) > 0:
+        sizes = len(parts[0]), len(parts[1])
+        area = float(stats.mannwhitneyu(*parts).statistic) / sizes[0] / sizes[1]
+        note = f"{sizes[0]} and {sizes[1]} cases: finds a chance from {detectable_area(*sizes):.2f} on (80 % power)"
+        effect = f"chance that {words[0]} is odder than {words[1]}"
+        found.append(
+            MetadataTest(column, "Mann-Whitney on the score", effect, area, *area_interval(area, *sizes),
+                         rank_test(parts)[1], math.nan, note)
+        )  # fmt: skip
+    elif len(parts) > 2 and np.ptp(np.concatenate(parts)) > 0:
+        nothing = (math.nan,) * 3
+        found.append(
+            MetadataTest(column, "Kruskal-Wallis on the score", "", *nothing, rank_test(parts)[1], math.nan, "")
+        )
+    counts = np.array([[int((mine & (odd == side)).sum()) for mine in members] for side in (True, False)])
+    if (counts.sum(axis=1) > 0).all() and (counts.sum(axis=0) > 0).all():
+        note = ", ".join(f"{word} {a} of {a + b}" for word, a, b in zip(words[:4], counts[0], counts[1], strict=False))
+        p = float(stats.fisher_exact(counts).pvalue)
+        found.append(MetadataTest(column, "Fisher, outliers", "", math.nan, math.nan, math.nan, p, math.nan, note))
+    return found

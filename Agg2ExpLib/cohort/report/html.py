@@ -8,15 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from Agg2ExpLib.anatomy import structure
-from Agg2ExpLib.cohort.judge.groups import Grouping
+from Agg2ExpLib.cohort.judge.groups import Grouping, compare_groupings
+from Agg2ExpLib.cohort.judge.intervals import median_matrix
 from Agg2ExpLib.cohort.judge.profile import Profile
 from Agg2ExpLib.cohort.judge.scoring import percent, percent_range
+from Agg2ExpLib.cohort.judge.size import OwnShares, own_shares, size_correlation
 from Agg2ExpLib.cohort.judge.statistics import mean_matrix, outliers
 from Agg2ExpLib.cohort.report import pictures
 from Agg2ExpLib.cohort.report.html_groups import write_groups
 from Agg2ExpLib.cohort.report.html_scores import write_anomalies
 from Agg2ExpLib.cohort.report.html_warning import write_warning
-from Agg2ExpLib.cohort.report.page import Page
+from Agg2ExpLib.cohort.report.page import Page, interval, number
 from Agg2ExpLib.cohort.table.tables import CohortTable
 from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.storage import write_file
@@ -74,8 +76,9 @@ def write_report(
     progress.advance(detail="global importance")
     _distributions(page, table)
     progress.advance(detail="distributions")
-    for grouping in groupings:
-        write_groups(page, table, grouping)
+    tested = compare_groupings(table, groupings)
+    for grouping, tests in zip(groupings, tested, strict=True):
+        write_groups(page, table, grouping, tests, sum(map(len, tested)))
     progress.advance(detail="groups")
     matrices = write_anomalies(page, table, profile)
     progress.advance(detail="anomalies")
@@ -90,6 +93,11 @@ def write_report(
 
 def _head(page: Page, table: CohortTable) -> None:
     model, settings = table.identity["model"], table.identity["settings"]
+    page.lead(
+        "A model drew structures into these scans. For every structure of every scan this page says where in the scan the model "
+        "looked, which scans it treated unlike the others, and whether that warned of a bad drawing. Where the model looked is "
+        "no finding in the patient; an unusual scan is a reason to look at it."
+    )
     page.summary(
         f"{len(table.cases)} cases explained, {len(table.failures)} failed"
         + (" (reasons at the end)." if table.failures else ".")
@@ -115,53 +123,60 @@ def _global(page: Page, table: CohortTable) -> None:
     mass, enrichment = (mean_matrix(table.values[measure]) for measure in ("mass", "enrichment"))
     labels = table.identity["model"].get("labels") or []
     extra = [roi for roi in table.rois if roi not in labels]
-    half = mass.high - mass.mean
-    title = f"Mean mass over {len(table.cases)} cases, % (95 % confidence)"
-    half_widths = half if np.isfinite(half).all() else None
-    page.picture(pictures.heat_map(mass.mean, table.classes, table.rois, "mass", title, half_widths, extra), title)
+    title = f"Mean mass over {len(table.cases)} cases, %"
+    page.picture(pictures.heat_map(mass.mean, table.classes, table.rois, "mass", title, None, extra), title)
     title = f"Mean enrichment over {len(table.cases)} cases"
     page.picture(pictures.heat_map(enrichment.mean, table.classes, table.rois, "enrichment", title, None, extra), title)
     page.picture(pictures.graph(enrichment.mean, table.classes, table.rois, extra), "Top three sources of each class")
+    middle, low, high = median_matrix(table.values["mass"])
     rows = []
     for i, name in enumerate(table.classes):
-        order = np.argsort(-np.nan_to_num(mass.mean[i], nan=-1.0), kind="stable")[:3]
+        order = np.argsort(-np.nan_to_num(middle[i], nan=-1.0), kind="stable")[:3]
         told = [
-            f"{structure(table.rois[j]).name} {percent(mass.mean[i, j])} "
-            f"({percent_range(max(mass.low[i, j], 0.0), min(mass.high[i, j], 1.0))})"
-            if np.isfinite(mass.low[i, j])
+            f"{structure(table.rois[j]).name} {percent(middle[i, j])} ({percent_range(low[i, j], high[i, j])})"
+            if np.isfinite(low[i, j])
             else structure(table.rois[j]).name
             for j in order
         ]
         rows.append([structure(name).name, str(int(mass.counts[i].max(initial=0))), *told, *[""] * (3 - len(told))])
-    page.table(["class", "cases", "first source by mass (95 % CI)", "second", "third"], rows)
+    page.table(["class", "cases", "first source by mass (median, 95 % interval)", "second", "third"], rows)
 
 
 def _distributions(page: Page, table: CohortTable) -> None:
     page.section("Context and distributions")
-    context = table.context()
-    means = mean_matrix(context[:, :, None]).mean[:, 0]
-    order = [i for i in np.argsort(-np.nan_to_num(means, nan=-1.0), kind="stable").tolist() if np.isfinite(means[i])]
+    context, shares = table.context(), own_shares(table)
+    within = 1.0 - shares.own_within
+    middle, low, high = median_matrix(context)
+    order = [i for i in np.argsort(-np.nan_to_num(middle, nan=-1.0), kind="stable").tolist() if np.isfinite(middle[i])]
     if order:
         names = [table.classes[i] for i in order]
-        first = names[0]
-        page.summary(
-            f"{_upper(structure(first).name)} depends most on what lies around it: {percent(means[order[0]])} of its attribution "
-            f"on average lies outside of it, {structure(names[-1]).name} least ({percent(means[order[-1]])})."
-            if len(order) > 1
-            else f"{percent(means[order[0]])} of the attribution of {structure(first).name} lies outside of it on average."
+        _context_in_words(page, table, within, shares)
+        page.text(
+            "Context is the share of a class's attribution that lies outside of the class itself, largest first. A large "
+            "structure holds more of anything: beside it stands what an attribution spread evenly would have outside (1 - share "
+            "of the volume). Within structures leaves the background out of both, so that scans of different fields of view "
+            "compare; own share over volume within structures says how much more than size the class relies on itself."
         )
-        page.text("Context is the share of a class's attribution that lies outside of the class itself, largest first.")
         page.picture(
             pictures.box_plots(context[:, order], table.cases, names, "Context of each class", "context, %"), "Context"
         )
+        inner, inner_low, inner_high = median_matrix(within)
+        even = median_matrix(1.0 - shares.volume)[0]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            gain = median_matrix(shares.own_within / shares.volume_within)
         rows = [
-            [structure(table.classes[i]).name, percent(means[i]), _named(context[:, i], table.cases)] for i in order
-        ]
-        page.table(["class", "mean context", "outliers"], rows)
+            [structure(table.classes[i]).name, _share(middle[i], low[i], high[i]), _share(even[i]),
+             _share(inner[i], inner_low[i], inner_high[i]),
+             f"{number(gain[0][i], 1)} {interval(gain[1][i], gain[2][i], 1)}".strip(), _named(context[:, i], table.cases)]
+            for i in order
+        ]  # fmt: skip
+        header = ["class", "context (median, 95 % interval)", "spread evenly", "context within structures",
+                  "own share / volume, within structures", "outliers"]  # fmt: skip
+        page.table(header, rows)
     page.text("For each class, the mass of every region over the cases; outliers are named in the tables.", "note")
-    for number, name in enumerate(table.classes):
-        values = table.values["mass"][:, number]
-        if number >= _MOST_FIGURES or not np.isfinite(values).any():
+    for index, name in enumerate(table.classes):
+        values = table.values["mass"][:, index]
+        if index >= _MOST_FIGURES or not np.isfinite(values).any():
             continue
         rows = [
             [structure(roi).name, told]
@@ -175,8 +190,36 @@ def _distributions(page: Page, table: CohortTable) -> None:
         page.unfold()
 
 
-def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _context_in_words(page: Page, table: CohortTable, within: np.ndarray, shares: OwnShares) -> None:
+    """Say what classes rely on, size accounted for."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        gain, low, _ = median_matrix(shares.own_within / shares.volume_within)
+    known = [i for i in np.argsort(-np.nan_to_num(gain, nan=-1.0), kind="stable").tolist() if np.isfinite(gain[i])]
+    if known:
+        first, last = known[0], known[-1]
+        told = (
+            f"Size accounted for, {structure(table.classes[first]).name} relies most on itself "
+            f"({gain[first]:.1f} times its share of the structures' volume)"
+        )
+        if len(known) > 1:
+            told += f", {structure(table.classes[last]).name} least ({gain[last]:.1f} times)"
+        page.summary(f"{told}.")
+        chance = [structure(table.classes[i]).name for i in known if low[i] <= 1.0]
+        if chance:
+            page.text(f"No more on itself than on any structure of its size: {', '.join(chance)}.", "note")
+    count, rho = size_correlation(shares)
+    if np.isfinite(rho):
+        page.text(
+            f"Over {count} structures, own share and volume go together with a Spearman correlation of {rho:.2f}"
+            + (": context mostly restates size here." if rho > 0.7 else "."),
+            "note",
+        )
+
+
+def _share(middle: float, low: float = np.nan, high: float = np.nan) -> str:
+    if not np.isfinite(middle):
+        return "–"
+    return percent(middle) + (f" ({percent_range(low, high)})" if np.isfinite(low) else "")
 
 
 def _named(values: np.ndarray, cases: Sequence[str]) -> str:

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from Agg2ExpLib.anatomy import structure
-from Agg2ExpLib.cohort.judge.groups import FEWEST_IN_GROUP, MOST_GROUPS, Grouping, group_tests
+from Agg2ExpLib.cohort.judge.groups import FEWEST_IN_GROUP, MOST_GROUPS, Grouping, GroupTest
+from Agg2ExpLib.cohort.judge.intervals import detectable_area
 from Agg2ExpLib.cohort.judge.scoring import percent
 from Agg2ExpLib.cohort.judge.statistics import mean_matrix
 from Agg2ExpLib.cohort.report import pictures
-from Agg2ExpLib.cohort.report.page import Page, p_value
+from Agg2ExpLib.cohort.report.page import Page, interval, number, p_value
 from Agg2ExpLib.cohort.table.tables import CohortTable
 
 # Tests shown, and groups that one still tells apart in a picture.
 _MOST_TESTS, _MOST_DRAWN = 10, 8
 
 
-def write_groups(page: Page, table: CohortTable, grouping: Grouping) -> None:
-    """Write the section of one grouping: who is in it, context and mean matrix of each group, and the tests."""
+def write_groups(page: Page, table: CohortTable, grouping: Grouping, tests: Sequence[GroupTest], together: int) -> None:
+    """Write the section of one grouping: who is in it, context and mean matrix of each group, and the tests.
+
+    Parameters
+    ----------
+    page, table, grouping
+        Where, of what and by what.
+    tests : sequence of GroupTest
+        Of this grouping.
+    together : int
+        How many tests of all groupings the q of these are corrected for.
+    """
     column = grouping.column
     page.section(f"By {column}")
     groups = grouping.split(table)
@@ -45,7 +56,7 @@ def write_groups(page: Page, table: CohortTable, grouping: Grouping) -> None:
         page.text(f"There are not two groups of {FEWEST_IN_GROUP} cases or more to compare.", "note")
         return
     _pictures(page, table, column, large)
-    _tests(page, table, grouping, len(large))
+    _tests(page, grouping, tests, together, large)
 
 
 def _pictures(page: Page, table: CohortTable, column: str, groups: Mapping[str, np.ndarray]) -> None:
@@ -64,12 +75,13 @@ def _pictures(page: Page, table: CohortTable, column: str, groups: Mapping[str, 
     page.unfold()
 
 
-def _tests(page: Page, table: CohortTable, grouping: Grouping, groups: int) -> None:
-    tests = group_tests(table, grouping)
+def _tests(
+    page: Page, grouping: Grouping, tests: Sequence[GroupTest], together: int, groups: Mapping[str, np.ndarray]
+) -> None:
     if not tests:
         page.text("Nothing varies between these cases, so there is nothing to test.", "note")
         return
-    kind = "Mann-Whitney" if groups == 2 else "Kruskal-Wallis, or Mann-Whitney where a class leaves two groups"
+    kind = "Mann-Whitney" if len(groups) == 2 else "Kruskal-Wallis, or Mann-Whitney where a class leaves two groups"
     real = sum(test.q < 0.05 for test in tests)
     page.summary(
         f"By {grouping.column}: {real or 'none'} of {len(tests)} compared shares of attribution "
@@ -78,15 +90,25 @@ def _tests(page: Page, table: CohortTable, grouping: Grouping, groups: int) -> N
     found = "None stays" if not real else "1 stays" if real == 1 else f"{real} stay"
     page.text(
         f"{len(tests)} tests were made ({kind}): the context of each class, and the mass of each region for it. {found} "
-        f"below q = 0.05 after correction for all {len(tests)} of them (Benjamini-Hochberg)."
+        f"below q = 0.05 after correction for all {together} of them in this report (Benjamini-Hochberg)."
     )
+    if len(groups) == 2:
+        sizes = [len(index) for index in groups.values()]
+        page.text(
+            f"With {sizes[0]} and {sizes[1]} cases a single test finds, with a power of 80 %, effects from "
+            f"{detectable_area(*sizes):.2f} on (chance that a case of {next(iter(groups))} has the higher value; 0.50 is none). "
+            "Smaller ones may be there.",
+            "note",
+        )
     page.text(f"Those of the smallest p ({min(len(tests), _MOST_TESTS)} of {len(tests)}), medians per group:", "note")
-    header = ["class", "region", *tests[0].medians, "p", "q"]
+    effects = ["effect (95 % interval)"] if len(groups) == 2 else []
+    header = ["class", "region", *tests[0].medians, *effects, "p", "q"]
     rows = [
         [
             structure(test.name).name,
             structure(test.roi).name if test.roi else "context",
             *(percent(value) if math.isfinite(value) else "–" for value in test.medians.values()),
+            *(f"{number(test.effect, 2)} {interval(test.low, test.high, 2)}".strip() for _ in effects),
             p_value(test.p),
             p_value(test.q),
         ]

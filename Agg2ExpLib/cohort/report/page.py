@@ -17,6 +17,16 @@ th, td { padding: 0.25em 0.7em; border-bottom: 1px solid #e2e8ee; vertical-align
 img { max-width: 100%; height: auto; } details { margin: 0.5em 0; } summary { cursor: pointer; color: #1f4e79; }
 p.note { color: #5a6875; } p.warning { background: #fff4e0; border-left: 4px solid #d98e04; padding: 0.5em 0.8em; }
 nav a { margin-right: 1em; }
+p.lead { font-size: 1.08em; margin: 0.6em 0; }
+@media (prefers-color-scheme: dark) {
+  body { background: #14191f; color: #dde4ea; } th { background: #232c35; } th, td { border-color: #33404c; }
+  h2 { border-color: #33404c; } a, summary { color: #8fc1ee; } p.note { color: #9fb0be; } p.warning { background: #3a2c12; }
+  ul.summary { background: #1d2731 !important; } img { background: #fff; }
+}
+@media print {
+  body { max-width: none; margin: 0; font-size: 11px; } nav { display: none; } h2 { break-after: avoid; }
+  img, tr { break-inside: avoid; } .first { break-after: page; }
+}
 ul.summary { background: #f3f7fb; border-left: 4px solid #1f4e79; padding: 0.7em 1em 0.7em 2em; margin: 1em 0; }
 """
 
@@ -38,6 +48,11 @@ class Page:
         self._body: list[str] = []
         self._sections: list[str] = []
         self._summary: list[str] = []
+        self._lead = ""
+
+    def lead(self, sentence: str) -> None:
+        """Set the paragraph under the heading: what the page is, for whoever has never seen one."""
+        self._lead = f'<p class="lead">{html.escape(sentence)}</p>\n'
 
     def summary(self, sentence: str) -> None:
         """Add a sentence to the box at the top, for whoever reads no further."""
@@ -93,7 +108,7 @@ class Page:
             '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
             f"<title>{html.escape(self._title)}</title><style>{_STYLE}</style></head>\n"
-            f"<body><h1>{html.escape(self._title)}</h1>\n{box}<nav>{links}</nav>\n"
+            f'<body><div class="first"><h1>{html.escape(self._title)}</h1>\n{self._lead}{box}<nav>{links}</nav></div>\n'
             + "\n".join(self._body)
             + "\n</body></html>\n"
         )
@@ -118,6 +133,17 @@ def p_value(value: float) -> str:
     return f"{value:.3f}" if value >= 0.001 else f"{value:.1e}"
 
 
-def number(value: float) -> str:
-    """Return a number with three decimals; a dash when there is none."""
-    return f"{value:.3f}" if math.isfinite(value) else "–"
+def number(value: float, digits: int = 3) -> str:
+    """Return a number with three decimals, or as many as are asked for; a dash when there is none."""
+    return f"{value:.{digits}f}" if math.isfinite(value) else "–"
+
+
+def interval(low: float, high: float, digits: int = 3) -> str:
+    """Return an interval in brackets; nothing when there is none.
+
+    Examples
+    --------
+    >>> interval(0.1234, 0.5, 2), interval(float("nan"), 1.0)
+    ('(0.12 to 0.50)', '')
+    """
+    return f"({low:.{digits}f} to {high:.{digits}f})" if math.isfinite(low) and math.isfinite(high) else ""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from Agg2ExpLib.cohort.run.csv_tables import read_rows
 from Agg2ExpLib.errors import InputError, nearest_names
 from Agg2ExpLib.training.cases import find_cases
 from Agg2ExpLib.volume import READABLE, describe_series, is_dicom
@@ -17,7 +17,6 @@ from Agg2ExpLib.volume import READABLE, describe_series, is_dicom
 ROI_PREFIX = "roi:"
 _ID, _IMAGE = "id", "image"
 _TRUTH = ("truth", "segmentation", "ground_truth")
-_MOST_CASES = 1_000_000
 _LONGEST_ID = 200
 
 
@@ -126,30 +125,7 @@ def read_case_table(path: str | Path) -> list[CohortCase]:
             raise InputError(f"{path} has no column {column!r}: {nearest_names(column, header)}")
     if len(rows) == 1:
         raise InputError(f"{path} has no case: there is a header and no row under it")
-    return [_row_to_case(path, line, header, row) for line, row in enumerate(rows[1:], start=2)]
-
-
-def read_rows(path: Path) -> list[list[str]]:
-    """Return the rows of a CSV table, the header first; comma, semicolon or tab, as the header shows.
-
-    Raises
-    ------
-    InputError
-        Missing, empty, or not text.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            first = stream.readline()
-            stream.seek(0)
-            reader = csv.reader(stream, delimiter=max(",;\t", key=first.count))
-            rows = [row for row, _ in zip(reader, range(_MOST_CASES + 1), strict=False) if any(map(str.strip, row))]
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file; check the path") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read as a table ({error}); save it as CSV in UTF-8") from error
-    if not rows:
-        raise InputError(f"{path} is empty; it needs a header and one row per case")
-    return rows
+    return [_row_to_case(path, row.line, header, row) for row in rows[1:]]
 
 
 def _row_to_case(path: Path, line: int, header: Sequence[str], row: Sequence[str]) -> CohortCase:
@@ -229,7 +205,7 @@ def _phantom_metadata(path: Path) -> dict[str, str]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         worst = max((float(one["severity"]) for one in found["findings"]), default=0.0)
-        kinds = "+".join(sorted({str(one["kind"]) for one in found["findings"]})) or "none"
+        kinds = "+".join(sorted({str(one["kind"]) for one in found["findings"]})) or "healthy"
         return {"sex": str(found["sex"]), "age": str(found["age"]), "finding": kinds, "severity": f"{worst:g}"}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -82,7 +82,7 @@ def spread(todo: Sequence[CohortCase], job: Job, workers: int, scheduler: str | 
             f"several workers need the package distributed ({error}); install it (pip install 'agg2exp[cohort]') "
             "or use --workers 1"
         ) from error
-    # One case per worker at a time: what waits at a worker that dies would be suspected with the case that killed it.
+    # One case per worker at a time: when a worker dies, only the case that it was working on may be at fault.
     quiet = {
         "distributed.scheduler.worker-saturation": 1.0,
         # A worker on a busy machine is long in coming back; until then its nanny must not be given up.

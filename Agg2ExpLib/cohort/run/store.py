@@ -102,7 +102,7 @@ class CohortFolder:
             document = self.document()
             told = difference(document["identity"], identity)
             if told:
-                raise InputError(f"{self.folder} was made otherwise: now {told}; give another --out")
+                raise InputError(f"{self.folder} holds a cohort of another kind: {told}; give another --out")
             known = [CohortCase.from_dict(values) for values in document["cases"]]
         merged = {case.id: case for case in known}
         for case in cases:

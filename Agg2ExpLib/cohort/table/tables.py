@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from Agg2ExpLib.cohort.run.csv_tables import is_missing, number_in
 from Agg2ExpLib.cohort.run.store import TABLES, CohortFolder, arrow
 from Agg2ExpLib.cohort.table.assemble import IDENTITY_KEY
 from Agg2ExpLib.errors import InputError, nearest_names
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 #: Measures that analyses use; the rest stays in the file.
 CUBES = ("mass", "enrichment")
 _META = "meta:"
+#: Columns of metadata that tell whose scan a case is.
+_PATIENT = ("patient", "patient_id", "subject", "subject_id")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +46,8 @@ class CohortTable:
         Model and settings that all rows share; see :func:`Agg2ExpLib.request.identity_of`.
     failures : mapping of str to str
         Failed case -> reason.
+    volumes : ndarray, shape (cases, rois)
+        Share of the volume that a region has: 0 where a case lacks it, NaN where it cannot be told.
     """
 
     cases: tuple[str, ...]
@@ -54,6 +59,7 @@ class CohortTable:
     metadata: Mapping[str, tuple[str, ...]]
     identity: Mapping[str, Any]
     failures: Mapping[str, str]
+    volumes: np.ndarray
 
     @classmethod
     def read(cls, folder: str | Path) -> CohortTable:
@@ -80,7 +86,9 @@ class CohortTable:
         cases = tuple(names[i] for i in done)
         if not cases:
             raise InputError(f"{folder} has no finished case; see the reasons in its cases.parquet")
-        classes, rois, values = _cubes(folder, long, cases)
+        classes, rois, values, voxels = _cubes(folder, long, cases)
+        labels = document["identity"]["model"].get("labels") or ()
+        volumes = volume_shares(values["mass"], values["enrichment"], voxels, rois, labels)
         agreement = _read(folder / "classes.parquet")
         dice, surface = (_per_class(agreement, column, cases, classes) for column in ("dice", "surface_dice"))
         metadata = {
@@ -91,7 +99,7 @@ class CohortTable:
         }
         status, reasons = listed["status"].to_pylist(), listed["reason"].to_pylist()
         failures = {name: why for name, what, why in zip(names, status, reasons, strict=True) if what == "failed"}
-        return cls(cases, classes, rois, values, dice, surface, metadata, document["identity"], failures)
+        return cls(cases, classes, rois, values, dice, surface, metadata, document["identity"], failures, volumes)
 
     @classmethod
     def of_explanation(cls, explanation: Explanation) -> CohortTable:
@@ -101,7 +109,10 @@ class CohortTable:
         nothing = np.full((1, len(table.classes)), np.nan)
         values = {measure: table.matrix(measure)[None] for measure in CUBES}
         identity = identity_of(explanation.document)
-        return cls((name,), table.classes, table.rois, values, nothing, nothing, {}, identity, {})
+        voxels = table.matrix("voxels").max(axis=0)[None]
+        labels = identity["model"].get("labels") or ()
+        volumes = volume_shares(values["mass"], values["enrichment"], voxels, table.rois, labels)
+        return cls((name,), table.classes, table.rois, values, nothing, nothing, {}, identity, {}, volumes)
 
     def context(self) -> np.ndarray:
         """Return 1 - I(E_c, M_c), shape (cases, classes); NaN for a class that is no region."""
@@ -110,6 +121,19 @@ class CohortTable:
             if name in self.rois:
                 own[:, row] = self.values["mass"][:, row, self.rois.index(name)]
         return 1.0 - own
+
+    def patients(self) -> np.ndarray:
+        """Return whose scan each case is, as numbers, shape (cases,): by the column ``patient`` or ``subject``, if there is one.
+
+        A case without an entry, and every case of a table without such a column, is a patient of its own.
+        """
+        column = next((name for name in self.metadata if name.strip().lower() in _PATIENT), None)
+        told = self.metadata[column] if column else ("",) * len(self.cases)
+        names = [
+            ("case", case) if is_missing(text) else ("patient", text)
+            for case, text in zip(self.cases, told, strict=True)
+        ]
+        return np.unique([repr(name) for name in names], return_inverse=True)[1]
 
     def present(self) -> np.ndarray:
         """Return where a case has an explained class, shape (cases, classes)."""
@@ -124,6 +148,7 @@ class CohortTable:
             values={measure: cube[index] for measure, cube in self.values.items()},
             dice=self.dice[index],
             surface_dice=self.surface_dice[index],
+            volumes=self.volumes[index],
             metadata={column: tuple(texts[i] for i in index) for column, texts in self.metadata.items()},
         )
 
@@ -144,7 +169,7 @@ class CohortTable:
         """Return a column as numbers, NaN where empty; ``None`` when it holds words."""
         texts = self.column(name)
         try:
-            found = np.array([float(text) if text.strip() else np.nan for text in texts])
+            found = np.array([number_in(text) for text in texts])
         except ValueError:
             return None
         return found if np.isfinite(found).any() else None
@@ -163,7 +188,7 @@ def _read(path: Path, dictionary: Sequence[str] = ()) -> Any:
 
 def _cubes(
     folder: Path, long: Any, cases: tuple[str, ...]
-) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, np.ndarray]]:
+) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, np.ndarray], np.ndarray]:
     where, names = [], []
     try:
         for column in ("case", "class", "roi"):
@@ -171,7 +196,7 @@ def _cubes(
             encoded = chunks.chunk(0) if hasattr(chunks, "chunk") else chunks
             names.append(tuple(encoded.dictionary.to_pylist()))
             where.append(np.asarray(encoded.indices.to_numpy(zero_copy_only=False)))
-        numbers = {m: np.asarray(long[m].to_numpy(), dtype=float) for m in CUBES}
+        numbers = {m: np.asarray(long[m].to_numpy(), dtype=float) for m in (*CUBES, "voxels")}
     except (KeyError, AttributeError, ValueError) as error:
         raise InputError(f"{folder}/importance.parquet lacks columns ({error}); run agg2exp cohort again") from error
     position = {name: index for index, name in enumerate(cases)}
@@ -185,7 +210,7 @@ def _cubes(
     if len(flat) and np.bincount(flat).max() > 1:
         raise InputError(f"{folder}/importance.parquet gives a row twice; run agg2exp cohort again")
     values = {}
-    for measure in CUBES:
+    for measure in (*CUBES, "voxels"):
         cube = np.full(int(np.prod(shape)), np.nan)
         cube[flat] = numbers[measure]
         values[measure] = cube.reshape(shape)
@@ -194,7 +219,50 @@ def _cubes(
     listed = np.zeros(int(np.prod(shape)), dtype=bool)
     listed[flat] = True
     values["mass"] = np.where(there & ~listed.reshape(shape), 0.0, values["mass"])
-    return names[1], names[2], values
+    # The sizes of regions are the same in every class's rows; a region without rows has none.
+    sizes = np.where(np.isfinite(values["voxels"]), values["voxels"], -1.0).max(axis=1)
+    voxels = np.where(sizes >= 0, sizes, np.where(listed.reshape(shape).any(axis=1), np.nan, 0.0))
+    del values["voxels"]
+    return names[1], names[2], values, voxels
+
+
+def volume_shares(
+    mass: np.ndarray, enrichment: np.ndarray, voxels: np.ndarray, rois: Sequence[str], labels: Sequence[str]
+) -> np.ndarray:
+    """Return the share of the volume that each region has, shape (cases, rois).
+
+    Parameters
+    ----------
+    mass, enrichment : ndarray, shape (cases, classes, rois)
+        Of which the quotient is the share, whatever the class.
+    voxels : ndarray, shape (cases, rois)
+        Sizes; NaN where they are not known, as in published tables.
+    rois, labels : sequence of str
+        Regions, and those of them that fill the volume without overlap: the model's classes.
+
+    Returns
+    -------
+    ndarray, shape (cases, rois)
+        From the sizes, or else from the measures; NaN where neither tells.
+    """
+    parts = [rois.index(name) for name in labels if name in rois]
+    whole = (
+        voxels[:, parts].sum(axis=1, keepdims=True)
+        if len(parts) == len(labels) and parts
+        else np.full((len(voxels), 1), np.nan)
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        by_size = np.where(whole > 0, voxels / whole, np.nan)
+        quotient = np.where(enrichment > 0, mass / enrichment, np.nan)
+    known = np.isfinite(quotient).any(axis=1)
+    by_measure = np.where(voxels == 0, 0.0, np.nan)
+    for case, roi in zip(*np.nonzero(known & ~np.isfinite(by_size)), strict=True):
+        by_measure[case, roi] = np.nanmedian(quotient[case, :, roi])
+    # In a partition what no class says anything of is what is not there.
+    filled = np.nansum(by_measure[:, parts], axis=1) > 0.999 if parts else np.zeros(len(voxels), dtype=bool)
+    inside = np.isin(np.arange(len(rois)), parts)
+    by_measure = np.where(filled[:, None] & inside & ~np.isfinite(by_measure), 0.0, by_measure)
+    return np.where(np.isfinite(by_size), by_size, by_measure)
 
 
 def _per_class(table: Any, column: str, cases: tuple[str, ...], classes: tuple[str, ...]) -> np.ndarray:

@@ -10,9 +10,10 @@ from Agg2ExpLib.anatomy import class_names
 from Agg2ExpLib.models.architectures import build_network
 from Agg2ExpLib.models.card import DEFAULT_WINDOW, PAPER_INTENSITY_RANGE, PAPER_SPACING, make_card
 from Agg2ExpLib.models.model import SegmentationModel
-from Agg2ExpLib.models.registry import Format, register
-from Agg2ExpLib.models.swin_unetr_checkpoint import ASSUMED_ARGUMENTS, infer_architecture, read_state
+from Agg2ExpLib.models.registry import Format, refuse_options, register
+from Agg2ExpLib.models.swin_unetr_checkpoint import ASSUMED_ARGUMENTS, infer_architecture, read_weights
 from Agg2ExpLib.models.untrusted import sha256
+from Agg2ExpLib.models.weight_sets import identity, loaded_with
 
 
 def _knows(source: str) -> bool:
@@ -21,11 +22,13 @@ def _knows(source: str) -> bool:
 
 def _load(source: str, options: Mapping[str, Any]) -> SegmentationModel:
     path, given = Path(source), dict(options)
+    refuse_options(given, source, ("folds", "mirroring"))
     trusted = bool(given.pop("trust_checkpoint", False))
     digest = sha256(path)
-    tensors = read_state(path, trusted)
-    architecture = infer_architecture(tensors, path)
-    defaults = {
+    wanted = given.pop("weights", None)
+    weights = read_weights(path, trusted, wanted=wanted)
+    architecture = infer_architecture(weights.tensors, path)
+    defaults: dict[str, Any] = {
         "labels": class_names(architecture["arguments"]["out_channels"]),
         "spacing": PAPER_SPACING,
         "intensity_range": PAPER_INTENSITY_RANGE,
@@ -39,11 +42,11 @@ def _load(source: str, options: Mapping[str, Any]) -> SegmentationModel:
         **defaults,
         "name": path.stem,
         "architecture": architecture,
-        "extra": {"assumed": [*assumed, ASSUMED_ARGUMENTS]},
+        "extra": {"assumed": [*assumed, ASSUMED_ARGUMENTS, *weights.notes], **loaded_with(wanted)},
     }
     card = make_card(found, path, **given)
-    network = build_network(card.architecture, tensors, len(card.labels), card.window, path)
-    return SegmentationModel(card, network, digest, path)
+    network = build_network(card.architecture, weights.tensors, len(card.labels), card.window, path)
+    return SegmentationModel(card, network, identity(digest, wanted, weights), path)
 
 
 def _listed(value: Any) -> str:

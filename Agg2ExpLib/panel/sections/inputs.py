@@ -163,7 +163,7 @@ def describe_card(card: ModelCard | None, source: str, digest: str) -> str:
         card.description,
         _("Licence: {licence}").format(licence=card.licence or _("not stated")),
         _("Spacing: {spacing}, window {window} voxels").format(
-            spacing=spacing, window=" × ".join(map(str, card.window))
+            spacing=spacing, window=" × ".join(map(str, card.window)) if card.window else _("the whole scan's")
         ),
         _("{count} structures: {names}").format(count=len(card.labels) - 1, names=labels),
         # Broken in the middle, because one word of 64 letters does not fit the panel.

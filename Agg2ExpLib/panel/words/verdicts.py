@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.cohort.judge.scoring import FALSE_ALARMS
+from Agg2ExpLib.cohort.judge.words import alarms_in_words, p_in_words, patient_in_words
 from Agg2ExpLib.errors import InputError
 
 UNUSUAL, USUAL, FEW, UNKNOWN, ABSENT = "unusual", "usual", "few", "unknown", "absent"
+#: A score without a verdict: with so few reference cases chance alone exceeds the rate of false alarms that was asked for.
+UNDECIDED = "undecided"
 #: What is said of structures that have no score.
 WITHOUT_SCORE = {
     FEW: "too few reference cases",
     UNKNOWN: "not in the reference",
     ABSENT: "absent from this scan",
 }
-_ORDER = (UNUSUAL, USUAL, FEW, UNKNOWN, ABSENT)
+_ORDER = (UNUSUAL, UNDECIDED, USUAL, FEW, UNKNOWN, ABSENT)
 #: Reference scores kept per structure: more make a scene larger and no picture clearer.
 MOST_SCORES = 200
 
@@ -52,7 +55,8 @@ class Verdict:
     structure : str
         Identifier.
     verdict : str
-        ``unusual``, ``usual``, ``few`` (too few reference cases), ``unknown`` (not in the reference) or ``absent``.
+        ``unusual``, ``usual``, ``undecided`` (scored, but too few reference cases for a verdict), ``few`` (too few for a
+        score), ``unknown`` (not in the reference) or ``absent``.
     percentile : float
         Share of the reference that is no more unusual, 0 to 100; 0 without a score.
     reasons : tuple of Reason
@@ -63,6 +67,8 @@ class Verdict:
         Held-out scores of the reference cases, rising; of a large reference :data:`MOST_SCORES` evenly spaced ones.
     counted : int
         How many reference cases have a score for this structure.
+    p : float, optional
+        How often a usual structure has a score as high.
     """
 
     structure: str
@@ -73,6 +79,7 @@ class Verdict:
     threshold: float | None = None
     reference: tuple[float, ...] = ()
     counted: int = 0
+    p: float | None = None
 
     @property
     def plotted(self) -> bool:
@@ -102,6 +109,8 @@ class Verdict:
         --------
         >>> Verdict("heart", "unusual", 97.5).words()
         'heart: UNUSUAL, percentile 97'
+        >>> Verdict("heart", "unusual", 97.5, p=0.02).words()
+        'heart: UNUSUAL (p 0.020), percentile 97'
         >>> Verdict("aorta", "few").words()
         'aorta: too few reference cases'
         """
@@ -109,8 +118,9 @@ class Verdict:
         if self.verdict in WITHOUT_SCORE:
             return f"{name}: {WITHOUT_SCORE[self.verdict]}"
         # Rounded down: only what is as odd as the oddest reference case is at 100.
-        word = "UNUSUAL" if self.verdict == UNUSUAL else "usual"
-        return f"{name}: {word}, percentile {int(self.percentile)}"
+        words = {UNUSUAL: "UNUSUAL", UNDECIDED: "too few reference cases for a verdict"}
+        chance = "" if self.p is None else f" (p {p_in_words(self.p)})"
+        return f"{name}: {words.get(self.verdict, 'usual')}{chance}, percentile {int(self.percentile)}"
 
 
 @dataclass(frozen=True)
@@ -128,7 +138,10 @@ class Verdicts:
     notes : tuple of str
         What whoever reads them should know of the reference.
     false_alarms : float
-        Share of reference cases that may be called unusual, 0 to 1.
+        Share of usual structures, and of usual patients, that may be called unusual, 0 to 1.
+    patient : mapping
+        The ``patients`` entry of the file of scores: verdict on the patient as a whole, and how many structures chance alone
+        makes unusual. Empty in scenes that were saved before there was one.
     """
 
     profile: str
@@ -136,6 +149,7 @@ class Verdicts:
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...] = ()
     false_alarms: float = FALSE_ALARMS
+    patient: Mapping[str, Any] = field(default_factory=dict)
 
     def of(self, name: str) -> Verdict | None:
         """Return the verdict on one structure; ``None`` when there is none."""
@@ -152,13 +166,18 @@ class Verdicts:
         against = f"against {self.cases} reference cases"
         if not scored:
             text = f"No structure can be compared {against}."
-        elif odd:
-            text = (
-                f"{odd} of {len(scored)} structures {'is' if odd == 1 else 'are'} unusual {against}: the model looked elsewhere "
-                "than it did there. That is a reason to look at the scan, not a finding."
-            )
         else:
-            text = f"None of {len(scored)} structures is unusual {against}."
+            expected = self.patient.get("expected_by_chance")
+            alarms = alarms_in_words(odd, len(scored), None if expected is None else float(expected))
+            text = f"{_upper(against)}, {alarms}."
+            if self.patient:
+                told = patient_in_words(str(self.patient["verdict"]), self.patient["p"], self.false_alarms)
+                text += f" {_upper(told)}."
+            if odd or self.patient.get("verdict") == UNUSUAL:
+                text += (
+                    " Unusual means that the model looked elsewhere than it usually does: a reason to look at the scan, not a "
+                    "finding."
+                )
         return " ".join([text, *(f"{note[:1].upper()}{note[1:]}." for note in self.notes)])
 
     def to_text(self) -> str:
@@ -187,12 +206,14 @@ class Verdicts:
                     _number(one.get("threshold")),
                     tuple(float(score) for score in one.get("reference", ())[:MOST_SCORES]),
                     int(one.get("counted", 0)),
+                    _number(one.get("p")),
                 )
                 for one in found["verdicts"]
             ]
             notes = tuple(str(note) for note in found["notes"])
             share = float(found.get("false_alarms", FALSE_ALARMS))
-            return cls(str(found["profile"]), int(found["cases"]), tuple(verdicts), notes, share)
+            patient = _patient(found.get("patient", {}))
+            return cls(str(found["profile"]), int(found["cases"]), tuple(verdicts), notes, share, patient)
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
             return None
 
@@ -221,10 +242,27 @@ def verdicts_of(document: Mapping[str, Any] | None, profile: str, false_alarms: 
         found = [_read(one, reference.get(one["class"], ())) for one in document["scores"]]
         notes = tuple(str(note) for note in document["warnings"])
         cases = int(document["reference_cases"])
+        patients = document.get("patients", ())
+        patient = _patient(patients[0] if len(patients) == 1 else {})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"the scores against {profile} cannot be read ({error}); compare again") from error
     found.sort(key=lambda one: (_ORDER.index(one.verdict), -one.percentile))
-    return Verdicts(profile, cases, tuple(found), notes, false_alarms)
+    return Verdicts(profile, cases, tuple(found), notes, false_alarms, patient)
+
+
+def _patient(one: Mapping[str, Any]) -> dict[str, Any]:
+    if not one:
+        return {}
+    return {
+        "verdict": str(one["verdict"]),
+        "p": _number(one["p"]),
+        "expected_by_chance": float(one["expected_by_chance"]),
+        "oddest": str(one.get("oddest", "")),
+    }
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _read(one: Mapping[str, Any], reference: Sequence[float]) -> Verdict:
@@ -245,6 +283,7 @@ def _read(one: Mapping[str, Any], reference: Sequence[float]) -> Verdict:
         _number(one.get("threshold")),
         tuple(round(float(score), 6) for score in kept),
         count,
+        _number(one.get("p")),
     )
 
 
