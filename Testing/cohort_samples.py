@@ -27,7 +27,7 @@ def fake_model():
     card = SimpleNamespace(
         name="made up", labels=LABELS, colours=[(0, 0, 0)] * 4, spacing=(2.0, 2.0, 2.0), orientation="RAS",
         intensity_range=(-1024.0, 1024.0), window=(8, 8, 8), overlap=0.25, blending="constant",
-        channels=("CT",), architecture={}, assumptions=(),
+        channels=("CT",), architecture={}, assumptions=(), extra={},
     )  # fmt: skip
     return SimpleNamespace(card=card, sha256="ab" * 32, source="")
 

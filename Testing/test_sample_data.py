@@ -174,7 +174,7 @@ def test_the_sample_was_made_with_the_bundled_model():
 def test_the_samples_tables_are_those_of_its_attributions():
     found = Explanation.load(SAMPLE)
     prediction = found.model_prediction().voxels
-    assert len(found.explained) > 10
+    assert len(found.explained) > 1
     for name in found.explained:
         strength = np.abs(found.attribution(name).voxels)
         inside = prediction == found.labels.index(name)
