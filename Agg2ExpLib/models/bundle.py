@@ -156,8 +156,10 @@ def _fill(folder: Path, tensors: Mapping[str, torch.Tensor], card: ModelCard, re
 
 def _inference(card: ModelCard) -> dict[str, Any]:
     """Return a minimal MONAI inference configuration that says the same as the card, for users of MONAI alone."""
-    if card.intensity_range is None:
-        raise InputError(f"{card.name}: its card states no intensity_range, so it cannot be written as a folder")
+    if card.intensity_range is None or card.window is None:
+        raise InputError(
+            f"{card.name}: its card states no intensity_range or window, so it cannot be written as a folder"
+        )
     low, high = card.intensity_range
     transforms: list[dict[str, Any]] = [
         {"_target_": "LoadImaged", "keys": "image"},
@@ -189,7 +191,7 @@ def _inference(card: ModelCard) -> dict[str, Any]:
         "preprocessing": {"_target_": "Compose", "transforms": transforms},
         "inferer": {
             "_target_": "SlidingWindowInferer",
-            "roi_size": list(card.window or ()),
+            "roi_size": list(card.window),
             "sw_batch_size": 1,
             "overlap": card.overlap,
             "mode": card.blending,
