@@ -174,7 +174,12 @@ def fields_of_metadata(metadata: Any, source: str | Path) -> dict[str, Any]:
         found["window"] = shape
     section = metadata.get("agg2exp")
     if section is None:
-        return {**found, **_assumptions(metadata)}
+        assumed = _assumptions(metadata)
+        if "window" in found:
+            assumed["extra"]["assumed"].append(
+                f"window: {found['window']}, the shape of its data, because the bundle does not state one"
+            )
+        return {**found, **assumed}
     return {**found, **_section_fields(section, source)}
 
 
