@@ -506,7 +506,7 @@ def test_an_attribution_of_zeros_is_shown_empty_and_one_without_numbers_is_refus
     shown.show_graph("heart")
     shown.show_chart("heart")
     assert len(shown.strongest_position("heart")) == 3
-    with pytest.raises(InputError, match="voxels that are no numbers"):
+    with pytest.raises(InputError, match="voxels without a finite value"):
         shown.show_overlay("ribs")
 
 

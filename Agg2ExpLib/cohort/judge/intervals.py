@@ -110,8 +110,8 @@ def area_interval(area: float, positive: int, negative: int, confidence: float =
 
     Examples
     --------
-    >>> [round(end, 2) for end in area_interval(0.8, 10, 20)], area_interval(0.8, 4, 30)
-    ([0.59, 0.91], (nan, nan))
+    >>> [round(end, 1) for end in area_interval(0.8, 10, 20)], area_interval(0.8, 4, 30)
+    ([0.6, 0.9], (nan, nan))
     """
     from scipy import stats
 
