@@ -61,7 +61,8 @@ def fill_region(prepared: Prepared, inside: np.ndarray, fill: str, seed: int = 0
             channel[inside] = mean
         else:
             noise = rng.normal(mean, float(around.std(dtype=np.float64)), int(inside.sum()))
-            channel[inside] = np.clip(noise, scan.min(), scan.max()).astype(scan.dtype)
+            low, high = prepared.bounds or (float(scan.min()), float(scan.max()))
+            channel[inside] = np.clip(noise, low, high).astype(scan.dtype)
     return out
 
 

@@ -175,6 +175,8 @@ class Prepared:
         The scan's own grid, where predictions go back to.
     display_range : tuple of float, optional
         Of ``display``, what is drawn from black to white; the range of its values by default.
+    bounds : tuple of float, optional
+        The lowest and the highest value that the preparation can give; of this scan by default.
     notes : tuple of str
         What was repaired, and which statistics of the scan are held fixed.
     needs_logits : bool
@@ -192,6 +194,7 @@ class Prepared:
     display: Volume
     scan_grid: Grid
     display_range: tuple[float, float] | None = None
+    bounds: tuple[float, float] | None = field(default=None, kw_only=True)
     notes: tuple[str, ...] = ()
     needs_logits: bool = False
 

@@ -117,4 +117,5 @@ def prepare_by_card(images: Sequence[Volume], card: ModelCard) -> Prepared:
         images[0].grid,
         (low, high),
         tuple(note for image in images for note in image.notes),
+        bounds=(0.0, 1.0),
     )
