@@ -159,6 +159,19 @@ def test_efficiency_of_kernelshap_and_occlusion_hold_with_minus_2_7_for_nothing(
         assert one.supervoxels.values[0] == pytest.approx(lost)
 
 
+def test_a_case_reads_the_users_own_supervoxels(tmp_path):
+    from Agg2ExpLib.volume import write_volume
+
+    case = opened(Curved())
+    halves = np.ones(SHAPE, np.uint8)
+    halves[SHAPE[0] // 2 :] = 2
+    write_volume(Volume(halves, GRID), tmp_path / "halves.nii.gz")
+    method = KernelSHAP(supervoxels=str(tmp_path / "halves.nii.gz"), estimator="exact")
+    found = list(case.attribute(method, present(case)))
+    assert found
+    assert all(one.supervoxels.names == ("supervoxel 1", "supervoxel 2") for one in found)
+
+
 def test_a_region_is_replaced_by_air_as_the_model_knows_it():
     case = opened(Curved())
     inside = np.zeros(SHAPE, dtype=bool)

@@ -276,6 +276,9 @@ class Case:
             A class that is not there, or options that do not fit this scan.
         """
         aims = self.objectives(classes, reduction) if objectives is None else list(objectives)
+        if context.get("supervoxels") is None and any(aim.voxels for aim in aims):
+            # Made once for all parts; the user's own map is read here too.
+            context["supervoxels"] = self.divide(method, context.get("regions"))
         for number, stitched in enumerate(self.stitched):
             mine = [aim for aim in aims if self._part_of(aim.class_index) == number]
             if mine:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from Agg2ExpLib.case.objective import Objective
     from Agg2ExpLib.case.stitched import StitchedNetwork
     from Agg2ExpLib.methods.games.masking import MaskedValues
+    from Agg2ExpLib.methods.games.supervoxels import Supervoxels
     from Agg2ExpLib.methods.games.value_store import ValueStore
 
 #: What one game is played over -> what that means.
@@ -108,19 +109,23 @@ class KernelSHAP(RemovalMethod):
             return
         store = ValueStore(context.checkpoint, game_identity(present, supervoxels.labels, self.value))
         try:
-            values = self._values(stitched, present, context, store)
+            values = self._values(stitched, present, supervoxels, context, store)
             found = self._by_window(values) if self.scope == "window" and self.linear else self._by_scan(values)
         finally:
             store.close()
         yield from spread(found, present, supervoxels, stitched.channels)
 
     def _values(
-        self, stitched: StitchedNetwork, present: Sequence[Objective], context: Context, store: ValueStore
+        self,
+        stitched: StitchedNetwork,
+        present: Sequence[Objective],
+        supervoxels: Supervoxels,
+        context: Context,
+        store: ValueStore,
     ) -> MaskedValues:
         from Agg2ExpLib.methods.games.masking import MaskedValues
         from Agg2ExpLib.methods.games.value_functions import PredictionValues, Reference
 
-        supervoxels = self.divide(context)
         run = {"store": store, "passes": context.passes, "progress": context.progress}
         if self.linear:
             return MaskedValues(stitched, present, supervoxels, **run)  # type: ignore[arg-type]
