@@ -510,7 +510,8 @@ def test_a_bundle_of_another_author_is_understood_from_its_plain_values(foreign)
 def test_what_a_bundle_does_not_state_is_listed_as_assumed(foreign):
     (foreign / "configs/inference.json").unlink()
     card = read_card(foreign, orientation="LPS")
-    assert [line.split(":")[0] for line in card.assumptions] == ["spacing", "intensity_range", "overlap", "blending"]
+    told = [line.split(":")[0] for line in card.assumptions]
+    assert told == ["spacing", "intensity_range", "overlap", "blending", "window"]
 
 
 @pytest.mark.parametrize(("part", "option"), [("outputs", "--labels"), ("inputs", "--window")])
