@@ -234,6 +234,16 @@ class Case:
         """Raise :class:`InputError` for a class that no network of the model has a logit for."""
         self._part_of(class_index)
 
+    def check_method(self, method: Explains, classes: Sequence[int]) -> None:
+        """Raise :class:`InputError` for a method that needs a gradient where a network has none."""
+        parts = self.model.parts
+        lacking = [parts[self._part_of(index)] for index in classes if parts[self._part_of(index)].no_gradient]
+        if lacking and method.needs_gradient:
+            raise InputError(
+                f"no gradient passes through {lacking[0].name or self.model.card.name} ({lacking[0].no_gradient}), and "
+                f"{method.name} needs one; use --method kernelshap or occlusion"
+            )
+
     def _part_of(self, class_index: int) -> int:
         parts: Sequence[Part] = self.model.parts
         if class_index == 0 and (len(parts) > 1 or 0 not in parts[0].classes):
@@ -276,6 +286,7 @@ class Case:
             A class that is not there, or options that do not fit this scan.
         """
         aims = self.objectives(classes, reduction) if objectives is None else list(objectives)
+        self.check_method(method, [aim.class_index for aim in aims])
         if context.get("supervoxels") is None and any(aim.voxels for aim in aims):
             # Made once for all parts; the user's own map is read here too.
             context["supervoxels"] = self.divide(method, context.get("regions"))

@@ -111,6 +111,7 @@ def explain(  # type: ignore[misc]
     wanted = request.class_indices(case.labels)
     for index in wanted:
         case.check_explainable(index)
+    case.check_method(request.method, wanted)
     inputs = _inputs(case, request, dict(regions or {}), truth)
     given = [image] if len(case.images) == 1 and not isinstance(image, (list, tuple)) else list(image)
     hashes = [image_sha256(one, volume) for one, volume in zip(given, case.images, strict=True)]

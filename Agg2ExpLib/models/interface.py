@@ -148,6 +148,8 @@ class Part:
         When it differs from the card's.
     name : str
         For messages.
+    no_gradient : str
+        Why no gradient passes through the network; empty when one does.
     """
 
     classes: tuple[int, ...]
@@ -155,6 +157,7 @@ class Part:
     decision: Decision = field(default_factory=Softmax)
     tiling: Tiling | None = None
     name: str = ""
+    no_gradient: str = ""
 
 
 @dataclass(frozen=True, eq=False)
