@@ -95,7 +95,7 @@ class Library:
 
     def add(self, entry: Entry) -> None:
         """Remember a model; one of the same name is replaced."""
-        if not entry.name.strip() or file_key(entry.name) != entry.name.lower():
+        if not entry.name.strip() or file_key(entry.name) != entry.name.casefold():
             raise InputError(f"{entry.name!r} cannot be the name of a model; give another with --name")
         self._change(lambda content: content["models"].update({entry.name: asdict(entry)}))
 
@@ -125,7 +125,9 @@ class Library:
         if not path.is_file():
             return {"format": "agg2exp-models", "format_version": _VERSION, "models": {}, "trusted": {}}
         content = read_json(path)
-        if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in ("models", "trusted")):
+        if not isinstance(content, dict) or not all(
+            isinstance(content.get(key), dict) for key in ("models", "trusted")
+        ):
             raise InputError(f"{path}: is damaged; remove it and add your models again")
         if content.get("format_version") != _VERSION:
             raise InputError(f"{path}: was written by another version of Agg2Exp; update Agg2Exp")

@@ -139,9 +139,7 @@ def preparation(card: ModelCard, path: Path) -> Callable[[Sequence[Volume]], Pre
         before += _intensities(options)
     modality = "CT" if all(name.upper() == "CT" for name in card.channels) else ", ".join(card.channels)
     # Labels come as one map, whatever decided on them.
-    plan = BundlePlan(
-        path, {}, "image", tuple(before), Decided(Softmax(), (), 0, {}), {}, {}, None, None, modality, ()
-    )
+    plan = BundlePlan(path, {}, "image", tuple(before), Decided(Softmax(), (), 0, {}), {}, {}, None, None, modality, ())
 
     def prepared(images: Sequence[Volume]) -> Prepared:
         from Agg2ExpLib.models.formats.bundle_transforms import Transforms
@@ -193,7 +191,9 @@ def _check_answer(answer: Any, again: Any, x: torch.Tensor, card: ModelCard, pat
     import torch
 
     if not isinstance(answer, torch.Tensor):
-        raise InputError(f"{path}: answers a {type(answer).__name__}; only a network that answers one tensor is explained")
+        raise InputError(
+            f"{path}: answers a {type(answer).__name__}; only a network that answers one tensor is explained"
+        )
     if answer.ndim != 5 or answer.shape[2:] != x.shape[2:]:
         raise InputError(
             f"{path}: answers {tuple(answer.shape)} for a window of {_sides(x.shape[2:])}; one number for each class and "
@@ -258,7 +258,9 @@ def told_scale(scale: Answer, taken_off: bool) -> list[str]:
             "answer: the network answers probabilities that sum to 1; their logarithm is explained in place of the logit, "
             "from which it differs by the same number for all classes of a voxel"
         ]
-    return ["answer: the network answers probabilities; their log-odds are explained, which are its logits up to rounding"]
+    return [
+        "answer: the network answers probabilities; their log-odds are explained, which are its logits up to rounding"
+    ]
 
 
 def told_decision(decision: Decision) -> list[str]:
@@ -283,7 +285,9 @@ def _intensities(options: Mapping[str, Any]) -> tuple[Step, ...]:
     except ValueError:
         lower = upper = 0.0
     if name != "percentiles" or not 0 <= lower < upper <= 100:
-        raise InputError(f"--intensities {options['intensities']!r}: only percentiles take numbers, such as percentiles:1,99")
+        raise InputError(
+            f"--intensities {options['intensities']!r}: only percentiles take numbers, such as percentiles:1,99"
+        )
     (step,) = INTENSITIES[name]
     return (Step(step.name, {**step.arguments, "lower": lower, "upper": upper}),)
 

@@ -35,9 +35,8 @@ class Format:
     knows : callable
         source -> bool: whether the source is of this format, by a look at names and small files alone.
     load : callable
-        (source, options) -> Model, on the CPU. ``options`` are what the user gave beside it: ``labels``, ``spacing``,
-        ``window``, ``intensity_range``, ``overlap``, ``blending``, ``orientation``, ``weights``, ``folds``, ``mirroring``,
-        ``trust_checkpoint``, ``channels``, ``intensities``; one that the format cannot honour is refused by name: :func:`refuse_options`.
+        (source, options) -> Model, on the CPU. ``options`` are what the user gave beside it, of
+        :data:`Agg2ExpLib.models.loading.OPTIONS`; one that the format cannot honour is refused by name: :func:`refuse_options`.
     """
 
     id: str

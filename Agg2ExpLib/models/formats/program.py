@@ -128,4 +128,6 @@ def _labels(path: Path) -> tuple[str, ...] | None:
     return None
 
 
-PROGRAM = register(Format("program", "TorchScript or torch.export program", lambda source: bool(_kind(Path(source))), _load))
+PROGRAM = register(
+    Format("program", "TorchScript or torch.export program", lambda source: bool(_kind(Path(source))), _load)
+)
