@@ -123,6 +123,11 @@ def case_of(
     InputError
         The scan is gone and its copy cannot serve, or the model is another one.
     """
+    if "given_prediction" in explanation.document:
+        raise InputError(
+            f"{explanation.folder}: a given prediction was explained there, and here the model's own is needed; explain the scan "
+            "without --prediction"
+        )
     loaded = explained_model(explanation, model)
     progress = progress or Progress()
     entries = [explanation.document["image"], *explanation.document.get("other_channels", [])]

@@ -36,6 +36,11 @@ def _add_explain(commands: Any) -> None:
     parser.add_argument("--resume", action="store_true", help="keep finished classes when stopped, and go on from them")
     add_region_options(parser)
     parser.add_argument("--truth", metavar="FILE", help="true label map, for values of kernelshap that compare with it")
+    parser.add_argument(
+        "--prediction",
+        metavar="FILE",
+        help="label map of this scan that the model's makers wrote: what is explained, in place of the model's decision here",
+    )
     add_request(parser)
 
 
@@ -54,6 +59,7 @@ def _explain(options: argparse.Namespace) -> None:
         request,
         regions=regions_of(options.roi, options.rois),
         truth=options.truth,
+        prediction=options.prediction,
         overwrite=options.overwrite,
         resume=options.resume,
         progress=progress,

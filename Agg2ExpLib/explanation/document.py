@@ -124,6 +124,7 @@ def document_of(
         "classes": list(classes),
         "regions": list(inputs.region_entries),
         **({"truth": inputs.truth_entry} if inputs.truth_entry else {}),
+        **({"given_prediction": _given_entry(case.given)} if case.given is not None else {}),
         **({"supervoxel_map": inputs.supervoxel_map.to_dict()} if inputs.supervoxel_map else {}),
         "network_passes": {
             "segmentation_forward": case.segmentation.forward_passes,
@@ -134,6 +135,12 @@ def document_of(
         "messages": list(messages),
         "versions": _versions(),
     }
+
+
+def _given_entry(given: Volume) -> dict[str, str]:
+    path = given.source
+    digest = voxels_sha256(given) if path is None else given.sha256 or file_sha256(path)
+    return {"path": str(path.resolve()) if path else "", "sha256": digest}
 
 
 def _versions() -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any, overload
 
 import Agg2ExpLib
 from Agg2ExpLib.case.case import Case
-from Agg2ExpLib.explanation.document import class_entry, document_of, image_sha256
+from Agg2ExpLib.explanation.document import class_entry, document_of, image_sha256, voxels_sha256
 from Agg2ExpLib.explanation.folder import Explanation, longest_file
 from Agg2ExpLib.explanation.inputs import Inputs, Source, read_inputs
 from Agg2ExpLib.explanation.result import Result
@@ -25,6 +25,8 @@ from Agg2ExpLib.volume import Volume
 
 # A larger share of what completeness promises is worth a message.
 _TOLERATED_GAP = 0.05
+# A prediction of the same model differs at borders alone.
+_AGREES = 0.95
 
 
 @dataclass
@@ -59,6 +61,7 @@ def explain(  # type: ignore[misc]
     *,
     regions: Mapping[str, Source] | None = None,
     truth: str | Path | Volume | None = None,
+    prediction: str | Path | Volume | None = None,
     overwrite: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
@@ -81,6 +84,8 @@ def explain(  # type: ignore[misc]
     truth : path or Volume, optional
         True classes as a label map on any grid, for value functions that compare with it. Its file and hash are noted in
         explanation.json, as those of a supervoxel map are.
+    prediction : path or Volume, optional
+        A label map of this scan that the model's makers wrote: what is explained in place of the networks' own decision.
     overwrite : bool
         Replace an Explanation folder that is there already.
     resume : bool
@@ -107,7 +112,7 @@ def explain(  # type: ignore[misc]
     request, progress = request or Request(), progress or Progress()
     started = time.perf_counter()
     told = _Told(progress)
-    case = Case.open(image, model, compute=request.compute, progress=progress)
+    case = Case.open(image, model, compute=request.compute, progress=progress, prediction=prediction)
     wanted = request.class_indices(case.labels)
     for index in wanted:
         case.check_explainable(index)
@@ -127,6 +132,7 @@ def explain(  # type: ignore[misc]
         begin = time.perf_counter()
         case.segmentation  # noqa: B018 - computed here, so that its time is its own
         timings["segmentation_seconds"] = time.perf_counter() - begin
+        _tell_agreement(case, told)
         sink.take_segmentation(case, inputs.regions)
         begin = time.perf_counter()
         table, classes = _attribute(case, request, inputs, wanted, sink, told)
@@ -190,6 +196,18 @@ def _attribute(
     return build_table({name: rows[name] for name in order}, rois.names), [entries[name] for name in order]
 
 
+def _tell_agreement(case: Case, told: _Told) -> None:
+    """Say how far a given prediction is what the networks decide here."""
+    share = case.segmentation.agreement
+    if share is None:
+        return
+    told.say(
+        f"the prediction of {case.given.source.name if case.given and case.given.source else 'memory'} is explained; the model "
+        f"itself decides the same at {share:.2%} of the voxels"
+        + ("" if share > _AGREES else ": is it the prediction of this model?")
+    )
+
+
 def _divide(case: Case, request: Request, inputs: Inputs, sink: Sink) -> Any:
     """Divide the scan, where the method asks for it, and keep the map."""
     if not isinstance(request.method, RemovalMethod):
@@ -221,6 +239,7 @@ def _fingerprint(case: Case, request: Request, inputs: Inputs, hashes: Sequence[
         case.compute.batch_size,
         case.compute.device,
         inputs.fingerprint(),
+        "" if case.given is None else voxels_sha256(case.given),
         asdict(case.model.card),
     ]
     return json.dumps(parts, sort_keys=True, default=str)
