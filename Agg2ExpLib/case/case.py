@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -16,9 +16,9 @@ from Agg2ExpLib.case.context import Context, Explains
 from Agg2ExpLib.device import Compute, choose_device, dtype_of
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.importance import ImportanceTable, Rois, build_table
-from Agg2ExpLib.models import Model, Part, Prepared, load_model
+from Agg2ExpLib.models import Model, Part, Prepared, kind_of_channel, load_model
 from Agg2ExpLib.progress import Progress
-from Agg2ExpLib.volume import Volume, read_volume, to_grid
+from Agg2ExpLib.volume import Volume, channel_files, on_first_grid, read_volume, to_grid
 
 if TYPE_CHECKING:
     from Agg2ExpLib.case.cost import Estimate
@@ -120,7 +120,7 @@ class Case:
         ----------
         images : path or Volume, or a sequence of them
             The scan: files, folders with DICOM series, volumes, arrays of MONAI (MetaTensor), or nibabel images; one for each
-            channel of the model.
+            channel of the model. ``FOLDER/CASE`` stands for all of ``CASE_0000.nii.gz``, ``CASE_0001.nii.gz`` ...
         model : name, path or Model
             See :func:`Agg2ExpLib.models.load_model`.
         device, precision : str
@@ -139,8 +139,7 @@ class Case:
         compute = replace(compute, device=str(choose_device(compute.device)))
         loaded = load_model(Path(model)) if isinstance(model, os.PathLike) else model
         loaded = load_model(loaded) if isinstance(loaded, str) else loaded
-        several = isinstance(images, Sequence) and not isinstance(images, (str, os.PathLike))
-        volumes = tuple(as_volume(one) for one in (images if several else [images]))  # type: ignore[union-attr]
+        volumes = on_first_grid(read_images(images, loaded))
         given = read_volume(prediction, kind="labels") if isinstance(prediction, (str, os.PathLike)) else prediction
         return cls(loaded, loaded.prepare(volumes), compute, volumes, progress or Progress(), given=given)
 
@@ -412,7 +411,24 @@ def _tensor(x: np.ndarray) -> Any:
     return torch.from_numpy(x)
 
 
-def as_volume(image: Any) -> Volume:
+def read_images(images: Image | Sequence[Image], model: Model) -> list[Volume]:
+    """Return a scan as volumes, one a channel of the model, each read as what the model takes there.
+
+    Raises
+    ------
+    InputError
+        One that cannot be read.
+    """
+    several = isinstance(images, Sequence) and not isinstance(images, (str, os.PathLike))
+    given: list[Any] = list(images) if several else [images]  # type: ignore[arg-type]
+    if len(given) == 1 and isinstance(given[0], (str, os.PathLike)):
+        given = [*channel_files(Path(given[0]))] or given
+    kinds = [kind_of_channel(name) for name in model.card.channels]
+    kinds += ["scan"] * (len(given) - len(kinds))
+    return [as_volume(one, kind) for one, kind in zip(given, kinds, strict=False)]
+
+
+def as_volume(image: Any, kind: Literal["ct", "scan"] = "ct") -> Volume:
     """Return a scan as a volume: a path, a Volume, a MONAI MetaTensor (1, i, j, k) or (i, j, k), or a nibabel image.
 
     Raises
@@ -425,7 +441,7 @@ def as_volume(image: Any) -> Volume:
     if isinstance(image, Volume):
         return image
     if isinstance(image, (str, os.PathLike)):
-        return read_volume(Path(image))
+        return read_volume(Path(image), kind=kind)
     if hasattr(image, "get_fdata") and hasattr(image, "affine"):
         voxels, affine = np.asarray(image.get_fdata(dtype=np.float32)), np.asarray(image.affine)
     elif hasattr(image, "affine") and hasattr(image, "detach"):

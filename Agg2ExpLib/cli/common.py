@@ -66,10 +66,13 @@ def add_request(parser: argparse.ArgumentParser, image: bool = True) -> None:
             "image",
             metavar="IMAGE",
             nargs="+",
-            help="scan: NIfTI, NRRD, MHA or multi-frame DICOM file, or a folder with a DICOM series; one for each channel",
+            help="scan: NIfTI, NRRD, MHA or multi-frame DICOM file, or a folder with a DICOM series; one for each channel, or "
+            "FOLDER/CASE for CASE_0000.nii.gz, CASE_0001.nii.gz ...",
         )
         parser.add_argument(
-            "--series", metavar="UID|N", help="series of a DICOM folder, by UID or number (default: the largest CT)"
+            "--series",
+            metavar="UID|N",
+            help="series of a DICOM folder, by UID or number (default: the largest CT); of several channels A,B in their order",
         )
     add_model_options(parser)
     parser.add_argument("--method", default="smoothgrad", help=f"{', '.join(METHODS)} (default smoothgrad)")
@@ -289,13 +292,23 @@ def regions_of(items: Sequence[str], files: Sequence[str] = ()) -> dict[str, Any
     return found
 
 
-def images_of(options: argparse.Namespace) -> list[Any]:
-    """Return the scan: the paths as given, or volumes where a series of a DICOM folder is chosen."""
+def images_of(options: argparse.Namespace, model: Any) -> list[Any]:
+    """Return the scan: the paths as given, or volumes where series of a DICOM folder are chosen."""
     if options.series is None:
         return list(options.image)
+    from Agg2ExpLib.models import kind_of_channel
     from Agg2ExpLib.volume import read_volume
 
-    return [read_volume(one, series=options.series) for one in options.image]
+    series = [part.strip() for part in options.series.split(",")]
+    folders = list(options.image)
+    if len(series) != len(folders):
+        if min(len(series), len(folders)) != 1:
+            raise InputError(f"--series names {len(series)} series of {len(folders)} folders; give one series for each")
+        series, folders = series * len(folders), folders * len(series)
+    kinds = [kind_of_channel(name) for name in model.card.channels]
+    kinds += ["scan"] * (len(folders) - len(kinds))
+    pairs = zip(folders, series, kinds, strict=False)
+    return [read_volume(folder, kind=kind, series=one) for folder, one, kind in pairs]
 
 
 def print_result(explanation: Any) -> None:

@@ -52,9 +52,10 @@ def _explain(options: argparse.Namespace) -> None:
     origin = getattr(options, "scan", None)
     progress = progress_of(options)
     quiet_libraries()
+    model = model_of(options)
     explanation = explain(
-        images_of(options),
-        model_of(options),
+        images_of(options, model),
+        model,
         options.out,
         request,
         regions=regions_of(options.roi, options.rois),
@@ -112,11 +113,11 @@ def _estimate(options: argparse.Namespace) -> None:
     import json
 
     from Agg2ExpLib.estimate import describe_estimate, estimate
-    from Agg2ExpLib.volume import read_volume
 
     request = request_of_options(options)
     quiet_libraries()
-    found = estimate([read_volume(one, series=options.series) for one in options.image], model_of(options), request)
+    model = model_of(options)
+    found = estimate(images_of(options, model), model, request)
     print(json.dumps(found.to_dict()) if options.progress == "json" else describe_estimate(found))
 
 

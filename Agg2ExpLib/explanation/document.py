@@ -61,7 +61,7 @@ def image_sha256(image: Any, volume: Volume) -> str:
     """SHA-256 of a scan's file; of voxels and affine for a volume in memory, which may have been changed since it was read."""
     if isinstance(image, (str, os.PathLike)):
         return volume.sha256 or file_sha256(image)
-    return voxels_sha256(volume)
+    return voxels_sha256(image if isinstance(image, Volume) else volume)
 
 
 def scan_of(entry: Mapping[str, Any], path: Path) -> Path | Volume | None:

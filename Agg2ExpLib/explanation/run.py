@@ -118,7 +118,10 @@ def explain(  # type: ignore[misc]
         case.check_explainable(index)
     case.check_method(request.method, wanted)
     inputs = _inputs(case, request, dict(regions or {}), truth)
-    given = [image] if len(case.images) == 1 and not isinstance(image, (list, tuple)) else list(image)
+    given = list(image) if isinstance(image, (list, tuple)) else [image]
+    if len(given) != len(case.images):
+        # Of a name that stands for several files.
+        given = [str(volume.source) for volume in case.images]
     hashes = [image_sha256(one, volume) for one, volume in zip(given, case.images, strict=True)]
     for text in _notes(case, inputs):
         told.say(text)

@@ -289,6 +289,11 @@ class Model(Protocol):
         """
 
 
+def kind_of_channel(name: str) -> Literal["ct", "scan"]:
+    """Return how the volume of a channel is read: ``"ct"`` in Hounsfield units, or ``"scan"``."""
+    return "ct" if name.upper().split()[:1] == ["CT"] else "scan"
+
+
 def check_channels(images: Sequence[Volume], card: ModelCard) -> None:
     """Refuse another number of volumes than a model has channels, or volumes on different grids.
 
