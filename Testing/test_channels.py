@@ -62,6 +62,14 @@ def test_a_case_is_named_by_its_folder_or_its_prefix_and_explained_per_channel(f
         if entry["status"] == "explained":
             assert set(entry["channels"]) == {"T1", "FLAIR"}
             assert sum(entry["channels"].values()) == pytest.approx(1.0)
+    rows = (tmp_path / "out" / "importance_channels.csv").read_text().splitlines()
+    explained = [entry for entry in found.document["classes"] if entry["status"] == "explained"]
+    assert len(rows) == 1 + len(explained) * 2 * len(found.importance.rois)
+    for entry in explained:
+        own = list(entry["channel_mass"].values())
+        share = np.array([entry["channels"][name] for name in ("T1", "FLAIR")])
+        assert np.allclose(np.sum(own, axis=1), 1)
+        assert share.sum() == pytest.approx(1)
     assert not any("Hounsfield" in line for line in found.document["messages"])
     again = read_repeat(tmp_path / "out").run(tmp_path / "again")
     for measure, values in found.importance.values.items():

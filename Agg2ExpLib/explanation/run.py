@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
+
 import Agg2ExpLib
 from Agg2ExpLib.case.case import Case
 from Agg2ExpLib.explanation.document import class_entry, document_of, image_sha256, voxels_sha256
@@ -181,7 +183,11 @@ def _attribute(
     for one in found:
         name = names[one.class_index]
         rows[name] = rois.row(one.channels, one.box)
-        entries[name] = class_entry(name, one.class_index, aims[one.class_index].voxels, one, case.model.card.channels)
+        channels = case.model.card.channels
+        entries[name] = class_entry(name, one.class_index, aims[one.class_index].voxels, one, channels)
+        if len(channels) > 1:
+            masses = [_finite(rois.row(part[None], one.box)["mass"]) for part in one.channels]
+            entries[name]["channel_mass"] = dict(zip(channels, masses, strict=True))
         sink.take_class(case, name, one, rows[name], entries[name])
     for aim in aims.values():
         name = names[aim.class_index]
@@ -197,6 +203,11 @@ def _attribute(
     _tell_completeness(entries, told)
     order = [names[index] for index in wanted]
     return build_table({name: rows[name] for name in order}, rois.names), [entries[name] for name in order]
+
+
+def _finite(values: Any) -> list[float | None]:
+    """Return plain numbers; ``None`` where a channel has no attribution at all."""
+    return [float(value) if np.isfinite(value) else None for value in values]
 
 
 def _tell_agreement(case: Case, told: _Told) -> None:
