@@ -29,6 +29,8 @@ class Compute:
         Windows per network pass.
     memory_budget : int
         Bytes that the attributions held at one time may take; more classes are processed in groups.
+    recompute : bool
+        Take less memory for a gradient: a network's blocks are computed again in the backward pass.
 
     Raises
     ------
@@ -40,6 +42,7 @@ class Compute:
     precision: str = "float32"
     batch_size: int = 1
     memory_budget: int = 2 * 1024**3
+    recompute: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:

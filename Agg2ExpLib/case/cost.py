@@ -11,7 +11,9 @@ from typing import Any
 import torch
 
 from Agg2ExpLib.case.context import Explains
+from Agg2ExpLib.case.recomputing import Recomputing
 from Agg2ExpLib.case.segmentation import BUFFER_BYTES
+from Agg2ExpLib.case.stitched import Network
 from Agg2ExpLib.case.windows import Windows
 from Agg2ExpLib.device import Compute, autocast, choose_device, dtype_of
 from Agg2ExpLib.models import Model, Part
@@ -75,7 +77,7 @@ def cost_of(model: Model, shape: Triple, method: Explains, classes: int, compute
     windows = [Windows.over(shape, part.tiling or card.tiling) for part in model.parts]
     count, labels = sum(map(len, windows)), len(card.labels)
     side = windows[0].window
-    forward, backward, memory = _time_one(model.parts[0], side, len(card.channels), device, compute.precision)
+    forward, backward, memory = _time_one(model.parts[0], side, len(card.channels), device, compute)
     if method.removes_supervoxels:
         coalitions, _ = method.passes(method.players(labels))
         # A scan whose classes lie in one window that holds but one supervoxel; and every window played in full.
@@ -98,11 +100,14 @@ def cost_of(model: Model, shape: Triple, method: Explains, classes: int, compute
 
 
 def _time_one(
-    part: Part, window: Sequence[int], channels: int, device: torch.device, precision: str
+    part: Part, window: Sequence[int], channels: int, device: torch.device, compute: Compute
 ) -> tuple[float, float, int]:
     """Return the seconds of one window forward and backward, and the bytes at the peak; the first pass warms up."""
+    precision = compute.precision
     dtype = dtype_of(precision, device)
-    network = part.build(device, dtype)
+    network: Network = part.build(device, dtype)
+    if compute.recompute:
+        network = Recomputing(network)
     on_gpu = device.type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)

@@ -65,9 +65,7 @@ def _outcome(error: BaseException, options: argparse.Namespace) -> tuple[str, in
     # torch and ITK say with a RuntimeError that memory is full.
     full = isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
     if full or isinstance(error, MemoryError):
-        return (
-            "not enough memory; explain fewer classes (--classes), or use a coarser --spacing or a smaller --window"
-        ), 2
+        return ("not enough memory; try --recompute, fewer classes (--classes), or a smaller --window"), 2
     if isinstance(error, OSError) and error.filename is not None:
         # Such as a name that is too long, or a folder that may not be entered, wherever it was touched first.
         return f"{error.filename}: {error.strerror}; check the path and the permission to use it", 2

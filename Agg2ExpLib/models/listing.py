@@ -32,7 +32,7 @@ def list_models() -> list[dict[str, Any]]:
     """
     from Agg2ExpLib.models.formats.totalsegmentator import TASKS, installed, weights_folder
 
-    found = []
+    found: list[dict[str, Any]] = []
     for name, folder in bundled_models().items():
         card = read_card(folder)
         found.append(
