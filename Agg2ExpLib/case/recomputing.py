@@ -41,7 +41,8 @@ class Recomputing:
 
     def __init__(self, network: Callable[[torch.Tensor], torch.Tensor]) -> None:
         self._whole = network
-        self.network = root = getattr(network, "network", network)
+        root: Any = getattr(network, "network", network)
+        self.network = root
         self._blocks = blocks_of(root) if isinstance(root, torch.nn.Module) else []
         if not self._blocks:
             raise InputError(
@@ -82,7 +83,7 @@ def _patched(blocks: list[torch.nn.Module]) -> Iterator[None]:
             if isinstance(block, torch.nn.Sequential) and len(block) > 3:
                 layers, segments = list(block), round(math.sqrt(len(block)))
                 forward = partial(checkpoint_sequential, layers, segments, use_reentrant=False)
-                block.forward = _one_input(forward)  # type: ignore[method-assign]
+                block.forward = _one_input(forward)
             else:
                 block.forward = partial(_again, forward)  # type: ignore[method-assign]
         yield
