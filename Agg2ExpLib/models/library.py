@@ -160,6 +160,12 @@ def content_size(path: Path) -> int:
     return sum(one.stat().st_size for one in files if one.is_file())
 
 
+def is_trusted(path: Path) -> bool:
+    """Whether the user trusts a file or folder as it is now."""
+    trusted = Library().trusted()
+    return bool(trusted) and content_sha256(path) in trusted
+
+
 def check_trusted(path: Path, digest: str, what: str) -> None:
     """Refuse what runs code on this computer unless the user trusts it, in exactly this state.
 
