@@ -79,13 +79,12 @@ def blocks_of(root: torch.nn.Module) -> list[torch.nn.Module]:
 def _patched(blocks: list[torch.nn.Module]) -> Iterator[None]:
     try:
         for block in blocks:
-            forward: Any = block.forward
+            changed: Any = block
             if isinstance(block, torch.nn.Sequential) and len(block) > 3:
                 layers, segments = list(block), round(math.sqrt(len(block)))
-                forward = partial(checkpoint_sequential, layers, segments, use_reentrant=False)
-                block.forward = _one_input(forward)
+                changed.forward = _one_input(partial(checkpoint_sequential, layers, segments, use_reentrant=False))
             else:
-                block.forward = partial(_again, forward)  # type: ignore[method-assign]
+                changed.forward = partial(_again, block.forward)
         yield
     finally:
         for block in blocks:

@@ -45,6 +45,8 @@ class Entry:
         Where it was downloaded from; empty for one added from a disk.
     options : mapping
         What was said beside it: labels, spacing, window ...
+    card : mapping
+        What its card said when it was added, for showing it without loading it; see :func:`card_of`.
     """
 
     name: str
@@ -54,6 +56,23 @@ class Entry:
     licence: str = ""
     source: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+
+#: Fields of a card that are kept.
+CARD_FIELDS = (
+    "name",
+    "labels",
+    "colours",
+    "spacing",
+    "orientation",
+    "intensity_range",
+    "window",
+    "channels",
+    "licence",
+    "description",
+    "version",
+)
 
 
 def data_folder() -> Path:

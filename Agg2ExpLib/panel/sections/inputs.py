@@ -14,12 +14,12 @@ from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.models import bundled_models, known_models
 from Agg2ExpLib.models.card import ModelCard
+from Agg2ExpLib.models.listing import card_of
 from Agg2ExpLib.panel.compute.background import Background
 from Agg2ExpLib.panel.nodes import is_overlay
 from Agg2ExpLib.panel.sections import widgets
 from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.user_settings import UserSettings
-from Agg2ExpLib.panel.words.choices import card_of
 
 _READABLE = "*.safetensors *.pt *.pth *.ckpt *.bin metadata.json"
 
