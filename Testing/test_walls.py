@@ -15,7 +15,7 @@ FLOORS = (
     {"progress", "anatomy", "agreement", "storage", "task_file"},
     {"volume"},
     {"regions"},
-    {"models", "importance"},
+    {"models", "importance", "convolution"},
     {"device"},
     {"case"},
     {"methods"},
