@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from Agg2ExpLib.case import REDUCTIONS
+from Agg2ExpLib.cli.screen import say
 from Agg2ExpLib.demo import DEMO_MODEL
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.methods import METHODS, Method
@@ -275,4 +276,4 @@ def print_result(explanation: Any) -> None:
     """Print an explanation for people."""
     from Agg2ExpLib.report import describe
 
-    print(describe(explanation))
+    say(describe(explanation))

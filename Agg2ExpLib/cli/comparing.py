@@ -14,6 +14,7 @@ from Agg2ExpLib.cli.common import (
     progress_of,
     quiet_libraries,
 )
+from Agg2ExpLib.cli.screen import say
 
 
 def add(commands: Any) -> None:
@@ -106,4 +107,4 @@ def _compare_methods(options: argparse.Namespace) -> None:
         progress=progress,
     )
     if options.progress != "json":
-        print(describe(found, plan))
+        say(describe(found, plan))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from Agg2ExpLib.cli.common import class_list, command, progress_of
+from Agg2ExpLib.cli.screen import say
 
 
 def add(commands: Any) -> None:
@@ -47,7 +48,7 @@ def _figures(options: argparse.Namespace) -> None:
         return
     chosen = default_classes(explanation)
     if classes is None and len(chosen) < len(explanation.explained):
-        print(f"bars and slices of the {len(chosen)} largest classes; name others with --classes, or --classes all")
-    print(f"{files[0].parent}/")
+        say(f"bars and slices of the {len(chosen)} largest classes; name others with --classes, or --classes all")
+    say(f"{files[0].parent}/")
     for name in dict.fromkeys(file.stem for file in files):
-        print(f"  {name}.png, {name}.svg")
+        say(f"  {name}.png, {name}.svg")

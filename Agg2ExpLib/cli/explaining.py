@@ -18,6 +18,7 @@ from Agg2ExpLib.cli.common import (
     regions_of,
     request_of_options,
 )
+from Agg2ExpLib.cli.screen import say
 
 
 def add(commands: Any) -> None:
@@ -111,7 +112,7 @@ def _estimate(options: argparse.Namespace) -> None:
     request = request_of_options(options)
     quiet_libraries()
     found = estimate([read_volume(one, series=options.series) for one in options.image], model_of(options), request)
-    print(json.dumps(found.to_dict()) if options.progress == "json" else describe_estimate(found))
+    say(json.dumps(found.to_dict()) if options.progress == "json" else describe_estimate(found))
 
 
 def _add_whatif(commands: Any) -> None:
@@ -145,4 +146,4 @@ def _whatif(options: argparse.Namespace) -> None:
         progress=progress_of(options),
     )
     if options.progress != "json":
-        print(describe_whatif(result))
+        say(describe_whatif(result))

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from Agg2ExpLib.cli.common import command
+from Agg2ExpLib.cli.screen import say
 
 
 def add(commands: Any) -> None:
@@ -24,7 +25,7 @@ def _models(options: argparse.Namespace) -> None:
 
     for name, folder in bundled_models().items():
         card = read_card(folder)
-        print(f"{name}: {len(card.labels)} classes, spacing {card.spacing} mm, window {card.window}\n  {folder}")
+        say(f"{name}: {len(card.labels)} classes, spacing {card.spacing} mm, window {card.window}\n  {folder}")
 
 
 def _add_environment(commands: Any) -> None:
@@ -37,4 +38,4 @@ def _environment(options: argparse.Namespace) -> None:
     from Agg2ExpLib.environment import describe_environment, environment
 
     found = environment()
-    print(json.dumps(found) if options.progress == "json" else describe_environment(found))
+    say(json.dumps(found) if options.progress == "json" else describe_environment(found))

@@ -56,13 +56,14 @@ def write_figure(
         raise OutputError(f"cannot make {folder}: {error.strerror}; choose another --out") from error
     written = []
     for kind in formats:
-        content = _rendered(figure, kind, dpi)
+        content = rendered(figure, kind, dpi)
         written.append(folder / f"{name}.{kind}")
         write_file(written[-1], content)
     return written
 
 
-def _rendered(figure: Figure, kind: str, dpi: float) -> bytes:
+def rendered(figure: Figure, kind: str = "png", dpi: float = 150) -> bytes:
+    """Return a figure as PNG or SVG."""
     buffer = io.BytesIO()
     # A date or a version would make two equal figures differ.
     metadata = {"Date": None, "Creator": "Agg2Exp"} if kind == "svg" else {"Software": "Agg2Exp"}

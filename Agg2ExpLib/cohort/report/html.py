@@ -20,6 +20,7 @@ from Agg2ExpLib.cohort.report.html_scores import write_anomalies
 from Agg2ExpLib.cohort.report.html_warning import write_warning
 from Agg2ExpLib.cohort.report.page import Page, interval, number
 from Agg2ExpLib.cohort.table.tables import CohortTable
+from Agg2ExpLib.figures.fonts import undrawable
 from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.storage import write_file
 
@@ -72,6 +73,9 @@ def write_report(
     page = Page(f"Agg2Exp cohort report: {len(table.cases)} cases")
     _head(page, table)
     progress.stage("report", 5)
+    texts = [*table.classes, *table.rois, *table.cases, *(one for test in groupings for one in test.split(table))]
+    if lacking := undrawable(texts):
+        progress.message(lacking)
     _global(page, table)
     progress.advance(detail="global importance")
     _distributions(page, table)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from Agg2ExpLib import figures
 from Agg2ExpLib.figures.style import Theme, drawing, readable
+from Agg2ExpLib.figures.writing import rendered
 
 if TYPE_CHECKING:
     from Agg2ExpLib.cohort.judge.calibration import Bin
@@ -173,6 +173,4 @@ def sheet(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple
 
 def png(figure: Any) -> bytes:
     """Return a figure as PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": "Agg2Exp"})
-    return buffer.getvalue()
+    return rendered(figure, dpi=_DPI)
