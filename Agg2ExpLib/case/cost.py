@@ -113,8 +113,11 @@ def _time_one(
         with running(precision, device):
             logits = network(batch)
         middle = _now(on_gpu)
+        forward = middle - begin
+        if part.no_gradient:
+            continue
         torch.autograd.grad(logits[:, 0].sum(), batch)
-        forward, backward = middle - begin, _now(on_gpu) - middle
+        backward = _now(on_gpu) - middle
     return forward, backward, torch.cuda.max_memory_allocated(device) if on_gpu else _process_peak()
 
 

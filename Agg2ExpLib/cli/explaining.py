@@ -37,6 +37,11 @@ def _add_explain(commands: Any) -> None:
     parser.add_argument("--resume", action="store_true", help="keep finished classes when stopped, and go on from them")
     add_region_options(parser)
     parser.add_argument("--truth", metavar="FILE", help="true label map, for values of kernelshap that compare with it")
+    parser.add_argument(
+        "--prediction",
+        metavar="FILE",
+        help="label map of this scan that the model's makers wrote: what is explained, in place of the model's decision here",
+    )
     add_request(parser)
 
 
@@ -48,13 +53,15 @@ def _explain(options: argparse.Namespace) -> None:
     origin = getattr(options, "scan", None)
     progress = progress_of(options)
     quiet_libraries()
+    model = model_of(options)
     explanation = explain(
-        images_of(options),
-        model_of(options),
+        images_of(options, model),
+        model,
         options.out,
         request,
         regions=regions_of(options.roi, options.rois),
         truth=options.truth,
+        prediction=options.prediction,
         overwrite=options.overwrite,
         resume=options.resume,
         progress=progress,
@@ -107,11 +114,11 @@ def _estimate(options: argparse.Namespace) -> None:
     import json
 
     from Agg2ExpLib.estimate import describe_estimate, estimate
-    from Agg2ExpLib.volume import read_volume
 
     request = request_of_options(options)
     quiet_libraries()
-    found = estimate([read_volume(one, series=options.series) for one in options.image], model_of(options), request)
+    model = model_of(options)
+    found = estimate(images_of(options, model), model, request)
     say(json.dumps(found.to_dict()) if options.progress == "json" else describe_estimate(found))
 
 
