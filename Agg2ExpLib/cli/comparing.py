@@ -47,6 +47,9 @@ def _add_compare_methods(commands: Any) -> None:
     )
     parser.add_argument("--subsets", type=int, metavar="N", help="random voxel subsets of faithfulness (default 100)")
     parser.add_argument("--subset-voxels", type=int, metavar="N", help="voxels in each (default 50176)")
+    parser.add_argument(
+        "--mask", help="of faithfulness: fixed (default), or own: each copy's own prediction, the published rule"
+    )
     parser.add_argument("--copies", type=int, metavar="N", help="noisy copies of sensitivity (default 3)")
     parser.add_argument(
         "--noise-bound", type=float, metavar="B", help="bound of their noise, scan 0 to 1 (default 0.1)"
@@ -74,6 +77,7 @@ def _compare_methods(options: argparse.Namespace) -> None:
     names = (
         "subsets",
         "subset_voxels",
+        "mask",
         "copies",
         "noise_bound",
         "supervoxel_count",
