@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -23,24 +24,24 @@ from Agg2ExpLib.cohort.judge.scoring import (
 from Agg2ExpLib.cohort.judge.statistics import metadata_tests, row_means
 from Agg2ExpLib.cohort.judge.words import p_in_words
 from Agg2ExpLib.cohort.report import pictures
+from Agg2ExpLib.cohort.report.drawings import patients
 from Agg2ExpLib.cohort.report.page import Page, interval, number, p_value
 from Agg2ExpLib.cohort.table.tables import CohortTable
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.progress import Progress
 
 # As many as one still reads.
 _MOST_ODD, _MOST_PATIENTS = 25, 15
 
 
 def write_anomalies(
-    page: Page, table: CohortTable, profile: Profile | None, progress: Progress | None = None
+    page: Page, table: CohortTable, profile: Profile | None, kept: Mapping[str, Path]
 ) -> dict[str, np.ndarray] | None:
     """Write the section; return detector -> scores (cases, classes), or nothing when there are too few cases."""
     page.section("Anomalies")
     own = profile is None
     if profile is None:
         try:
-            profile = fit_profile(table, progress=progress)
+            profile = fit_profile(table)
         except InputError:
             page.text(f"There are fewer than {FEWEST} cases: nothing can be said about what is usual.", "warning")
             return None
@@ -76,11 +77,15 @@ def write_anomalies(
         for one in score_table(profile, table, reasons_for=pairs, with_baselines=False)
         if (one.case, one.name) in pairs
     }
-    patients = score_patients(profile, found)
+    judged = score_patients(profile, found)
     if not own:
-        _verdicts(page, patients, len(profile.cases))
+        _verdicts(page, judged, len(profile.cases))
     _explanations(page, odd, reasons, own, len(profile.cases))
-    outlying = _outliers(table, scores, patients)
+    if odd and kept:
+        one = patients(table, scores, kept, table.classes.index(odd[0][1]))
+        if one is not None:
+            page.picture(one.figure, one.caption, one.name, photo=True, first=True)
+    outlying = _outliers(table, scores, judged)
     _metadata(page, table, row_means(scores), outlying, own)
     if own and np.isfinite(table.dice).any():
         whose = table.patients()
@@ -170,6 +175,7 @@ def _metadata(page: Page, table: CohortTable, mean: np.ndarray, outlying: np.nda
     page.picture(
         pictures.histogram(mean, marks, "Mean score over classes; the three oddest cases marked", "mean anomaly score"),
         "Distribution of mean anomaly scores",
+        "scores",
     )
     tests = metadata_tests(table, mean, outlying)
     if not tests:
