@@ -59,7 +59,9 @@ def _add_cohort(commands: Any) -> None:
         help="compare groups by a column such as sex, or bands of one such as age:50,65,80; repeatable",
     )
     parser.add_argument("--bad-dice", type=float, default=0.8, help="Dice under which a segmentation is bad (0.8)")
-    parser.add_argument("--methods", metavar="DIR", help="folder of compare-methods, whose table is shown too (Table 1)")
+    parser.add_argument(
+        "--methods", metavar="DIR", help="folder of compare-methods, whose table is shown too (Table 1)"
+    )
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -13,7 +13,9 @@ from Agg2ExpLib.errors import InputError
 
 def add(commands: Any) -> None:
     """Add these commands."""
-    parser = command(commands, "figures", _figures, "draw the figures of an Explanation folder or of cohorts (PNG and SVG)")
+    parser = command(
+        commands, "figures", _figures, "draw the figures of an Explanation folder or of cohorts (PNG and SVG)"
+    )
     parser.add_argument(
         "folders",
         nargs="+",
@@ -41,7 +43,9 @@ def _figures(options: argparse.Namespace) -> None:
     folders = [Path(folder) for folder in options.folders]
     cohorts = [(folder / DOCUMENT).is_file() for folder in folders]
     if any(cohorts) and not all(cohorts):
-        raise InputError(f"{folders[cohorts.index(False)]} is no cohort folder; give cohorts alone, or Explanation folders alone")
+        raise InputError(
+            f"{folders[cohorts.index(False)]} is no cohort folder; give cohorts alone, or Explanation folders alone"
+        )
     out = Path(options.out) if options.out else folders[0] / "figures"
     if all(cohorts):
         files = _of_cohorts(options, folders, out)
@@ -103,7 +107,14 @@ def _side_by_side(options: argparse.Namespace, folders: list[Path], out: Path) -
     if len({name for name, _ in named}) < len(named):
         named = [(folder.resolve().name, one) for folder, one in zip(folders, opened, strict=True)]
     classes = class_list(options.classes)
-    chosen = default_classes(opened[0]) if classes is None else named_classes(opened[0], classes)
+    if classes is None:
+        chosen = tuple(name for name in default_classes(opened[0]) if all(name in one.explained for one in opened))
+        if not chosen:
+            raise InputError(
+                f"{folders[0]} and the other folders have no explained class in common; explain one in each of them"
+            )
+    else:
+        chosen = named_classes(opened[0], classes)
     files: list[Path] = []
     for name in chosen:
         figure = methods_side_by_side(named, name, background=options.background)

@@ -118,7 +118,12 @@ def heat_map(
         across, up = cell * len(columns), cell * len(rows)
         width = max(left + across + MARGIN + 0.15, 7.5)
         grey = "Background, in grey, has no part in the colours." if BACKGROUND in columns and not chosen.ratio else ""
-        sentences = [chosen.meaning, f"{_reading_sentence(chosen, few)} {grey}".strip(), _interval_sentence(half_widths, few, chosen), note]
+        sentences = [
+            chosen.meaning,
+            f"{_reading_sentence(chosen, few)} {grey}".strip(),
+            _interval_sentence(half_widths, few, chosen),
+            note,
+        ]
         heading = Heading.of(title or f"RoI importance: {chosen.title}", sentences, width)
         figure = new_figure(width, heading.height + up + below + _FOOT + MARGIN)
         heading.draw(figure, theme)
@@ -144,7 +149,11 @@ def heat_map(
 
 
 def heat_maps_side_by_side(
-    parts: Sequence[tuple[str, np.ndarray]], rows: Sequence[str], columns: Sequence[str], title: str, background: str = "light"
+    parts: Sequence[tuple[str, np.ndarray]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    title: str,
+    background: str = "light",
 ) -> Figure:
     """Draw matrices of shares of the same rows and columns on one scale, without numbers.
 
@@ -167,7 +176,10 @@ def heat_maps_side_by_side(
         left, below = MARGIN + widest(row_names, font) + 0.15, widest(column_names, font) + 0.15
         across, up = cell * len(columns), cell * len(rows)
         width = max(left + len(parts) * (across + 0.3) + MARGIN, 7.5)
-        words = [measure.meaning, "Rows: explained classes; columns: regions. Background, in grey, has no part in the colours."]
+        words = [
+            measure.meaning,
+            "Rows: explained classes; columns: regions. Background, in grey, has no part in the colours.",
+        ]
         heading = Heading.of(title, words, width)
         figure = new_figure(width, heading.height + 0.3 + up + below + _FOOT)
         heading.draw(figure, theme)

@@ -55,7 +55,9 @@ def middle_planes(mask: np.ndarray, case: CaseVolumes) -> tuple[Plane, Plane]:
     return axial, coronal
 
 
-def methods_side_by_side(explanations: Sequence[tuple[str, Explanation]], name: str, *, background: str = "light") -> Figure:
+def methods_side_by_side(
+    explanations: Sequence[tuple[str, Explanation]], name: str, *, background: str = "light"
+) -> Figure:
     """Draw one class of one scan by several methods, through its largest axial and coronal section.
 
     Parameters
@@ -118,7 +120,9 @@ def patients_side_by_side(
             drawn[-1].append(Panel(title, case, name, axial, strength))
     sentences = [note, "Axial slices that hold most of the attribution; the patient's right is on the left. Outlined: the structure "
                  "as predicted."]  # fmt: skip
-    return slices_side_by_side(drawn, f"{readable(name).capitalize()}: unusual and usual patients", sentences, background)
+    return slices_side_by_side(
+        drawn, f"{readable(name).capitalize()}: unusual and usual patients", sentences, background
+    )
 
 
 def slices_side_by_side(
@@ -130,7 +134,7 @@ def slices_side_by_side(
         width = max(columns * (_ACROSS + _GAP) + 2 * MARGIN, 7.0)
         heading = Heading.of(title, sentences, width)
         heights = [max(_ACROSS * one.plane.height / one.plane.width for one in row) for row in rows]
-        foot = MARGIN + 0.6
+        foot = MARGIN + 0.8
         figure = new_figure(width, heading.height + sum(heights) + len(rows) * _CAPTION + foot)
         heading.draw(figure, theme)
         top = foot + sum(heights) + len(rows) * _CAPTION
@@ -160,4 +164,6 @@ def _draw(figure: Figure, panel: Panel, place: tuple[float, float, float, float]
     draw_scale_bar(axes, plane, scale_bar_length([plane]))
     axes.set_axis_off()
     lines = wrapped(panel.title, place[2], 8.5)[:2]
-    axes.text(0.0, 1.01, "\n".join(lines), size=8.5, color=theme.ink, transform=axes.transAxes, va="bottom", linespacing=1.05)
+    axes.text(
+        0.0, 1.01, "\n".join(lines), size=8.5, color=theme.ink, transform=axes.transAxes, va="bottom", linespacing=1.05
+    )

@@ -29,9 +29,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print a table in Markdown."""
     parser = argparse.ArgumentParser(prog="python -m Agg2ExpLib.studies.completeness", description=__doc__)
     parser.add_argument("--model", default="thorax-phantom", help="bundled name or model folder")
-    parser.add_argument("--classes", default="heart,aorta,trachea,lung_lower_lobe_left,ribs,vertebraes,autochthon_left", metavar="A,B")
+    parser.add_argument(
+        "--classes", default="heart,aorta,trachea,lung_lower_lobe_left,ribs,vertebraes,autochthon_left", metavar="A,B"
+    )
     parser.add_argument("--points", default="10,20,50,100", metavar="N,N")
-    parser.add_argument("--steps", type=int, default=400, help="at which the way from nothing to the scan is measured (400)")
+    parser.add_argument(
+        "--steps", type=int, default=400, help="at which the way from nothing to the scan is measured (400)"
+    )
     parser.add_argument("--seed", type=int, default=4242, help="of the phantom")
     options = parser.parse_args(arguments)
     try:

@@ -142,7 +142,9 @@ def contexts_beside(tables: Mapping[str, CohortTable], background: str = "light"
         for title, one in means.items()
     }
     title = "Context, lungs and back muscles joined"
-    figure = group_means(means, [names[i] for i in order], title, background, "cohort (cases)" if len(means) > 1 else "")
+    figure = group_means(
+        means, [names[i] for i in order], title, background, "cohort (cases)" if len(means) > 1 else ""
+    )
     return Drawing("context_joined", title, figure)
 
 
@@ -155,8 +157,13 @@ def overview(table: CohortTable, background: str = "light") -> Drawing | None:
     if not np.isfinite(far).any():
         return None
     usual = int(np.nanargmin(far))
-    parts = [(f"one patient: {table.cases[usual]}", values[usual]), (f"all {len(values)} cases: mean", mean_matrix(values).mean)]
-    figure = figures.heat_maps_side_by_side(parts, table.classes, table.rois, "From one patient to the cohort", background)
+    parts = [
+        (f"one patient: {table.cases[usual]}", values[usual]),
+        (f"all {len(values)} cases: mean", mean_matrix(values).mean),
+    ]
+    figure = figures.heat_maps_side_by_side(
+        parts, table.classes, table.rois, "From one patient to the cohort", background
+    )
     return Drawing("overview", "The most usual case beside the mean of the cohort", figure)
 
 
@@ -188,17 +195,23 @@ def patients(
         ``"light"`` or ``"dark"``.
     """
     name = table.classes[index]
-    known = [i for i in np.argsort(-scores[:, index]).tolist() if np.isfinite(scores[i, index]) and table.cases[i] in kept]
+    known = [
+        i for i in np.argsort(-scores[:, index]).tolist() if np.isfinite(scores[i, index]) and table.cases[i] in kept
+    ]
     opened = {i: Explanation.load(kept[table.cases[i]]) for i in {*known[:_PATIENTS], *known[-_PATIENTS:]}}
     known = [i for i in known if i not in opened or name in opened[i].explained]
     count = min(_PATIENTS, len(known) // 2)
     if not count:
         return None
     sides = (("unusual", known[:count]), ("usual", known[-count:][::-1]))
-    rows = [[(f"{side}: {table.cases[i]}\nscore {scores[i, index]:.2f}", opened[i]) for i in some] for side, some in sides]
+    rows = [
+        [(f"{side}: {table.cases[i]}\nscore {scores[i, index]:.2f}", opened[i]) for i in some] for side, some in sides
+    ]
     figure = patients_side_by_side(rows, name, background=background,
                                    note=f"Top: the oddest explanations of {structure(name).name}; below: the most usual.")  # fmt: skip
-    return Drawing(f"patients_{safe_file_name(name)}", f"Unusual and usual patients: {structure(name).name}", figure, True)
+    return Drawing(
+        f"patients_{safe_file_name(name)}", f"Unusual and usual patients: {structure(name).name}", figure, True
+    )
 
 
 def methods_beside(
@@ -222,7 +235,9 @@ def methods_beside(
     for name in classes:
         if all(name in explanation.explained for _, explanation in opened):
             figure = methods_side_by_side(opened, name, background=background)
-            yield Drawing(f"methods_{safe_file_name(name)}", f"{structure(name).name}: methods on {common[0]}", figure, True)
+            yield Drawing(
+                f"methods_{safe_file_name(name)}", f"{structure(name).name}: methods on {common[0]}", figure, True
+            )
 
 
 def write_cohort_figures(
@@ -283,7 +298,9 @@ def _named(folders: Sequence[Path], tables: Sequence[CohortTable]) -> dict[str, 
     methods = [str(table.identity["settings"].get("method")) for table in tables]
     names = methods if len(set(methods)) == len(methods) > 1 else [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
-        raise InputError(f"two of the cohorts are called {names[-1]}; rename a folder, so that figures can tell them apart")
+        raise InputError(
+            f"two of the cohorts are called {names[-1]}; rename a folder, so that figures can tell them apart"
+        )
     return dict(zip(names, tables, strict=True))
 
 
@@ -318,5 +335,7 @@ def _table_2(table: CohortTable) -> str:
     lines = ["class,cases,rho,low,high,p,q,rho_given_sizes,rho_given_sizes_p"]
     for one in score_against_dice(profile.held_out, table.dice, table.classes, sizes, whose):
         numbers = (one.rho, one.low, one.high, one.p, one.q, one.given_size, one.given_size_p)
-        lines.append(",".join([one.name or "means over classes", str(one.cases), *(f"{value:.6g}" for value in numbers)]))
+        lines.append(
+            ",".join([one.name or "means over classes", str(one.cases), *(f"{value:.6g}" for value in numbers)])
+        )
     return "\n".join(lines) + "\n"

@@ -11,7 +11,7 @@ from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.cohort.judge.groups import Grouping, compare_groupings
 from Agg2ExpLib.cohort.judge.intervals import median_matrix
 from Agg2ExpLib.cohort.judge.profile import Profile
-from Agg2ExpLib.cohort.judge.scoring import percent, percent_range
+from Agg2ExpLib.cohort.judge.reasons import percent, percent_range
 from Agg2ExpLib.cohort.judge.size import OwnShares, own_shares, size_correlation
 from Agg2ExpLib.cohort.judge.statistics import outliers
 from Agg2ExpLib.cohort.report.drawings import (
@@ -29,6 +29,7 @@ from Agg2ExpLib.cohort.report.html_warning import write_warning
 from Agg2ExpLib.cohort.report.page import Page, interval, number
 from Agg2ExpLib.cohort.table.tables import CohortTable
 from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.figures.measures import BACKGROUND
 from Agg2ExpLib.figures.writing import make_folder
 from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.storage import write_file
@@ -145,22 +146,32 @@ def _head(page: Page, table: CohortTable) -> None:
 
 def _global(page: Page, table: CohortTable) -> None:
     page.section("Global importance")
+    joined = contexts_beside({"all": table})
+    if joined is not None:
+        page.picture(joined.figure, joined.caption, joined.name, first=True)
     for one in (overview(table), *overall(table)):
         if one is not None:
             page.picture(one.figure, one.caption, one.name)
     counts = np.isfinite(table.values["mass"]).sum(axis=0)
     middle, low, high = median_matrix(table.values["mass"])
-    rows = []
+    rows, apart = [], table.rois.index(BACKGROUND) if BACKGROUND in table.rois else -1
     for i, name in enumerate(table.classes):
-        order = np.argsort(-np.nan_to_num(middle[i], nan=-1.0), kind="stable")[:3]
         told = [
-            f"{structure(table.rois[j]).name} {percent(middle[i, j])} ({percent_range(low[i, j], high[i, j])})"
-            if np.isfinite(low[i, j])
-            else structure(table.rois[j]).name
-            for j in order
-        ]
-        rows.append([structure(name).name, str(int(counts[i].max(initial=0))), *told, *[""] * (3 - len(told))])
-    page.table(["class", "cases", "first source by mass (median, 95 % interval)", "second", "third"], rows)
+            f"{structure(table.rois[j]).name} {_share(middle[i, j], low[i, j], high[i, j])}"
+            for j in np.argsort(-np.nan_to_num(middle[i], nan=-1.0), kind="stable").tolist()
+            if j != apart and np.isfinite(middle[i, j])
+        ][:3]
+        behind = [] if apart < 0 else [_share(middle[i, apart], low[i, apart], high[i, apart])]
+        rows.append([structure(name).name, str(int(counts[i].max(initial=0))), *behind, *told, *[""] * (3 - len(told))])
+    header = [
+        "class",
+        "cases",
+        *(["in background"] if apart >= 0 else []),
+        "first source (median, 95 % interval)",
+        "second",
+        "third",
+    ]
+    page.table(header, rows)
 
 
 def _distributions(page: Page, table: CohortTable, kept: Mapping[str, Path]) -> None:
@@ -177,9 +188,9 @@ def _distributions(page: Page, table: CohortTable, kept: Mapping[str, Path]) -> 
             "of the volume). Within structures leaves the background out of both, so that scans of different fields of view "
             "compare; own share over volume within structures says how much more than size the class relies on itself."
         )
-        for one in (context_boxes(table), contexts_beside({"all": table})):
-            if one is not None:
-                page.picture(one.figure, one.caption, one.name)
+        one = context_boxes(table)
+        if one is not None:
+            page.picture(one.figure, one.caption, one.name)
         inner, inner_low, inner_high = median_matrix(within)
         even = median_matrix(1.0 - shares.volume)[0]
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -256,7 +267,9 @@ def _methods(page: Page, folder: Path) -> None:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); give a folder of agg2exp compare-methods") from error
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}); give a folder of agg2exp compare-methods"
+        ) from error
     page.section("Quality of the methods")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     if len(rows) > 2:

@@ -10,7 +10,7 @@ import numpy as np
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.cohort.judge.groups import FEWEST_IN_GROUP, MOST_GROUPS, Grouping, GroupTest
 from Agg2ExpLib.cohort.judge.intervals import detectable_area
-from Agg2ExpLib.cohort.judge.scoring import percent
+from Agg2ExpLib.cohort.judge.reasons import percent
 from Agg2ExpLib.cohort.judge.statistics import mean_matrix
 from Agg2ExpLib.cohort.report import pictures
 from Agg2ExpLib.cohort.report.drawings import extra_regions
@@ -71,11 +71,11 @@ def _pictures(page: Page, table: CohortTable, column: str, groups: Mapping[str, 
     title, stem = f"Mean context by {column}", safe_file_name(column)
     page.picture(pictures.group_means(means, table.classes, title), title, f"context_by_{stem}")
     page.fold("Mean mass in each group")
-    for number, (name, part) in enumerate(parts.items(), start=1):
+    for place, (name, part) in enumerate(parts.items(), start=1):
         mass = mean_matrix(part.values["mass"])
         title = f"{column}: {name}, mean mass over {len(part.cases)} cases, %"
         figure = heat_map(mass.mean, table.classes, table.rois, "mass", title=title, extra=extra_regions(table))
-        page.picture(figure, title, f"heat_map_mass_{stem}_{number}")
+        page.picture(figure, title, f"heat_map_mass_{stem}_{place}")
     page.unfold()
 
 

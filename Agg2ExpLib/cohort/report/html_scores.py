@@ -12,15 +12,9 @@ from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.cohort.judge.baselines import FOREST, SIZES, held_out_matrices, held_out_sizes
 from Agg2ExpLib.cohort.judge.conformal import PatientScore, farthest
 from Agg2ExpLib.cohort.judge.profile import FEWEST, Profile, fit_profile
+from Agg2ExpLib.cohort.judge.reasons import FEWEST_FOR_RANGE
 from Agg2ExpLib.cohort.judge.score_files import describe_patients
-from Agg2ExpLib.cohort.judge.scoring import (
-    FALSE_ALARMS,
-    FEWEST_FOR_RANGE,
-    ClassScore,
-    score_matrices,
-    score_patients,
-    score_table,
-)
+from Agg2ExpLib.cohort.judge.scoring import FALSE_ALARMS, ClassScore, score_matrices, score_patients, score_table
 from Agg2ExpLib.cohort.judge.statistics import metadata_tests, row_means
 from Agg2ExpLib.cohort.judge.words import p_in_words
 from Agg2ExpLib.cohort.report import pictures
@@ -30,7 +24,7 @@ from Agg2ExpLib.cohort.table.tables import CohortTable
 from Agg2ExpLib.errors import InputError
 
 # As many as one still reads.
-_MOST_ODD, _MOST_PATIENTS = 25, 15
+_MOST_ODD, _MOST_PATIENTS, _MOST_FIRST = 25, 15, 5
 
 
 def write_anomalies(
@@ -155,6 +149,14 @@ def _explanations(
         one = reasons[case, name]
         told = one.reasons[0].sentence(name) if one.reasons else f"{structure(name).name}, {_why(one)}"
         page.summary(f"The oddest explanation is in {case}: {told}. In every cohort one is.")
+    by_case: dict[str, str] = {}
+    for case, name in odd:
+        by_case.setdefault(case, name)
+    first = list(by_case.items())[:_MOST_FIRST]
+    if first:
+        page.summary(
+            f"Cases to look at first: {', '.join(f'{case} ({structure(name).name})' for case, name in first)}."
+        )
 
 
 def _outliers(table: CohortTable, scores: np.ndarray, patients: Sequence[PatientScore]) -> np.ndarray:
@@ -196,4 +198,4 @@ def _metadata(page: Page, table: CohortTable, mean: np.ndarray, outlying: np.nda
 
 def _why(score: ClassScore) -> str:
     told = "; ".join(reason.phrase() for reason in score.reasons)
-    return told or "no single region matters in size"
+    return told or "many small differences, no single region"

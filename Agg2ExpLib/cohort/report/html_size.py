@@ -9,7 +9,7 @@ import numpy as np
 
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.cohort.judge.intervals import FEWEST_FOR_MEDIAN, median_matrix
-from Agg2ExpLib.cohort.judge.scoring import percent, percent_range
+from Agg2ExpLib.cohort.judge.reasons import percent, percent_range
 from Agg2ExpLib.cohort.judge.size import shell_share, shifted_shares
 from Agg2ExpLib.cohort.report.page import Page
 from Agg2ExpLib.cohort.table.tables import CohortTable

@@ -214,7 +214,11 @@ def _calibration(page: Page, table: CohortTable, scores: np.ndarray, means: tupl
         "curve is near the grey line, a predicted Dice may be read as it stands; a curve that does not rise says that the "
         "score does not tell good from bad."
     )
-    page.picture(pictures.calibration(curves[:_MOST_CURVES]), "Calibration of predicted Dice, over all and per class", "calibration")
+    page.picture(
+        pictures.calibration(curves[:_MOST_CURVES]),
+        "Calibration of predicted Dice, over all and per class",
+        "calibration",
+    )
     page.text(f"Over all classes: {gains[0].sentence()}" if summary[0][0] == pairs[0][0] else gains[0].sentence())
     header = [
         "class",

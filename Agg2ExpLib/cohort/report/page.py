@@ -35,7 +35,7 @@ p.lead { font-size: 1.08em; margin: 0.6em 0; }
 @media print {
   body { max-width: none; margin: 0; font-size: 11px; } nav { display: none; } h2 { break-after: avoid; }
   img, tr { break-inside: avoid; } .first { break-after: page; }
-  details > summary { list-style: none; }
+  details::details-content { content-visibility: visible; height: auto; }
 }
 ul.summary { background: #f3f7fb; border-left: 4px solid #1f4e79; padding: 0.7em 1em 0.7em 2em; margin: 1em 0; }
 """
@@ -95,7 +95,9 @@ class Page:
         if len(rows) > most:
             self.text(f"The first {most} of {len(rows)} rows.", "note")
 
-    def picture(self, figure: Figure | None, caption: str, name: str, *, photo: bool = False, first: bool = False) -> None:
+    def picture(
+        self, figure: Figure | None, caption: str, name: str, *, photo: bool = False, first: bool = False
+    ) -> None:
         """Add a figure as SVG, and keep it as PNG in :attr:`pictures`; nothing when there is none.
 
         Parameters
@@ -118,9 +120,7 @@ class Page:
         # As wide as the figure is, so that letters have one size all over the page.
         width = round(96 * float(figure.get_size_inches()[0]) * _SCALE)
         look = "photo" if photo else "chart"
-        text = (
-            f'<p><img class="{look}" width="{width}" alt="{html.escape(caption)}" src="data:image/svg+xml;base64,{data}"></p>'
-        )
+        text = f'<p><img class="{look}" width="{width}" alt="{html.escape(caption)}" src="data:image/svg+xml;base64,{data}"></p>'
         (self._front if first else self._body).append(text)
 
     def fold(self, summary: str) -> None:
@@ -152,8 +152,9 @@ class Page:
 
 def _cell(text: str, is_number: bool, tag: str = "td") -> str:
     kind = ' class="number"' if is_number else ""
-    # A percent sign is never parted from its number.
-    return f"<{tag}{kind}>{html.escape(text).replace(' %', chr(160) + '%')}</{tag}>"
+    # A percent sign is never parted from its number, nor the ends of a range from each other.
+    whole = re.sub(r"(?<=\d)-(?=\d)", "\u2060-\u2060", html.escape(text).replace(" %", chr(160) + "%"))
+    return f"<{tag}{kind}>{whole}</{tag}>"
 
 
 def p_value(value: float) -> str:

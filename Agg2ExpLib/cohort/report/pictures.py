@@ -24,7 +24,11 @@ MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
 def group_means(
-    means: Mapping[str, MeanMatrix], names: Sequence[str], title: str, background: str = "light", legend: str = "group (cases)",
+    means: Mapping[str, MeanMatrix],
+    names: Sequence[str],
+    title: str,
+    background: str = "light",
+    legend: str = "group (cases)",
     axis: str = "context, % (mean, 95 % confidence)",
 ) -> Figure:
     """Draw the mean of one share per class and group, with confidence intervals.
@@ -93,7 +97,9 @@ def calibration(curves: Sequence[tuple[str, Sequence[Bin]]]) -> Figure:
         figure = new_figure(width, height)
         for number, (title, curve) in enumerate(curves):
             row, column = divmod(number, across)
-            axes = add_axes(figure, left + column * wide + 0.1, foot + (down - 1 - row) * high + 0.3, wide - 0.6, wide - 0.6)
+            axes = add_axes(
+                figure, left + column * wide + 0.1, foot + (down - 1 - row) * high + 0.3, wide - 0.6, wide - 0.6
+            )
             _curve(axes, curve, theme)
             axes.set_title(textwrap.fill(title, 26), fontsize=9, loc="left")
         figure.supxlabel("Dice predicted from the score (held out)", fontsize=9, y=0.12 / height)

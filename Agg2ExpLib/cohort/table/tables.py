@@ -36,8 +36,8 @@ class CohortTable:
     cases, classes, rois : tuple of str
         Names along the three axes; finished cases only.
     values : mapping of str to ndarray, shape (cases, classes, rois)
-        ``mass``, ``enrichment``, ``positive`` and ``negative``. The row of a class that a case lacks is NaN. A region that a case does not have
-        (a finding, say) has mass 0 and enrichment NaN.
+        ``mass``, ``enrichment``, ``positive`` and ``negative``. The row of a class that a case lacks is NaN. A region that a case
+        does not have (a finding, say) has mass 0 and enrichment NaN.
     dice, surface_dice : ndarray, shape (cases, classes)
         NaN where there is no ground truth.
     metadata : mapping of str to tuple of str
