@@ -119,6 +119,17 @@ def test_points_and_weights_of_a_path_integrate_polynomials():
             assert np.mean([weight * a**power for a, weight in points]) == pytest.approx(1 / (power + 1), rel=1e-4)
 
 
+def test_the_published_path_takes_both_ends_and_is_captums_mean_of_gradients(one_window):
+    network, x, _ = one_window
+    found = explained(*one_window, method="integrated-gradients", samples=5, path="ends")
+    for index, one in found.items():
+        total = torch.zeros_like(x, dtype=torch.float64)
+        for a in np.linspace(0.0, 1.0, 5):
+            at = (a * x.double()).requires_grad_(True)
+            total += torch.autograd.grad(captums_function(network, x, index)(at[None, None]).sum(), at)[0] / 5
+        assert np.allclose(one.full(SHAPE), (x.double() * total).numpy(), rtol=1e-7, atol=1e-10)
+
+
 def test_the_completeness_gap_shrinks_with_the_points():
     network, x = Smooth(seed=4, norm=False).double(), torch.rand((12, 12, 12), dtype=torch.float64)
     windows = Windows((12, 12, 12), (10, 10, 10), 0.5, "gaussian")
@@ -172,7 +183,7 @@ def test_an_attribution_that_is_not_a_number_is_refused(one_window):
     [
         ({"method": "magic"}, "unknown method 'magic': known names: "),
         ({"method": "smoothgrad", "samples": 0}, "samples"),
-        ({"method": "integrated-gradients", "path": "winding"}, "unknown path 'winding': use graded, uniform"),
+        ({"method": "integrated-gradients", "path": "winding"}, "unknown path 'winding': use graded, uniform, ends"),
         ({"method": "smoothgrad", "sigma": -0.1}, "sigma"),
         ({"method": "gradient", "batch_size": 0}, "batch size"),
     ],

@@ -9,7 +9,8 @@ import torch
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from Agg2ExpLib.cohort.judge.scoring import ClassScore, Reason
+from Agg2ExpLib.cohort.judge.reasons import Reason
+from Agg2ExpLib.cohort.judge.scoring import ClassScore
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.studies.design import Design, mask_distances
 from Agg2ExpLib.studies.measures import MEAN, MEAN_OF_RANKS, lines, namings

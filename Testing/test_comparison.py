@@ -469,3 +469,32 @@ def test_a_method_is_bold_only_where_a_test_says_so():
     few = {name: values[:4] for name, values in clear.items()}
     assert QualityTable(quality_rows(few)).summary(list(few)).best == {}, "four cases prove nothing"
     assert QualityTable(quality_rows(clear, "complexity")).summary(list(clear)).best == {"complexity": "gradcam"}
+
+
+def test_faithfulness_says_that_its_mask_is_fixed_and_has_the_published_rule_as_an_option(compared, cases, tmp_path):
+    from Agg2ExpLib.case import Case
+    from Agg2ExpLib.case.segmentation import stitched_logits
+    from Agg2ExpLib.quality import random_subsets
+
+    fixed = (compared.folder / "quality_table.md").read_text(encoding="utf-8")
+    assert "mask of the whole scan's prediction, which stays fixed" in fixed
+    plan = Plan(methods=("gradient",), device="cpu", mask="own", randomised=False, **SMALL)
+    scan = dict(list(find_scans([cases]).items())[:1])
+    found = compare_methods(scan, toy_model(), tmp_path / "own", plan)
+    assert "each copy's own predicted mask" in (found.folder / "quality_table.md").read_text(encoding="utf-8")
+    shared = json.loads((found.folder / "cases" / next(iter(scan)) / "shared.json").read_text())
+    case = Case.open(next(iter(scan.values())), toy_model(), device="cpu")
+    stitched = case.stitched[0]
+
+    def sums(x):
+        logits = stitched_logits(stitched.of(x), 7)
+        return np.array([float(logits[c][logits.argmax(dim=0) == c].double().sum()) for c in range(7)])
+
+    whole = sums(stitched.x)
+    for number, subset in enumerate(random_subsets(stitched.x[0].numel(), 150, 6, plan.seed)):
+        changed = stitched.x.clone().reshape(1, -1)
+        changed[:, subset] = stitched.removed[:, None]
+        wanted = dict(zip(PAPER_CLASSES, whole - sums(changed.reshape(stitched.x.shape)), strict=True))
+        assert shared["effects"][number] == pytest.approx([wanted[n] for n in shared["classes"]], rel=1e-4, abs=1e-2)
+    with pytest.raises(InputError, match="unknown mask 'other' of faithfulness: use fixed, own"):
+        Plan(mask="other")
