@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from Agg2ExpLib.panel.compute.scan_files import SUFFIX, ScanFile, ScanFiles
 from Agg2ExpLib.panel.compute.task import Task
 from Agg2ExpLib.panel.nodes import named_segments, segment_volume
 from Agg2ExpLib.panel.user_settings import UserSettings
-from Agg2ExpLib.panel.words.choices import Choices, comparison_options
+from Agg2ExpLib.panel.words.choices import QUICK, Choices, comparison_options
 from Agg2ExpLib.storage import discard_folder, safe_file_name
 from Agg2ExpLib.task_file import TaskFile
 
@@ -77,6 +78,9 @@ class TaskMaker:
 
     def estimate(self, volume_node: Any, choices: Choices) -> Task:
         """Return the task that says what an explanation would cost."""
+        if choices.structures == ():
+            # Which ones are the largest is not known before the segmentation, nor does it matter here.
+            choices = replace(choices, structures=choices.labels()[1 : 1 + QUICK] or None)
         return self._task("estimate", "the estimate", "estimate", self.scans.of(volume_node), choices.options())
 
     def whatif(

@@ -83,8 +83,8 @@ class Presenter:
         self.shown = None
         self.refresh_live()
 
-    def show_folder(self, folder: Path, ct_node: Any = None) -> None:
-        """Put an Explanation folder into the scene and show it.
+    def show_folder(self, folder: Path, ct_node: Any = None, structure: str = "") -> None:
+        """Put an Explanation folder into the scene and show it, of a structure that was shown before that one.
 
         Raises
         ------
@@ -97,7 +97,7 @@ class Presenter:
         title = _("Explanation of {scan}").format(scan=ct_node.GetName()) if ct_node is not None else None
         with widgets.busy():
             put = show_explanation(Folder.load(folder), slicer.mrmlScene, name=title, ct_node=ct_node)
-        self.show_key(put.key, explanation=put.explanation)
+        self.show_key(put.key, structure, explanation=put.explanation)
         self._results.frame.collapsed = False
         widgets.reveal(self._results.frame)
 

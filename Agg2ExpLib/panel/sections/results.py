@@ -40,7 +40,7 @@ class ResultsSection:
         self.explanation_changed = Signal()
         self.frame, self.table = ui.resultsCollapsibleButton, ImportanceTable(ui.importanceTable)
         self.notice, self.meaning, self.whatif = ui.noticeLabel, ui.meaningLabel, ui.whatIfLabel
-        self.line = TaskLine(ui.resultsProgressBar, ui.resultsStatusLabel, ui.resultsCancelButton)
+        self.line = TaskLine(ui.resultsStatusLabel)
         self.explanation, self.structure = ui.explanationComboBox, ui.structureComboBox
         self.region, self.fill = ui.whatIfRegionComboBox, ui.whatIfFillComboBox
         self.percentile, self.opacity = ui.hideWeakestSlider, ui.opacitySlider

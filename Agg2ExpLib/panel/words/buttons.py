@@ -38,6 +38,12 @@ class Facts:
         Path of the reference profile; empty when there is none.
     batch : bool
         Whether a batch runs, which takes all of the machine.
+    ticked : bool
+        Whether structures are ticked.
+    refinable : str
+        Why what is shown cannot be refined; empty when it can.
+    refine_time : str
+        How long that takes, in words; empty when it is not known.
     """
 
     volume: str = ""
@@ -52,6 +58,9 @@ class Facts:
     figures: bool = True
     profile: str = ""
     batch: bool = False
+    ticked: bool = True
+    refinable: str = ""
+    refine_time: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,7 @@ _JOBS = {
 _BATCH = _("A batch of many patients is running; pause it under Cohort first.")
 _NOTHING_SHOWN = _("There is no explanation yet: choose a CT and press Apply, or open one.")
 
+_QUICK_FIRST = _("Press Apply first: a quick look, which Refine makes steadier.")
 _GONE = _("The Explanation folder is no longer where it was; press Apply to compute it again.")
 
 
@@ -119,6 +129,11 @@ def panel_state(facts: Facts) -> PanelState:
     shown = "" if facts.shown else _NOTHING_SHOWN
     looks = {
         "apply": _apply(facts),
+        "refine": Look(
+            _("Refine ({time})").format(time=facts.refine_time) if facts.refine_time else _("Refine"),
+            _("SmoothGrad on the structures shown and on all that are ticked; what is there stays."),
+            network or _inputs(facts) or (_QUICK_FIRST if not facts.shown else facts.refinable),
+        ),
         "estimate": Look(
             _("Estimate time and memory"),
             _("Times one pass of the network on this device and counts how many are needed."),
@@ -129,7 +144,7 @@ def panel_state(facts: Facts) -> PanelState:
             _(
                 "Measures faithfulness, sensitivity and complexity of three methods with few samples, on the ticked structures."
             ),
-            network or _inputs(facts),
+            network or _inputs(facts) or ("" if facts.ticked else _("Tick the structures to compare methods on.")),
         ),
         "environment": Look(
             _("Check environment"),
