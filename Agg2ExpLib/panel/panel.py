@@ -333,6 +333,7 @@ class Panel:
         self.parameters.keep_structures(self.explain.structures.ticked())
         self._show_results_folder()
         self.presenter.show_key(node.explanation, node.structure)
+        self.presenter.follow_crosshair()
         self.reference.restore(node.profile)
         self._seen = self._look()
 

@@ -23,6 +23,7 @@ _CATEGORIES = {
     "finding": ("49755003", "Morphologically Altered Structure"),
     "": ("123037004", "Anatomical Structure"),
 }
+_SEEN_THROUGH = 0.35
 UNCOLOURED = (0.55, 0.55, 0.55)
 
 
@@ -138,6 +139,7 @@ def fill_in_slices(node: Any, filled: bool) -> None:
     display = node.GetDisplayNode()
     if display is not None:
         display.SetVisibility2DFill(filled)
+        display.SetOpacity2DFill(_SEEN_THROUGH)
         display.SetVisibility2DOutline(True)
 
 
@@ -154,10 +156,16 @@ def colour_by_structure(node: Any, key: str) -> None:
 
 
 def colour_by_value(node: Any, key: str, values: Mapping[str, float], top: float, kind: str = "importance") -> None:
-    """Colour and fill segments by a value from 0 to ``top`` on a ramp of colours.py; those without a finite one are grey."""
+    """Colour and fill segments by a value from 0 to ``top`` on a ramp of colours.py; those without a finite one are grey.
+
+    CT and overlay are seen through the fill.
+    """
     for name, segment in explained_segments(node, key):
         value = values.get(name, float("nan"))
-        segment.SetColor(*(colour_at(kind, value / top) if np.isfinite(value) else UNCOLOURED))
+        colour = colour_at(kind, value / top) if np.isfinite(value) else UNCOLOURED
+        if not np.allclose(segment.GetColor(), colour, atol=1 / 512):
+            # Each change of a colour is drawn anew in 3D.
+            segment.SetColor(*colour)
     fill_in_slices(node, True)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Milliseconds from an edit of a segment to the new numbers; edits within them are taken together.
 LIVE_DELAY_MS = 80
+#: Milliseconds that the crosshair must rest before what lies under it is chosen.
+PICK_DELAY_MS = 150
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,11 @@ class Presenter:
         self.picture: Any = None
         self._results, self._inputs, self._desk = results, inputs, desk
         self._drawn: _Drawn | None = None
-        self._segment_watch = Watch()
+        self._segment_watch, self._crosshair_watch = Watch(), Watch()
+        self._pick_timer = qt.QTimer()
+        self._pick_timer.setSingleShot(True)
+        self._pick_timer.setInterval(PICK_DELAY_MS)
+        self._pick_timer.timeout.connect(lambda *_: self._on_crosshair())
         self._live_timer = qt.QTimer()
         self._live_timer.setSingleShot(True)
         self._live_timer.setInterval(LIVE_DELAY_MS)
@@ -75,7 +81,21 @@ class Presenter:
     def close(self) -> None:
         """Hear nothing more."""
         self._segment_watch.clear()
+        self._crosshair_watch.clear()
+        self._pick_timer.stop()
         self._live_timer.stop()
+
+    def follow_crosshair(self) -> None:
+        """Follow Slicer's crosshair, which Shift and the mouse move in slices and in 3D."""
+        node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+        self._crosshair_watch.clear()
+        if node is not None:
+            self._crosshair_watch.add(node, "ModifiedEvent", lambda *_: self._pick_timer.start())
+
+    def _on_crosshair(self) -> None:
+        node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+        if node is not None:
+            self.pick(node.GetCrosshairRAS())
 
     def forget(self) -> None:
         """Let go of a scene that is being closed."""
@@ -133,6 +153,7 @@ class Presenter:
                 self._draw_overlay()
                 self._follow_in_views(name)
             self.refresh_live()
+            self._select(move=not self._desk.parameters.restoring)
         self.tell_about_shown()
         self._desk.parameters.remember(
             explanation=self.shown.key if self.shown else "", structure=self.shown.structure if self.shown else ""
@@ -253,8 +274,26 @@ class Presenter:
         """Say what the chosen line means, go there, and offer its region to the what-if."""
         self._tell_meaning()
         if self.shown is not None:
-            self.shown.go_to(region)
+            self._select()
             widgets.choose(self._results.region, region)
+            self._desk.changed.emit()
+
+    def _select(self, *, move: bool = True) -> None:
+        """Show in every view what is selected: the chosen line's region, else the structure itself."""
+        if self.shown is not None:
+            segmentation = self._inputs.regions.currentNode()
+            self.shown.choose_region(self._results.table.chosen_region(), segmentation, move=move)
+
+    def pick(self, position: Sequence[float]) -> None:
+        """Choose the line of what lies at a RAS position, where somebody has pointed in a view; the slices stay there."""
+        if self.shown is None or not self.shown.structure:
+            return
+        region = self.shown.region_at(position, self._inputs.regions.currentNode())
+        if region and region != self._results.table.chosen_region():
+            self._results.table.choose_region(region, quietly=True)
+            self._tell_meaning()
+            widgets.choose(self._results.region, region)
+            self._select(move=False)
             self._desk.changed.emit()
 
     def _tell_meaning(self) -> None:

@@ -59,7 +59,7 @@ class ImportanceTable:
     def show_rows(self, rows: Sequence[Row], explained: str) -> None:
         """Show the regions of a structure; order, scroll position and the chosen line are kept."""
         chosen = self.chosen_region()
-        self._explained = explained
+        told, self._explained = self._explained == explained, explained
         ordered = sort_rows(rows, self._sort, self._descending)
         same = [row.region for row in ordered] == [row.region for row in self._rows]
         before, self._rows = self._rows, ordered
@@ -69,7 +69,7 @@ class ImportanceTable:
         was = max((row.share for row in before if row.share == row.share), default=0.0)
         for line, row in enumerate(ordered):
             # While somebody paints only a line or two change; the others are left alone.
-            if not (same and before[line] == row and was == largest):
+            if line >= len(before) or before[line] != row or was != largest or not told:
                 self._fill(line, row, largest)
         if not same and chosen:
             self._choose(chosen)
@@ -88,9 +88,11 @@ class ImportanceTable:
         line = self.table.currentRow()
         return self._rows[line].region if 0 <= line < len(self._rows) else ""
 
-    def choose_region(self, region: str) -> None:
-        """Make a region's line the current one, where there is one."""
+    def choose_region(self, region: str, *, quietly: bool = False) -> None:
+        """Make a region's line the current one, where there is one; ``quietly`` tells nobody."""
+        self.table.blockSignals(quietly)
         self._choose(region)
+        self.table.blockSignals(False)
 
     def sort_by(self, column: str, descending: bool) -> None:
         """Order the lines by a column of :data:`~Agg2ExpLib.panel.words.importance_rows.COLUMNS`."""

@@ -41,6 +41,7 @@ class ResultsSection:
         self.frame, self.table = ui.resultsCollapsibleButton, ImportanceTable(ui.importanceTable)
         self.notice, self.meaning, self.whatif = ui.noticeLabel, ui.meaningLabel, ui.whatIfLabel
         self.line = TaskLine(ui.resultsStatusLabel)
+        self._regions: list[tuple[str, str, tuple[int, int, int]]] = []
         self.explanation, self.structure = ui.explanationComboBox, ui.structureComboBox
         self.region, self.fill = ui.whatIfRegionComboBox, ui.whatIfFillComboBox
         self.percentile, self.opacity = ui.hideWeakestSlider, ui.opacitySlider
@@ -123,6 +124,10 @@ class ResultsSection:
 
     def show_regions(self, regions: Sequence[tuple[str, str, tuple[int, int, int]]], selected: str = "") -> None:
         """List what can be replaced in the what-if as (key, name, colour)."""
+        if not selected and list(regions) == self._regions:
+            # While somebody paints they stay the same.
+            return
+        self._regions = list(regions)
         before = selected or str(widgets.chosen(self.region) or "")
         self.region.blockSignals(True)
         self.region.clear()
