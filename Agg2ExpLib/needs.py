@@ -63,8 +63,8 @@ class Needs:
         return f"The {name} needs {self.least:g} mm around it."
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
+        """Plain values and the sentence, for JSON."""
+        return asdict(self) | {"sentence": self.sentence()}
 
 
 def needs(

@@ -24,7 +24,7 @@ FLOORS = (
     {"comparison"},
     {"figures", "report", "scene"},
     {"phantom", "training", "environment", "estimate", "whatif"},
-    {"repeating"},
+    {"repeating", "needs"},
     {"cohort"},
     {"studies"},
     {"panel"},

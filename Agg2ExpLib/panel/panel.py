@@ -145,6 +145,7 @@ class Panel:
             cancelling=bool(task and task.cancelling),
             shown=shown is not None,
             structure=shown.structure if shown else "",
+            scan=shown is None or shown.ct_node is not None,
             structures=len(shown.explained) if shown else 0,
             region=str(widgets.read(self.results.region, "currentText")) if shown else "",
             computed_here=shown.computed_here if shown else True,

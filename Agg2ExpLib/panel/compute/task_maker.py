@@ -94,6 +94,10 @@ class TaskMaker:
             return self._task("whatif", "the what-if", "whatif", folder, options, masks={name: mask}, out=target)
         return self._task("whatif", "the what-if", "whatif", folder, options | {"roi": name}, out=target)
 
+    def needs(self, folder: Path, structure: str, device: str = "auto") -> Task:
+        """Return the task that finds how much around a structure the model needs; its answer says so."""
+        return self._task("needs", "the question", "needs", folder, {"class": structure, "device": device})
+
     def figures(self, folder: Path, out: Path, options: Mapping[str, object]) -> Task:
         """Return the task that draws the figures of an explanation."""
         return self._task("figures", "drawing", "figures", folder, {"out": out, **options}, out=out)

@@ -140,7 +140,6 @@ class Presenter:
         self._results.show_structures(
             explained, self.shown.absent if self.shown else [], structure if structure in explained else ""
         )
-        self._results.say_whatif("")
         self.watch_segments()
         self.show_structure(self._results.chosen_structure())
         self.changed.emit()

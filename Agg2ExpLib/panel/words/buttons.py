@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from slicer.i18n import tr as _
 
@@ -18,7 +18,7 @@ class Facts:
     problem : str
         Why model, structures or settings cannot be used; empty when they can.
     job : str
-        What is running: empty, ``preparing``, ``explain``, ``estimate``, ``whatif``, ``environment``, ``figures``, ``score``,
+        What is running: empty, ``preparing``, ``explain``, ``estimate``, ``whatif``, ``needs``, ``environment``, ``figures``, ``score``,
         ``compare``, ``report``, ``fit``.
     cancelling : bool
         Whether it was asked to stop.
@@ -26,6 +26,8 @@ class Facts:
         Whether an explanation is shown.
     structure : str
         Readable name of the structure whose explanation is shown.
+    scan : bool
+        Whether the scan that was explained is still in the scene.
     structures : int
         How many explained structures there are to step through.
     region : str
@@ -52,6 +54,7 @@ class Facts:
     cancelling: bool = False
     shown: bool = False
     structure: str = ""
+    scan: bool = True
     structures: int = 0
     region: str = ""
     computed_here: bool = True
@@ -98,6 +101,7 @@ _JOBS = {
     "explain": _("An explanation is being computed"),
     "estimate": _("The cost is being estimated"),
     "whatif": _("A what-if is being computed"),
+    "needs": _("It is being found out what a structure needs"),
     "environment": _("The environment is being checked"),
     "figures": _("The figures are being drawn"),
     "compare": _("Methods are being compared"),
@@ -153,6 +157,7 @@ def panel_state(facts: Facts) -> PanelState:
         ),
         "open": Look(_("Open explanation"), _("Shows an Explanation folder that was computed before."), busy),
         "whatif": _whatif(facts, network),
+        "needs": _needs(facts, network),
         "open profile": Look(
             _("Open"), _("Opens a reference profile (.npz) and compares the shown explanation with it."), busy
         ),
@@ -227,6 +232,15 @@ def _whatif(facts: Facts, busy: str) -> Look:
     )
 
 
+def _needs(facts: Facts, busy: str) -> Look:
+    look = _of_structure(
+        facts,
+        _("What does it need?"),
+        _("Finds the least margin around the structure at which the model still finds it, in 6 to 8 predictions."),
+    )
+    return replace(look, reason=look.reason or busy)
+
+
 def _compare(facts: Facts, busy: str) -> Look:
     reason = busy
     if not facts.shown:
@@ -250,6 +264,8 @@ def _of_structure(facts: Facts, text: str, tip: str) -> Look:
         reason = _("No structure was explained: none of those asked for is in the segmentation.")
     elif not facts.computed_here:
         reason = _GONE
+    elif not facts.scan:
+        reason = _("The scan that was explained is no longer in the scene; open the explanation again.")
     return Look(text, tip, reason)
 
 
