@@ -208,7 +208,7 @@ class CurrentExplanation:
         drawn = image is not None and not image.IsEmpty() and image.GetPointData().GetScalars() is not None
         return (
             self._layers.version(image, int(found.GetLabelValue())) if drawn else None,
-            id(image),
+            image.GetAddressAsString("") if drawn else "",
             segment.name,
             segment.colour,
             parent.GetMTime() if parent else None,

@@ -170,12 +170,13 @@ class Layers:
     """Remembers the layers of a segmentation, to tell which segments a stroke has changed: often many share one layer."""
 
     def __init__(self) -> None:
-        self._kept: dict[int, tuple[int, tuple[int, ...], np.ndarray]] = {}
-        self._versions: dict[tuple[int, int], int] = {}
+        self._kept: dict[str, tuple[int, tuple[int, ...], np.ndarray]] = {}
+        self._versions: dict[tuple[str, int], int] = {}
 
     def version(self, image: Any, value: int) -> int:
         """Return a number that rises whenever the voxels of a label value have changed."""
-        at, extent = id(image), tuple(image.GetExtent())
+        # Python's own object for it may be another one each time.
+        at, extent = str(image.GetAddressAsString("")), tuple(image.GetExtent())
         kept = self._kept.get(at)
         if kept is None or kept[0] != image.GetMTime():
             layer = layer_of(image)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,10 @@ class Presenter:
         self._results, self._inputs, self._desk = results, inputs, desk
         self._drawn: _Drawn | None = None
         self._segment_watch, self._crosshair_watch = Watch(), Watch()
+        self._steps: Iterator[Any] = iter(())
+        self._step_timer = qt.QTimer()
+        self._step_timer.setInterval(0)
+        self._step_timer.timeout.connect(lambda *_: self._on_step())
         self._pick_timer = qt.QTimer()
         self._pick_timer.setSingleShot(True)
         self._pick_timer.setInterval(PICK_DELAY_MS)
@@ -83,6 +88,7 @@ class Presenter:
         self._segment_watch.clear()
         self._crosshair_watch.clear()
         self._pick_timer.stop()
+        self._step_timer.stop()
         self._live_timer.stop()
 
     def follow_crosshair(self) -> None:
@@ -99,6 +105,7 @@ class Presenter:
 
     def forget(self) -> None:
         """Let go of a scene that is being closed."""
+        self._step_timer.stop()
         self._segment_watch.clear()
         self.shown = None
         self.refresh_live()
@@ -118,8 +125,30 @@ class Presenter:
         with widgets.busy():
             put = show_explanation(Folder.load(folder), slicer.mrmlScene, name=title, ct_node=ct_node)
         self.show_key(put.key, structure, explanation=put.explanation)
+        self._show_anatomy()
         self._results.frame.collapsed = False
         widgets.reveal(self._results.frame)
+
+    def _show_anatomy(self) -> None:
+        """Show the structures faintly in 3D, which is empty otherwise; their surfaces are made one by one meanwhile."""
+        from Agg2ExpLib.scene import arrange, views
+
+        shown = self.shown
+        if shown is None or shown.in_scene is None or not shown.structure:
+            return
+        there, forward = shown.in_scene, arrange.involved(shown.in_scene, shown.structure)
+
+        def finish() -> None:
+            arrange.context_in_3d(there, forward)
+            views.look_from_front(there.scene, arrange.bounds_of_structures(there))
+
+        self._steps = chain(arrange.surfaces_in_steps(there, forward), (finish() for _once in (1,)))
+        self._step_timer.start()
+
+    def _on_step(self) -> None:
+        """Make the next surface, while that is still what is shown."""
+        if self.shown is None or next(self._steps, self) is self:
+            self._step_timer.stop()
 
     def show_key(self, key: str, structure: str = "", explanation: Explanation | None = None) -> None:
         """Show an explanation of the scene, the first one when there is none of that key; its folder may be read already."""
