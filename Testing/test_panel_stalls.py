@@ -26,32 +26,30 @@ def slowness():
     return max(min(work() for _ in range(5)) / 0.045, 1.0)
 
 
-class Stalls:
-    """Every stretch of work between two turns of the event loop."""
+def stall(begin, until=lambda: True, rest=0.25):
+    """Begin something, turn the loop until it is so and then for a while; return the longest work between two ticks of a timer."""
+    import qt
 
-    def __init__(self):
-        self.seconds = []
+    # A collection of what others have left is not this work's.
+    gc.collect()
+    gaps, last = [], [time.thread_time()]
 
-    def of(self, begin, until=lambda: True, rest=0.25):
-        """Begin something, turn the loop until it is so and then for a while; return the longest stretch in between."""
-        import qt
+    def tick(*_):
+        now = time.thread_time()
+        gaps.append(now - last[0])
+        last[0] = now
 
-        # A collection of what others have left is not this work's.
-        gc.collect()
-        last = time.thread_time()
-        begin()
-        qt.QCoreApplication.sendPostedEvents()
-        stretches = [time.thread_time() - last]
-        end = None
-        while end is None or time.monotonic() < end:
-            last = time.thread_time()
-            qt.QCoreApplication.processEvents()
-            stretches.append(time.thread_time() - last)
-            if end is None and until():
-                end = time.monotonic() + rest
-            time.sleep(0.001)
-        self.seconds = stretches
-        return max(stretches)
+    timer = qt.QTimer()
+    timer.setInterval(0)
+    timer.timeout.connect(tick)
+    timer.start()
+    last[0] = time.thread_time()
+    begin()
+    tick()
+    reached = turn(until, 60)
+    turn(lambda: False, rest)
+    timer.stop()
+    return max(gaps) if reached else float("inf")
 
 
 def many_regions(count=61):
@@ -92,16 +90,18 @@ def stroke(node, index, low, high):
 def test_no_press_holds_the_window_up(module, widget, slowness, tmp_path):
     import slicer
 
-    panel, stalls, found = widget.panel, Stalls(), {}
+    panel, found = widget.panel, {}
     sample = slicer.modules.Agg2ExpWidget.logic.sampleFolder()
     panel.presenter.show_folder(sample)
     turn(lambda: not panel.presenter._step_timer.isActive(), 20)
     slicer.mrmlScene.Clear(0)
-    found["opening"] = stalls.of(lambda: panel.presenter.show_folder(sample), lambda: not panel.presenter._step_timer.isActive())
-    found["structure"] = max(stalls.of(lambda: panel.results.step(1)) for _structure in range(3))
-    found["graph"] = stalls.of(panel.results.buttons["graph3d"].click)
-    found["structure with graph"] = max(stalls.of(lambda: panel.results.step(1)) for _structure in range(3))
-    found["dragging"] = stalls.of(lambda: setattr(panel.results.percentile, "value", 97.0))
+    found["opening"] = stall(
+        lambda: panel.presenter.show_folder(sample), lambda: not panel.presenter._step_timer.isActive()
+    )
+    found["structure"] = max(stall(lambda: panel.results.step(1)) for _structure in range(3))
+    found["graph"] = stall(panel.results.buttons["graph3d"].click)
+    found["structure with graph"] = max(stall(lambda: panel.results.step(1)) for _structure in range(3))
+    found["dragging"] = stall(lambda: setattr(panel.results.percentile, "value", 97.0))
     limits = LIMITS | {"structure with graph": 0.3, "dragging": 0.1}
     assert {name: one for name, one in found.items() if one > limits[name] * slowness} == {}, (found, slowness)
 
@@ -117,8 +117,7 @@ def test_a_stroke_counts_its_own_region_alone(explained, slowness, monkeypatch):
     counted, row = [], LiveImportance.row
     monkeypatch.setattr(LiveImportance, "row", lambda self, mask, region, *more: counted.append(region) or row(self, mask, region, *more))
     before = {one.region: one.share for one in explained.results.table.rows}
-    stalls = Stalls()
-    longest = stalls.of(lambda: stroke(node, 30, 4, 6), lambda: bool(counted))
+    longest = stall(lambda: stroke(node, 30, 4, 6), lambda: bool(counted))
     after = {one.region: one.share for one in explained.results.table.rows}
     changed = {region for region in after if after[region] != before.get(region)}
     assert set(counted) == changed, "those that the stroke has painted, and painted over"
@@ -128,17 +127,15 @@ def test_a_stroke_counts_its_own_region_alone(explained, slowness, monkeypatch):
 
 def test_the_result_of_a_run_comes_without_a_stall(panel, slowness):
     add_ct()
-    stalls = Stalls()
     panel.explain.apply.click()
-    longest = stalls.of(lambda: None, lambda: panel.shown is not None)
+    longest = stall(lambda: None, lambda: panel.shown is not None)
     assert longest < LIMITS["results"] * slowness, (longest, slowness)
 
 
 def test_the_first_sign_of_life_comes_before_the_press_returns(panel, slowness, child):
     child.does(hang=True)
     add_ct()
-    stalls = Stalls()
-    longest = stalls.of(panel.explain.apply.click, child.pid)
+    longest = stall(panel.explain.apply.click, child.pid)
     assert panel.strip.frame.isVisible()
     assert read(panel.strip.label, "text")
     assert longest < 0.5 * slowness

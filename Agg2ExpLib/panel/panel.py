@@ -12,7 +12,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from Agg2ExpLib.panel import views
-from Agg2ExpLib.panel.compute.background import load_file_library
+from Agg2ExpLib.panel.compute.background import load_libraries
 from Agg2ExpLib.panel.compute.packages import FOR_FIGURES, REQUIREMENTS, version_problem
 from Agg2ExpLib.panel.compute.runner import AtExit, Runner
 from Agg2ExpLib.panel.compute.task import Outcome, Task
@@ -63,7 +63,7 @@ class Panel:
 
     def __init__(self, ui: Any, tasks: TaskMaker, runner: Runner) -> None:
         # Now, because at the first Apply it would hold up the click.
-        load_file_library()
+        load_libraries()
         self.explain = ExplainSection(ui, self._visible_names)
         self.strip = JobStrip(ui)
         self.desk = Desk(tasks, runner, self.explain.line, self.strip)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from Agg2ExpLib.cohort.judge.scoring import FALSE_ALARMS
 from Agg2ExpLib.errors import OutputError
-from Agg2ExpLib.panel.compute.background import load_file_library
+from Agg2ExpLib.panel.compute.background import load_libraries
 from Agg2ExpLib.panel.compute.interpreter import interpreter, program
 from Agg2ExpLib.panel.compute.scan_files import SUFFIX, ScanFile, ScanFiles
 from Agg2ExpLib.panel.compute.task import Task
@@ -185,7 +185,7 @@ class TaskMaker:
 
         handed_over = scan is not None or bool(given)
         if handed_over:
-            load_file_library()
+            load_libraries()
         else:
             prepare()
         task = Task(

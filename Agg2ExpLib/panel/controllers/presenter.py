@@ -124,6 +124,8 @@ class Presenter:
         title = _("Explanation of {scan}").format(scan=ct_node.GetName()) if ct_node is not None else None
         with widgets.busy():
             put = show_explanation(Folder.load(folder), slicer.mrmlScene, name=title, ct_node=ct_node)
+        # The window draws itself between the halves of a large explanation.
+        qt.QCoreApplication.processEvents(qt.QEventLoop.ExcludeUserInputEvents)
         self.show_key(put.key, structure, explanation=put.explanation)
         self._show_anatomy()
         self._results.frame.collapsed = False
