@@ -24,7 +24,7 @@ FLOORS = (
     {"figures", "report", "scene"},
     {"comparison"},
     {"phantom", "training", "environment", "estimate", "whatif"},
-    {"repeating"},
+    {"repeating", "needs"},
     {"cohort"},
     {"studies"},
     {"panel"},

@@ -43,7 +43,8 @@ def progress_of(options: argparse.Namespace) -> Progress:
     if options.progress == "none":
         return Progress()
     if options.progress == "json":
-        return Progress(JsonLinesSink())
+        parent = getattr(options, "parent", None)
+        return Progress(JsonLinesSink(), ask=parent.wait if parent else None)
     _BARS.append(TerminalSink())
     return Progress(_BARS[-1])
 
