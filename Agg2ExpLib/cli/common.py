@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from Agg2ExpLib.case import REDUCTIONS
+from Agg2ExpLib.cli.screen import say
 from Agg2ExpLib.demo import DEMO_MODEL
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.methods import METHODS, Method
@@ -42,7 +43,8 @@ def progress_of(options: argparse.Namespace) -> Progress:
     if options.progress == "none":
         return Progress()
     if options.progress == "json":
-        return Progress(JsonLinesSink())
+        parent = getattr(options, "parent", None)
+        return Progress(JsonLinesSink(), ask=parent.wait if parent else None)
     _BARS.append(TerminalSink())
     return Progress(_BARS[-1])
 
@@ -319,4 +321,4 @@ def print_result(explanation: Any) -> None:
     """Print an explanation for people."""
     from Agg2ExpLib.report import describe
 
-    print(describe(explanation))
+    say(describe(explanation))

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from Agg2ExpLib.cli.common import command
+from Agg2ExpLib.cli.screen import say
 
 
 def add(commands: Any) -> None:
@@ -23,4 +24,4 @@ def _environment(options: argparse.Namespace) -> None:
     from Agg2ExpLib.environment import describe_environment, environment
 
     found = environment()
-    print(json.dumps(found) if options.progress == "json" else describe_environment(found))
+    say(json.dumps(found) if options.progress == "json" else describe_environment(found))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from Agg2ExpLib.cli.common import add_card_options, card_options_of, command, progress_of, quiet_libraries
+from Agg2ExpLib.cli.screen import say
 
 
 def add(commands: Any) -> None:
@@ -27,7 +28,7 @@ def _list(options: argparse.Namespace) -> None:
     from Agg2ExpLib.models.listing import describe_models, list_models
 
     found = list_models()
-    print(json.dumps(found) if options.progress == "json" else describe_models(found))
+    say(json.dumps(found) if options.progress == "json" else describe_models(found))
 
 
 def _add_inspect(commands: Any) -> None:
@@ -41,7 +42,7 @@ def _inspect(options: argparse.Namespace) -> None:
     from Agg2ExpLib.models.listing import describe_model
 
     quiet_libraries()
-    print(describe_model(load_model(options.model, **card_options_of(options))))
+    say(describe_model(load_model(options.model, **card_options_of(options))))
 
 
 def _add_add(commands: Any) -> None:
@@ -73,7 +74,7 @@ def _add(options: argparse.Namespace) -> None:
         **card_options_of(options),
     )
     if options.progress != "json":
-        print(f"{entry.name}: {entry.path}\n  use it with --model {entry.name}")
+        say(f"{entry.name}: {entry.path}\n  use it with --model {entry.name}")
 
 
 def _add_trust(commands: Any) -> None:
@@ -87,7 +88,7 @@ def _trust(options: argparse.Namespace) -> None:
 
     path = find_model(options.model)
     digest = Library().trust(path)
-    print(f"{path} is trusted (sha256 {digest}); any change of it ends that")
+    say(f"{path} is trusted (sha256 {digest}); any change of it ends that")
 
 
 def _add_remove(commands: Any) -> None:
@@ -100,4 +101,4 @@ def _remove(options: argparse.Namespace) -> None:
 
     entry = remove_model(options.name)
     kept = "" if entry.source or not Path(entry.path).exists() else f"; its files stay at {entry.path}"
-    print(f"{entry.name} is removed{kept}")
+    say(f"{entry.name} is removed{kept}")

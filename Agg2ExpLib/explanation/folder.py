@@ -36,7 +36,7 @@ import numpy as np
 
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.importance import ImportanceTable
-from Agg2ExpLib.storage import Kind, safe_file_name, write_folder, write_table
+from Agg2ExpLib.storage import Kind, path_within, safe_file_name, write_folder, write_table
 from Agg2ExpLib.volume import Volume, read_volume
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Explanation:
         """
         folder = Path(folder)
         document = _read_document(folder)
-        missing = [name for name in document["files"] if not (folder / name).is_file()]
+        missing = [name for name in document["files"] if not path_within(folder, name).is_file()]
         if missing:
             raise InputError(
                 f"{folder} is incomplete: {missing[0]} is missing"
@@ -170,7 +170,7 @@ class Explanation:
         """The file that the document names, for names were made files of differently once; only one that was checked."""
         entry = next(entry for entry in self.document[part] if entry["id"] == name)
         stated = entry.get("file")
-        return self.folder / (stated if stated in self.document["files"] else usual)
+        return path_within(self.folder, stated if stated in self.document["files"] else usual)
 
 
 def attribution_file(name: str) -> str:

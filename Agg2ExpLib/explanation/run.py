@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -13,6 +13,7 @@ import numpy as np
 
 import Agg2ExpLib
 from Agg2ExpLib.case.case import Case
+from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.explanation.document import class_entry, document_of, image_sha256, voxels_sha256
 from Agg2ExpLib.explanation.folder import Explanation, longest_file
 from Agg2ExpLib.explanation.inputs import Inputs, Source, read_inputs
@@ -66,6 +67,7 @@ def explain(  # type: ignore[misc]
     prediction: str | Path | Volume | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    largest: int | None = None,
     progress: Progress | None = None,
     origin: Mapping[str, Any] | None = None,
 ) -> Explanation | Result:
@@ -92,6 +94,8 @@ def explain(  # type: ignore[misc]
         Replace an Explanation folder that is there already.
     resume : bool
         Keep the finished classes when the run is stopped, and go on from them when it is started again.
+    largest : int, optional
+        Of the classes asked for, explain only that many: those of most voxels in the prediction.
     progress : Progress
         Where stages, counts and the time left go; also cancels.
     origin : mapping, optional
@@ -112,6 +116,8 @@ def explain(  # type: ignore[misc]
         When ``progress`` says so.
     """
     request, progress = request or Request(), progress or Progress()
+    if largest is not None and largest < 1:
+        raise InputError(f"the number of largest classes is {largest}: it must be at least 1")
     started = time.perf_counter()
     told = _Told(progress)
     case = Case.open(image, model, compute=request.compute, progress=progress, prediction=prediction)
@@ -134,11 +140,15 @@ def explain(  # type: ignore[misc]
     timings: dict[str, float] = {}
     more = {"origin": dict(origin)} if origin else {}
     with sink.opened():
+        progress.plan(_plan(case, request, len(wanted) if largest is None else min(largest, len(wanted))))
         begin = time.perf_counter()
         case.segmentation  # noqa: B018 - computed here, so that its time is its own
         timings["segmentation_seconds"] = time.perf_counter() - begin
         _tell_agreement(case, told)
         sink.take_segmentation(case, inputs.regions)
+        if largest is not None:
+            wanted = _largest(case, wanted, largest)
+            request = replace(request, classes=tuple(case.labels[index] for index in wanted))
         begin = time.perf_counter()
         table, classes = _attribute(case, request, inputs, wanted, sink, told)
         timings["attribution_seconds"] = time.perf_counter() - begin
@@ -148,6 +158,26 @@ def explain(  # type: ignore[misc]
         sink.close(case, table, document)
     found: Explanation | Result = sink.result()
     return found
+
+
+def _plan(case: Case, request: Request, classes: int) -> list[tuple[str, float, float]]:
+    """What is to come, in passes forward: what of it lies in which windows is known after the segmentation."""
+    from Agg2ExpLib.case.cost import BACKWARD, passes_of
+    from Agg2ExpLib.case.windows import Windows
+
+    counts = [
+        len(Windows.over(case.prepared.shape, part.tiling or case.model.card.tiling)) for part in case.model.parts
+    ]
+    ends = passes_of(request.method, max(counts), classes, len(case.labels))
+    least, most = (forward + BACKWARD * backward for forward, backward in ends)
+    return [*(("segmentation", count, count) for count in counts), ("attributions", least, most)]
+
+
+def _largest(case: Case, wanted: Sequence[int], count: int) -> list[int]:
+    """Those of the most voxels that are there, in the model's order; the first ones when none is there."""
+    sizes = np.bincount(case.segmentation.labels.ravel(), minlength=len(case.labels))
+    best = sorted(wanted, key=lambda index: -int(sizes[index]))[:count]
+    return sorted([index for index in best if sizes[index]] or best)
 
 
 def _inputs(case: Case, request: Request, regions: dict[str, Source], truth: str | Path | Volume | None) -> Inputs:

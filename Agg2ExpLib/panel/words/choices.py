@@ -57,6 +57,8 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 #: Stands for the overlap that a model's card names.
 OWN_OVERLAP = -0.05
 
+#: How many structures a quick look is at.
+QUICK = 2
 #: A quick comparison of methods on one scan: minutes, not the hours of a benchmark. The command has all methods and settings.
 COMPARISON = {
     "methods": ("gradient", "smoothgrad=5", "integrated-gradients=5"),
@@ -74,7 +76,7 @@ class Choices:
     model : str
         Bundled name, folder or file.
     structures : tuple of str, optional
-        Identifiers; ``None`` is every structure of the model.
+        Identifiers; ``None`` is every structure of the model, none at all a quick look at the :data:`QUICK` largest.
     method, reduction, precision, device
         As in :class:`~Agg2ExpLib.request.Request`.
     samples : int
@@ -103,8 +105,6 @@ class Choices:
         """Return why these choices cannot be used, in one sentence; empty when they can."""
         if not self.model:
             return _("Choose a model first.")
-        if self.structures is not None and not self.structures:
-            return _("Tick at least one structure to explain.")
         if self.overlap is not None and not 0.0 <= self.overlap <= 0.9:
             return _("The overlap is {overlap}; it must be 0 to 0.9.").format(overlap=f"{self.overlap:g}")
         try:
@@ -124,7 +124,7 @@ class Choices:
         bound = bound_options(self.method)
         return request_of(
             self.method,
-            classes=self.structures,
+            classes=self.structures or None,
             reduction=self.reduction,
             precision=self.precision,
             device=self.device,
@@ -137,6 +137,7 @@ class Choices:
         return {
             "model": self.model,
             "classes": self.structures,
+            "largest": QUICK if self.structures == () else None,
             "method": self.method,
             "reduction": self.reduction,
             "precision": self.precision,
@@ -145,6 +146,10 @@ class Choices:
             **{name: getattr(self, name) for name in sorted(bound_options(self.method))},
             **{name.replace("_", "-"): value for name, value in self.more},
         }
+
+
+#: What a new panel asks for: an answer within a minute on a CPU.
+QUICK_LOOK = Choices(structures=(), method="gradient")
 
 
 def choices_of(**values: Any) -> Choices:
