@@ -21,7 +21,7 @@ from Agg2ExpLib.panel.sections import widgets
 from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.user_settings import UserSettings
 
-_READABLE = "*.safetensors *.pt *.pth *.ckpt *.bin metadata.json"
+_READABLE = "*.safetensors *.pt *.pth *.ckpt *.bin *.zip metadata.json plans.json"
 
 
 class InputsSection:
@@ -189,6 +189,8 @@ def _digest(source: str) -> str:
 
 def _folder_of(path: Path) -> Path:
     """Return the model folder that a file within it stands for: weights and card may lie in folders of their own."""
+    if path.name == "plans.json":
+        return path.parent
     if path.is_file():
         for folder in (path.parent.parent, path.parent):
             if (folder / "configs" / "metadata.json").is_file() or (folder / "metadata.json").is_file():
