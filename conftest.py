@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from hypothesis import settings
 
 from Testing import bench
@@ -16,6 +17,27 @@ settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
 
 pytest_plugins = ["Testing.bench.fixtures"]
+
+
+#: What a fresh Slicer has not: tests that need it are skipped there, and only there.
+OPTIONAL = ("torch", "monai", "sklearn", "pandas", "matplotlib", "pyarrow")
+
+
+def _skipped_without(outcome):
+    error = outcome.excinfo[1] if outcome.excinfo else None
+    missing = (getattr(error, "name", None) or "").partition(".")[0]
+    if bench.in_slicer and isinstance(error, ImportError) and missing in OPTIONAL:
+        outcome.force_exception(pytest.skip.Exception(f"Slicer's Python has no {missing}", _use_item_location=True))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_setup(item):
+    _skipped_without((yield))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    _skipped_without((yield))
 
 
 def pytest_ignore_collect(collection_path):

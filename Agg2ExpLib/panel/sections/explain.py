@@ -75,7 +75,8 @@ class ExplainSection:
         for index, one in enumerate(Method):
             # Bound anew with each scene, the list holds names alone.
             self.method.setItemData(index, method_words(one.name)[1], qt.Qt.ToolTipRole)
-        self.samples.setEnabled("samples" in bound_options(name))
+        # Refine takes them too, whatever the method.
+        self.samples.setEnabled("samples" in bound_options(name) or name == "gradient")
         self.options.show(options_of(name), options)
 
     def show_model(self, card: ModelCard | None) -> None:

@@ -131,7 +131,8 @@ class ImportanceTable:
         self.table.setHorizontalHeaderLabels([COLUMNS[name][0] for name in _ORDER])
         for index, name in enumerate(_ORDER):
             self.table.horizontalHeaderItem(index).setToolTip(COLUMNS[name][1])
-            side = qt.Qt.AlignRight if index else qt.Qt.AlignLeft
+            # In the middle there is room for the arrow that tells the order.
+            side = qt.Qt.AlignHCenter if index else qt.Qt.AlignLeft
             _align(self.table.horizontalHeaderItem(index), side)
         order = qt.Qt.DescendingOrder if self._descending else qt.Qt.AscendingOrder
         self.table.horizontalHeader().setSortIndicator(_ORDER.index(self._sort), order)

@@ -92,8 +92,10 @@ class InputsSection:
             card = card_of(name)
             title = card.name if card else name
             self.model.addItem(_("{model} (demo)").format(model=title) if "phantom" in name else title, name)
+            self.model.setItemData(self.model.findData(name), card.description if card else title, qt.Qt.ToolTipRole)
         for path in self._settings.models():
             self.model.addItem(Path(path).name, path)
+            self.model.setItemData(self.model.findData(path), path, qt.Qt.ToolTipRole)
         self.model.blockSignals(False)
         if wanted:
             widgets.choose(self.model, wanted)
