@@ -32,11 +32,13 @@ def _skipped_without(outcome):
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_setup(item):
+    """Skip a test whose fixtures need what this Slicer has not."""
     _skipped_without((yield))
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_call(item):
+    """Skip a test that needs what this Slicer has not."""
     _skipped_without((yield))
 
 

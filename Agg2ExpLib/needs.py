@@ -1,4 +1,4 @@
-"""How much of the scan around a structure does the model need to find it? Everything farther away is replaced, and it predicts again."""
+"""How much of the scan around a structure does the model need to find it? All that is farther away is replaced."""
 
 from __future__ import annotations
 
@@ -100,7 +100,9 @@ def needs(
     """
     check_fill(fill)
     if name not in explanation.labels[1:]:
-        raise InputError(f"{explanation.folder} has no structure {name!r}: {nearest_names(name, explanation.labels[1:])}")
+        raise InputError(
+            f"{explanation.folder} has no structure {name!r}: {nearest_names(name, explanation.labels[1:])}"
+        )
     first = explanation.model_prediction()
     index = explanation.labels.index(name)
     mask = np.asarray(first.voxels) == index
@@ -148,5 +150,8 @@ def _distance(mask: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarr
 
 def describe_needs(found: Needs) -> str:
     """Return it as lines for people, by rising margin."""
-    lines = [f"{'margin, mm':>10}{'Dice':>7}", *(f"{margin:>10g}{agreement:>7.3f}" for margin, agreement in sorted(found.tried))]
+    lines = [
+        f"{'margin, mm':>10}{'Dice':>7}",
+        *(f"{margin:>10g}{agreement:>7.3f}" for margin, agreement in sorted(found.tried)),
+    ]
     return "\n".join([*lines, "", found.sentence()])

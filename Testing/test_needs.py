@@ -32,7 +32,9 @@ class Near(torch.nn.Module):
 
 
 def explained(folder, reach):
-    card = ModelCard(name="near", labels=("background", "thing", "none"), window=(48, 16, 16), spacing=(STEP, STEP, STEP))
+    card = ModelCard(
+        name="near", labels=("background", "thing", "none"), window=(48, 16, 16), spacing=(STEP, STEP, STEP)
+    )
     model = SegmentationModel(card, Near(reach).eval(), "0" * 64, Path("near.safetensors"))
     hu = np.full((48, 16, 16), -1000.0)
     hu[10:13, 6:10, 6:10] = hu[10 + reach : 13 + reach, 6:10, 6:10] = 1000

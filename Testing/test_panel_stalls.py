@@ -115,7 +115,11 @@ def test_a_stroke_counts_its_own_region_alone(explained, slowness, monkeypatch):
     stroke(node, 0, 1, 3)
     turn(lambda: False, 0.2)
     counted, row = [], LiveImportance.row
-    monkeypatch.setattr(LiveImportance, "row", lambda self, mask, region, *more: counted.append(region) or row(self, mask, region, *more))
+    monkeypatch.setattr(
+        LiveImportance,
+        "row",
+        lambda self, mask, region, *more: counted.append(region) or row(self, mask, region, *more),
+    )
     before = {one.region: one.share for one in explained.results.table.rows}
     longest = stall(lambda: stroke(node, 30, 4, 6), lambda: bool(counted))
     after = {one.region: one.share for one in explained.results.table.rows}

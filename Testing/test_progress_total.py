@@ -29,7 +29,9 @@ def test_the_total_counts_the_stages_to_come():
     assert (events[-1].seconds_left, events[-1].least_left, events[-1].most_left) == (6.0, 26.0, 66.0)
     worked(progress, clock, 3, 2.0)
     progress.stage("attributions", 20)
-    assert events[-1].least_left == events[-1].most_left == 40.0, "what it takes is known now; its pace is taken to be the same"
+    assert events[-1].least_left == events[-1].most_left == 40.0, (
+        "what it takes is known now; its pace is taken to be the same"
+    )
     worked(progress, clock, 10, 3.0)
     assert events[-1].least_left == events[-1].most_left == 30.0
 

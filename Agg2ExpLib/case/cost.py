@@ -17,7 +17,6 @@ from Agg2ExpLib.device import Compute, autocast, choose_device, dtype_of
 from Agg2ExpLib.models import Model, Part
 from Agg2ExpLib.models.interface import Triple
 
-
 #: A pass backward in passes forward, where it was not timed: about as long, a little more.
 BACKWARD = 1.2
 

@@ -36,7 +36,10 @@ def _add_explain(commands: Any) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace an Explanation folder at --out")
     parser.add_argument("--resume", action="store_true", help="keep finished classes when stopped, and go on from them")
     parser.add_argument(
-        "--largest", type=int, metavar="N", help="explain only the N largest that are found of the classes, for a quick look"
+        "--largest",
+        type=int,
+        metavar="N",
+        help="explain only the N largest that are found of the classes, for a quick look",
     )
     add_region_options(parser)
     parser.add_argument("--truth", metavar="FILE", help="true label map, for values of kernelshap that compare with it")
@@ -163,7 +166,9 @@ def _add_needs(commands: Any) -> None:
     parser = command(commands, "needs", _needs, text)
     parser.add_argument("folder", metavar="DIR", help="Explanation folder of the scan")
     parser.add_argument("--class", required=True, dest="name", metavar="NAME", help="the structure")
-    parser.add_argument("--fill", default="air", help="what everything farther away becomes: air (default), shell or noise")
+    parser.add_argument(
+        "--fill", default="air", help="what everything farther away becomes: air (default), shell or noise"
+    )
     _add_again(parser)
 
 

@@ -155,7 +155,9 @@ def _plan(case: Case, request: Request, classes: int) -> list[tuple[str, float, 
     from Agg2ExpLib.case.cost import BACKWARD, passes_of
     from Agg2ExpLib.case.windows import Windows
 
-    counts = [len(Windows.over(case.prepared.shape, part.tiling or case.model.card.tiling)) for part in case.model.parts]
+    counts = [
+        len(Windows.over(case.prepared.shape, part.tiling or case.model.card.tiling)) for part in case.model.parts
+    ]
     ends = passes_of(request.method, max(counts), classes, len(case.labels))
     least, most = (forward + BACKWARD * backward for forward, backward in ends)
     return [*(("segmentation", count, count) for count in counts), ("attributions", least, most)]

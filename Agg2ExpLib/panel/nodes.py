@@ -189,7 +189,9 @@ class Layers:
         """Forget all."""
         self._kept.clear()
 
-    def _touched(self, kept: tuple[int, tuple[int, ...], np.ndarray] | None, extent: Any, layer: np.ndarray) -> set[int]:
+    def _touched(
+        self, kept: tuple[int, tuple[int, ...], np.ndarray] | None, extent: Any, layer: np.ndarray
+    ) -> set[int]:
         if kept is None:
             return {value for place, value in self._versions} | set(map(int, np.unique(layer)))
         _, before, old = kept
@@ -202,7 +204,9 @@ class Layers:
         found: set[int] = set()
         parts = []
         for array, start in ((old, before[::2]), (layer, extent[::2])):
-            part = array[tuple(slice(max(a - s, 0), max(b + 1 - s, 0)) for a, b, s in zip(low, high, start, strict=True))]
+            part = array[
+                tuple(slice(max(a - s, 0), max(b + 1 - s, 0)) for a, b, s in zip(low, high, start, strict=True))
+            ]
             whole, common = (np.bincount(one.ravel(order="K").astype(np.int64), minlength=1) for one in (array, part))
             common = np.pad(common, (0, len(whole) - len(common)))
             found |= set(map(int, np.flatnonzero(whole != common)))

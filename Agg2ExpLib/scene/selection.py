@@ -25,7 +25,9 @@ def mark(keeper: NodeKeeper, position: Sequence[float] | None, name: str, region
     here, inside = structure(name).name, structure(region).name if region and region != name else ""
     changing = node.StartModify()
     node.RemoveAllControlPoints()
-    node.AddControlPoint(*(float(part) for part in position), f"strongest for {here}" + (f" in {inside}" if inside else ""))
+    node.AddControlPoint(
+        *(float(part) for part in position), f"strongest for {here}" + (f" in {inside}" if inside else "")
+    )
     node.SetLocked(True)
     display = keeper.display(node, "vtkMRMLMarkupsFiducialDisplayNode")
     display.SetGlyphScale(1.6)

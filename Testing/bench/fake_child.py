@@ -179,7 +179,16 @@ def work(command, words, behaviour, parent):
         whatif(given, behaviour)
     elif command == "needs":
         tried = [[0.0, 0.4], [2.0, 0.8], [5.0, 0.97], [4.0, 0.93]]
-        print(json.dumps({"structure": given["class"], "least": 5.0, "tried": tried, "sentence": "The heart needs 5 mm around it."}))
+        print(
+            json.dumps(
+                {
+                    "structure": given["class"],
+                    "least": 5.0,
+                    "tried": tried,
+                    "sentence": "The heart needs 5 mm around it.",
+                }
+            )
+        )
     elif command == "estimate":
         print(
             json.dumps(

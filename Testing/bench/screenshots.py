@@ -102,10 +102,17 @@ def show_whatifs(panel, explanation):
     for region, fill, after in (("pleural_effusion", "air", 1180.0), ("heart", "shell", 905.0)):
         with tempfile.TemporaryDirectory() as folder:
             shutil.copy(explanation / "prediction.nii.gz", folder)
-            lines = ["class,dice,volume_before_ml,volume_after_ml", f"lung_lower_lobe_right,0.88,944.0,{after}", "heart,0.98,612.0,598.0"]
+            lines = [
+                "class,dice,volume_before_ml,volume_after_ml",
+                f"lung_lower_lobe_right,0.88,944.0,{after}",
+                "heart,0.98,612.0,598.0",
+            ]
             (Path(folder) / "whatif.csv").write_text("\n".join(lines) + "\n")
             show_whatif_segmentation(Path(folder), panel.shown, region, fill)
-    answer = {"sentence": "The heart needs 12 mm around it.", "tried": [[0, 0.2], [5, 0.6], [10, 0.91], [12, 0.96], [20, 0.99]]}
+    answer = {
+        "sentence": "The heart needs 12 mm around it.",
+        "tried": [[0, 0.2], [5, 0.6], [10, 0.91], [12, 0.96], [20, 0.99]],
+    }
     panel.whatif._on_answered(Outcome("done", answer=answer), panel.shown, panel.shown.structure)
 
 

@@ -24,7 +24,6 @@ from Agg2ExpLib.panel.sections import widgets
 from Agg2ExpLib.panel.sections.results import ResultsSection
 from Agg2ExpLib.panel.words.choices import FILL_TEXTS
 
-
 #: Attributes of a second prediction: its explanation, what was replaced by what, and what changed as JSON.
 WHATIF, REGION, FILL, CHANGES = (f"Agg2Exp.WhatIf{name}" for name in ("", "Region", "Fill", "Changes"))
 #: Attribute of an explanation's node: structure -> what it needs, as JSON.
@@ -216,7 +215,12 @@ def show_whatif_segmentation(folder: Path, shown: CurrentExplanation, region: st
         region=structure(region).name, filling=FILL_TEXTS.get(fill, (fill or _("something else"), ""))[0]
     )
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", slicer.mrmlScene.GenerateUniqueName(name))
-    for key, value in ((WHATIF, shown.key), (REGION, region), (FILL, fill), (CHANGES, json.dumps([*map(_row, changes)]))):
+    for key, value in (
+        (WHATIF, shown.key),
+        (REGION, region),
+        (FILL, fill),
+        (CHANGES, json.dumps([*map(_row, changes)])),
+    ):
         node.SetAttribute(key, value)
     node.CreateDefaultDisplayNodes()
     if shown.ct_node is not None:

@@ -99,9 +99,7 @@ class ImportanceTable:
         """Say when regions overlap, so that nobody wonders at shares of more than the whole."""
         whole = sum(row.share for row in self._rows if row.share == row.share)
         self.note.setVisible(whole > 1.005)
-        self.note.setText(
-            _("Regions overlap: their shares add up to {whole}.").format(whole=f"{100 * whole:.0f} %")
-        )
+        self.note.setText(_("Regions overlap: their shares add up to {whole}.").format(whole=f"{100 * whole:.0f} %"))
 
     def show_signed(self, signed: bool) -> None:
         """Show for and against in place of the enrichment, as the overlay does: both do not fit beside a name."""

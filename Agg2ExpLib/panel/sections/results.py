@@ -39,7 +39,10 @@ class ResultsSection:
     def __init__(self, ui: Any) -> None:
         self.structure_changed, self.mode_changed, self.pressed = Signal(), Signal(), Signal()
         self.explanation_changed = Signal()
-        self.frame, self.table = ui.resultsCollapsibleButton, ImportanceTable(ui.importanceTable, ui.regionSearchBox, ui.regionsOverlapLabel)
+        self.frame, self.table = (
+            ui.resultsCollapsibleButton,
+            ImportanceTable(ui.importanceTable, ui.regionSearchBox, ui.regionsOverlapLabel),
+        )
         self.notice, self.meaning, self.whatif = ui.noticeLabel, ui.meaningLabel, ui.whatIfLabel
         self.line = TaskLine(ui.resultsStatusLabel)
         self._regions: list[tuple[str, str, tuple[int, int, int]]] = []

@@ -141,8 +141,10 @@ def rough(seconds: float) -> str:
         return _("{seconds} s").format(seconds=max(round(seconds), 1))
     if seconds < 300:
         minutes, rest = divmod(5 * round(seconds / 5), 60)
-        return _("{minutes} min {seconds} s").format(minutes=minutes, seconds=rest) if rest else _("{minutes} min").format(
-            minutes=minutes
+        return (
+            _("{minutes} min {seconds} s").format(minutes=minutes, seconds=rest)
+            if rest
+            else _("{minutes} min").format(minutes=minutes)
         )
     hours, minutes = divmod(round(seconds / 60), 60)
     if not hours:

@@ -18,8 +18,8 @@ class Facts:
     problem : str
         Why model, structures or settings cannot be used; empty when they can.
     job : str
-        What is running: empty, ``preparing``, ``explain``, ``estimate``, ``whatif``, ``needs``, ``environment``, ``figures``, ``score``,
-        ``compare``, ``report``, ``fit``.
+        What is running: empty, ``preparing``, ``explain``, ``estimate``, ``whatif``, ``needs``, ``environment``, ``figures``,
+        ``score``, ``compare``, ``report``, ``fit``.
     cancelling : bool
         Whether it was asked to stop.
     shown : bool

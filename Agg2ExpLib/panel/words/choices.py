@@ -138,7 +138,7 @@ class Choices:
         """Return the options of ``agg2exp explain`` and ``estimate``."""
         return {
             "model": self.model,
-            "classes": self.structures,
+            "classes": self.structures or None,
             "largest": QUICK if self.structures == () else None,
             "method": self.method,
             "reduction": self.reduction,
