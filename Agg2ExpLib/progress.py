@@ -117,7 +117,8 @@ class Progress:
         least = most = None
         if self._pace is not None:
             # A stage that has just begun is taken to be as fast as the one before.
-            least, most = (self._pace * (max(rest, 0) + sum(step[end] for step in self._plan)) for end in (1, 2))
+            least = self._pace * (max(rest, 0) + sum(step[1] for step in self._plan))
+            most = self._pace * (max(rest, 0) + sum(step[2] for step in self._plan))
         event = Event(self._stage, self._done, self._total, self._detail, left, "progress", least, most)
         self._sink(event)
         if self._ask and least is not None and least > self._ask_above and now >= min(3, self._total):
@@ -130,7 +131,7 @@ class Progress:
             self._first = self._first and (self._first[0], self._first[1] + waited)
 
     def _pace_now(self, done: int) -> float:
-        """Seconds a unit; the first one is slow, for memory is taken and kernels are chosen, and counts only until there are three."""
+        """Seconds a unit; the first is slow, for memory is taken and kernels are chosen: it counts only until there are three."""
         now = self._clock()
         if self._first is None:
             self._first = (done, now)

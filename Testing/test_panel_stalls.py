@@ -79,9 +79,9 @@ def stroke(node, index, low, high):
     identifier = segmentation.GetSegmentIDs()[index]
     name = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
     image = segmentation.GetSegment(identifier).GetRepresentation(name)
-    from Agg2ExpLib.panel.nodes import layer_of
+    from Agg2ExpLib.scene.volumes import array_of_image
 
-    layer_of(image)[low:high, 2:6, 2:6] = segmentation.GetSegment(identifier).GetLabelValue()
+    array_of_image(image)[low:high, 2:6, 2:6] = segmentation.GetSegment(identifier).GetLabelValue()
     image.GetPointData().GetScalars().Modified()
     image.Modified()
     segmentation.GetSegment(identifier).Modified()

@@ -1,8 +1,8 @@
 """What a child process hears of its parent on standard input: that it is to stop, or that the parent is gone.
 
 The parent writes the line ``listen`` at the start, ``cancel`` when the work is to stop, and ``go on`` in answer to a question.
-The end of the input means that the parent has died. An input that ends before the first line belongs to nobody who listens (a shell's ``< /dev/null``, a launcher that
-hands none on), and the work simply goes on.
+The end of the input means that the parent has died. An input that ends before the first line belongs to nobody who listens (a
+shell's ``< /dev/null``, a launcher that hands none on), and the work simply goes on.
 """
 
 from __future__ import annotations

@@ -129,6 +129,7 @@ def segment_volume(node: Any, identifier: str) -> Volume | None:
     """
     import slicer.util
 
+    from Agg2ExpLib.scene.volumes import array_of_image
     from Agg2ExpLib.volume import Grid, Volume
 
     segment = node.GetSegmentation().GetSegment(identifier)
@@ -140,7 +141,7 @@ def segment_volume(node: Any, identifier: str) -> Volume | None:
     image = segment.GetRepresentation(name)
     if image is None or image.IsEmpty() or image.GetPointData().GetScalars() is None:
         return None
-    inside = layer_of(image) == segment.GetLabelValue()
+    inside = array_of_image(image) == segment.GetLabelValue()
     # One axis at a time: the places of all voxels of a lung would take longer than all the rest.
     ends = [np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     if not len(ends[0]):
@@ -157,15 +158,6 @@ def segment_volume(node: Any, identifier: str) -> Volume | None:
     return Volume(mask, Grid((i, j, k), to_world(node) @ affine))
 
 
-def layer_of(image: Any) -> np.ndarray:
-    """Return a view of the label values of a segmentation's layer, which many segments may share, shape (i, j, k)."""
-    from vtkmodules.util.numpy_support import vtk_to_numpy
-
-    i, j, k = image.GetDimensions()
-    array: np.ndarray = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(k, j, i).transpose(2, 1, 0)
-    return array
-
-
 class Layers:
     """Remembers the layers of a segmentation, to tell which segments a stroke has changed: often many share one layer."""
 
@@ -175,11 +167,13 @@ class Layers:
 
     def version(self, image: Any, value: int) -> int:
         """Return a number that rises whenever the voxels of a label value have changed."""
+        from Agg2ExpLib.scene.volumes import array_of_image
+
         # Python's own object for it may be another one each time.
         at, extent = str(image.GetAddressAsString("")), tuple(image.GetExtent())
         kept = self._kept.get(at)
         if kept is None or kept[0] != image.GetMTime():
-            layer = layer_of(image)
+            layer = array_of_image(image)
             for touched in self._touched(kept, extent, layer):
                 self._versions[at, touched] = self._versions.get((at, touched), 0) + 1
             self._kept[at] = (image.GetMTime(), extent, layer.copy(order="K"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,7 +147,11 @@ class Presenter:
                 views.fit_slices(there.scene, arrange.bounds_of(there.ct_node), right=0.14)
                 self._select()
 
-        self._steps = chain(arrange.surfaces_in_steps(there, forward), (finish() for _once in (1,)))
+        def steps() -> Iterator[Any]:
+            yield from arrange.surfaces_in_steps(there, forward)
+            finish()
+
+        self._steps = steps()
         self._step_timer.start()
 
     def _on_step(self) -> None:
