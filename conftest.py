@@ -1,6 +1,7 @@
 """What holds for every test: the bench stands in for Slicer's Qt side, examples are looked for where there are any."""
 
 import os
+import sys
 
 import pytest
 from hypothesis import settings
@@ -40,6 +41,15 @@ def pytest_runtest_setup(item):
 def pytest_runtest_call(item):
     """Skip a test that needs what this Slicer has not."""
     _skipped_without((yield))
+
+
+@pytest.fixture(autouse=True)
+def torchs_threads():
+    """Give the next test the threads of this one: where workers share the cores, two threads each cost many times as much."""
+    before = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
+    yield
+    if before is not None:
+        sys.modules["torch"].set_num_threads(before)
 
 
 def pytest_ignore_collect(collection_path):

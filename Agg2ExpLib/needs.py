@@ -1,4 +1,4 @@
-"""How much of the scan around a structure does the model need to find it? All that is farther away is replaced."""
+"""How much of the scan around a structure the model needs to find it: everything farther away is replaced."""
 
 from __future__ import annotations
 

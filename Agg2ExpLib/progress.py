@@ -148,10 +148,15 @@ class JsonLinesSink:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
+        self._lost = False
 
     def __call__(self, event: Event) -> None:
-        """Write one line."""
-        print(json.dumps(asdict(event)), file=self._stream, flush=True)
+        """Write one line; work goes on when nobody reads any more."""
+        if not self._lost:
+            try:
+                print(json.dumps(asdict(event)), file=self._stream, flush=True)
+            except OSError:
+                self._lost = True
 
 
 class TerminalSink:
@@ -161,9 +166,24 @@ class TerminalSink:
         self._stream = stream or sys.stderr
         self._bar: Any = None
         self._stage = ""
+        self._lost = False
 
     def __call__(self, event: Event) -> None:
-        """Draw one event."""
+        """Draw one event; work goes on when the screen is full or was closed."""
+        if not self._lost:
+            try:
+                self._draw(event)
+            except OSError:
+                self._lose()
+
+    def _lose(self) -> None:
+        self._lost = True
+        if self._bar is not None:
+            # It would try again when it is taken away.
+            self._bar.disable = True
+            self._bar = None
+
+    def _draw(self, event: Event) -> None:
         from tqdm import tqdm
 
         if event.kind == "message":
@@ -192,7 +212,10 @@ class TerminalSink:
         """Wipe the bar of a stage that ends early."""
         if self._bar is not None:
             self._bar.leave = False
-            self.close()
+            try:
+                self.close()
+            except OSError:
+                self._lose()
 
     def close(self) -> None:
         """Finish the bar of the current stage."""

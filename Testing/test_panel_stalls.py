@@ -79,9 +79,9 @@ def stroke(node, index, low, high):
     identifier = segmentation.GetSegmentIDs()[index]
     name = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
     image = segmentation.GetSegment(identifier).GetRepresentation(name)
-    from Agg2ExpLib.scene.volumes import array_of_image
+    from Agg2ExpLib.scene.volumes import voxels_of
 
-    array_of_image(image)[low:high, 2:6, 2:6] = segmentation.GetSegment(identifier).GetLabelValue()
+    voxels_of(image)[low:high, 2:6, 2:6] = segmentation.GetSegment(identifier).GetLabelValue()
     image.GetPointData().GetScalars().Modified()
     image.Modified()
     segmentation.GetSegment(identifier).Modified()
@@ -115,11 +115,12 @@ def test_a_stroke_counts_its_own_region_alone(explained, slowness, monkeypatch):
     stroke(node, 0, 1, 3)
     turn(lambda: False, 0.2)
     counted, row = [], LiveImportance.row
-    monkeypatch.setattr(
-        LiveImportance,
-        "row",
-        lambda self, mask, region, *more: counted.append(region) or row(self, mask, region, *more),
-    )
+
+    def counting(self, mask, region, *more):
+        counted.append(region)
+        return row(self, mask, region, *more)
+
+    monkeypatch.setattr(LiveImportance, "row", counting)
     before = {one.region: one.share for one in explained.results.table.rows}
     longest = stall(lambda: stroke(node, 30, 4, 6), lambda: bool(counted))
     after = {one.region: one.share for one in explained.results.table.rows}

@@ -13,7 +13,7 @@ import torch
 from Agg2ExpLib.case.context import Explains
 from Agg2ExpLib.case.segmentation import BUFFER_BYTES
 from Agg2ExpLib.case.windows import Windows
-from Agg2ExpLib.device import Compute, autocast, choose_device, dtype_of
+from Agg2ExpLib.device import Compute, choose_device, dtype_of, running
 from Agg2ExpLib.models import Model, Part
 from Agg2ExpLib.models.interface import Triple
 
@@ -125,11 +125,14 @@ def _time_one(
     for _ in range(2):
         batch = torch.full((1, channels, *window), 0.5, dtype=dtype, device=device, requires_grad=True)
         begin = _now(on_gpu)
-        with autocast(precision, device):
+        with running(precision, device):
             logits = network(batch)
         middle = _now(on_gpu)
+        forward = middle - begin
+        if part.no_gradient:
+            continue
         torch.autograd.grad(logits[:, 0].sum(), batch)
-        forward, backward = middle - begin, _now(on_gpu) - middle
+        backward = _now(on_gpu) - middle
     return forward, backward, torch.cuda.max_memory_allocated(device) if on_gpu else _process_peak()
 
 

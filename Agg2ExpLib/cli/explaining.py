@@ -18,6 +18,7 @@ from Agg2ExpLib.cli.common import (
     regions_of,
     request_of_options,
 )
+from Agg2ExpLib.cli.screen import say
 
 
 def add(commands: Any) -> None:
@@ -43,6 +44,11 @@ def _add_explain(commands: Any) -> None:
     )
     add_region_options(parser)
     parser.add_argument("--truth", metavar="FILE", help="true label map, for values of kernelshap that compare with it")
+    parser.add_argument(
+        "--prediction",
+        metavar="FILE",
+        help="label map of this scan that the model's makers wrote: what is explained, in place of the model's decision here",
+    )
     add_request(parser)
 
 
@@ -54,13 +60,15 @@ def _explain(options: argparse.Namespace) -> None:
     origin = getattr(options, "scan", None)
     progress = progress_of(options)
     quiet_libraries()
+    model = model_of(options)
     explanation = explain(
-        images_of(options),
-        model_of(options),
+        images_of(options, model),
+        model,
         options.out,
         request,
         regions=regions_of(options.roi, options.rois),
         truth=options.truth,
+        prediction=options.prediction,
         overwrite=options.overwrite,
         resume=options.resume,
         largest=options.largest,
@@ -114,12 +122,12 @@ def _estimate(options: argparse.Namespace) -> None:
     import json
 
     from Agg2ExpLib.estimate import describe_estimate, estimate
-    from Agg2ExpLib.volume import read_volume
 
     request = request_of_options(options)
     quiet_libraries()
-    found = estimate([read_volume(one, series=options.series) for one in options.image], model_of(options), request)
-    print(json.dumps(found.to_dict()) if options.progress == "json" else describe_estimate(found))
+    model = model_of(options)
+    found = estimate(images_of(options, model), model, request)
+    say(json.dumps(found.to_dict()) if options.progress == "json" else describe_estimate(found))
 
 
 def _add_whatif(commands: Any) -> None:
@@ -158,7 +166,7 @@ def _whatif(options: argparse.Namespace) -> None:
         progress=progress_of(options),
     )
     if options.progress != "json":
-        print(describe_whatif(result))
+        say(describe_whatif(result))
 
 
 def _add_needs(commands: Any) -> None:
@@ -188,4 +196,4 @@ def _needs(options: argparse.Namespace) -> None:
         seed=options.seed,
         progress=progress_of(options),
     )
-    print(json.dumps(found.to_dict()) if options.progress == "json" else describe_needs(found))
+    say(json.dumps(found.to_dict()) if options.progress == "json" else describe_needs(found))

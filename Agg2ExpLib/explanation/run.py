@@ -14,7 +14,7 @@ import numpy as np
 import Agg2ExpLib
 from Agg2ExpLib.case.case import Case
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.explanation.document import class_entry, document_of, image_sha256
+from Agg2ExpLib.explanation.document import class_entry, document_of, image_sha256, voxels_sha256
 from Agg2ExpLib.explanation.folder import Explanation, longest_file
 from Agg2ExpLib.explanation.inputs import Inputs, Source, read_inputs
 from Agg2ExpLib.explanation.result import Result
@@ -28,6 +28,8 @@ from Agg2ExpLib.volume import Volume
 
 # A larger share of what completeness promises is worth a message.
 _TOLERATED_GAP = 0.05
+# A prediction of the same model differs at borders alone.
+_AGREES = 0.95
 
 
 @dataclass
@@ -62,6 +64,7 @@ def explain(  # type: ignore[misc]
     *,
     regions: Mapping[str, Source] | None = None,
     truth: str | Path | Volume | None = None,
+    prediction: str | Path | Volume | None = None,
     overwrite: bool = False,
     resume: bool = False,
     largest: int | None = None,
@@ -85,6 +88,8 @@ def explain(  # type: ignore[misc]
     truth : path or Volume, optional
         True classes as a label map on any grid, for value functions that compare with it. Its file and hash are noted in
         explanation.json, as those of a supervoxel map are.
+    prediction : path or Volume, optional
+        A label map of this scan that the model's makers wrote: what is explained in place of the networks' own decision.
     overwrite : bool
         Replace an Explanation folder that is there already.
     resume : bool
@@ -115,12 +120,16 @@ def explain(  # type: ignore[misc]
         raise InputError(f"the number of largest classes is {largest}: it must be at least 1")
     started = time.perf_counter()
     told = _Told(progress)
-    case = Case.open(image, model, compute=request.compute, progress=progress)
+    case = Case.open(image, model, compute=request.compute, progress=progress, prediction=prediction)
     wanted = request.class_indices(case.labels)
     for index in wanted:
         case.check_explainable(index)
+    case.check_method(request.method, wanted)
     inputs = _inputs(case, request, dict(regions or {}), truth)
-    given = [image] if len(case.images) == 1 and not isinstance(image, (list, tuple)) else list(image)
+    given = list(image) if isinstance(image, (list, tuple)) else [image]
+    if len(given) != len(case.images):
+        # Of a name that stands for several files.
+        given = [str(volume.source) for volume in case.images]
     hashes = [image_sha256(one, volume) for one, volume in zip(given, case.images, strict=True)]
     for text in _notes(case, inputs):
         told.say(text)
@@ -135,6 +144,7 @@ def explain(  # type: ignore[misc]
         begin = time.perf_counter()
         case.segmentation  # noqa: B018 - computed here, so that its time is its own
         timings["segmentation_seconds"] = time.perf_counter() - begin
+        _tell_agreement(case, told)
         sink.take_segmentation(case, inputs.regions)
         if largest is not None:
             wanted = _largest(case, wanted, largest)
@@ -203,7 +213,11 @@ def _attribute(
     for one in found:
         name = names[one.class_index]
         rows[name] = rois.row(one.channels, one.box)
-        entries[name] = class_entry(name, one.class_index, aims[one.class_index].voxels, one, case.model.card.channels)
+        channels = case.model.card.channels
+        entries[name] = class_entry(name, one.class_index, aims[one.class_index].voxels, one, channels)
+        if len(channels) > 1:
+            masses = [_finite(rois.row(part[None], one.box)["mass"]) for part in one.channels]
+            entries[name]["channel_mass"] = dict(zip(channels, masses, strict=True))
         sink.take_class(case, name, one, rows[name], entries[name])
     for aim in aims.values():
         name = names[aim.class_index]
@@ -219,6 +233,23 @@ def _attribute(
     _tell_completeness(entries, told)
     order = [names[index] for index in wanted]
     return build_table({name: rows[name] for name in order}, rois.names), [entries[name] for name in order]
+
+
+def _finite(values: Any) -> list[float | None]:
+    """Return plain numbers; ``None`` where a channel has no attribution at all."""
+    return [float(value) if np.isfinite(value) else None for value in values]
+
+
+def _tell_agreement(case: Case, told: _Told) -> None:
+    """Say how far a given prediction is what the networks decide here."""
+    share = case.segmentation.agreement
+    if share is None:
+        return
+    told.say(
+        f"the prediction of {case.given.source.name if case.given and case.given.source else 'memory'} is explained; the model "
+        f"itself decides the same at {share:.2%} of the voxels"
+        + ("" if share > _AGREES else ": is it the prediction of this model?")
+    )
 
 
 def _divide(case: Case, request: Request, inputs: Inputs, sink: Sink) -> Any:
@@ -252,6 +283,7 @@ def _fingerprint(case: Case, request: Request, inputs: Inputs, hashes: Sequence[
         case.compute.batch_size,
         case.compute.device,
         inputs.fingerprint(),
+        "" if case.given is None else voxels_sha256(case.given),
         asdict(case.model.card),
     ]
     return json.dumps(parts, sort_keys=True, default=str)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.scene.volumes import voxels_of
 from Agg2ExpLib.storage import region_names
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def segment_volume(node: Any, identifier: str) -> Volume | None:
     """
     import slicer.util
 
-    from Agg2ExpLib.scene.volumes import array_of_image
+    from Agg2ExpLib.scene.volumes import voxels_of
     from Agg2ExpLib.volume import Grid, Volume
 
     segment = node.GetSegmentation().GetSegment(identifier)
@@ -141,7 +142,7 @@ def segment_volume(node: Any, identifier: str) -> Volume | None:
     image = segment.GetRepresentation(name)
     if image is None or image.IsEmpty() or image.GetPointData().GetScalars() is None:
         return None
-    inside = array_of_image(image) == segment.GetLabelValue()
+    inside = voxels_of(image) == segment.GetLabelValue()
     # One axis at a time: the places of all voxels of a lung would take longer than all the rest.
     ends = [np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     if not len(ends[0]):
@@ -167,13 +168,13 @@ class Layers:
 
     def version(self, image: Any, value: int) -> int:
         """Return a number that rises whenever the voxels of a label value have changed."""
-        from Agg2ExpLib.scene.volumes import array_of_image
+        from Agg2ExpLib.scene.volumes import voxels_of
 
         # Python's own object for it may be another one each time.
         at, extent = str(image.GetAddressAsString("")), tuple(image.GetExtent())
         kept = self._kept.get(at)
         if kept is None or kept[0] != image.GetMTime():
-            layer = array_of_image(image)
+            layer = voxels_of(image)
             for touched in self._touched(kept, extent, layer):
                 self._versions[at, touched] = self._versions.get((at, touched), 0) + 1
             self._kept[at] = (image.GetMTime(), extent, layer.copy(order="K"))

@@ -65,11 +65,11 @@ def image_of(voxels: np.ndarray) -> Any:
 
 def array_of(node: Any) -> np.ndarray:
     """Return a view of a volume node's voxels, shape (i, j, k)."""
-    return array_of_image(node.GetImageData())
+    return voxels_of(node.GetImageData())
 
 
-def array_of_image(image: Any) -> np.ndarray:
-    """Return a view of a vtkImageData's voxels, shape (i, j, k): of a volume, or of a segmentation's layer."""
+def voxels_of(image: Any) -> np.ndarray:
+    """Return a view of a vtkImageData's voxels, shape (i, j, k)."""
     from vtkmodules.util.numpy_support import vtk_to_numpy
 
     i, j, k = image.GetDimensions()

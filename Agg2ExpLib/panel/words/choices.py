@@ -14,7 +14,7 @@ from Agg2ExpLib.case import REDUCTIONS
 from Agg2ExpLib.device import PRECISIONS
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.methods import METHODS
-from Agg2ExpLib.models import bundled_models
+from Agg2ExpLib.models import known_models
 from Agg2ExpLib.models.card import ModelCard, read_card
 from Agg2ExpLib.panel.words.options import bound_options
 from Agg2ExpLib.request import Request, request_of
@@ -169,8 +169,8 @@ def method_words(method: str) -> tuple[str, str]:
 
 
 def card_of(source: str) -> ModelCard | None:
-    """Return the card of a bundled model or a model folder; ``None`` for a bare checkpoint or an unreadable folder."""
-    folder = bundled_models().get(source, Path(source))
+    """Return the card of a named model or a model folder; ``None`` for a bare checkpoint or an unreadable folder."""
+    folder = known_models().get(source, Path(source))
     try:
         return read_card(folder) if folder.is_dir() else None
     except InputError:
