@@ -130,7 +130,6 @@ def segment_volume(node: Any, identifier: str) -> Volume | None:
     """
     import slicer.util
 
-    from Agg2ExpLib.scene.volumes import voxels_of
     from Agg2ExpLib.volume import Grid, Volume
 
     segment = node.GetSegmentation().GetSegment(identifier)
@@ -168,8 +167,6 @@ class Layers:
 
     def version(self, image: Any, value: int) -> int:
         """Return a number that rises whenever the voxels of a label value have changed."""
-        from Agg2ExpLib.scene.volumes import voxels_of
-
         # Python's own object for it may be another one each time.
         at, extent = str(image.GetAddressAsString("")), tuple(image.GetExtent())
         kept = self._kept.get(at)
