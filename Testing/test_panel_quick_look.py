@@ -2,7 +2,7 @@
 
 import pytest
 
-from Testing.bench.fixtures import SPOT, add_ct, paint, read, turn
+from Testing.bench.fixtures import SPOT, add_ct, add_findings, paint, read, turn
 from Testing.test_panel import apply_and_wait, rows_by_name
 
 
@@ -29,6 +29,21 @@ def test_a_quick_look_is_at_what_is_visible_where_that_is_little(explained, chil
     hide_all_but(explained.findings)
     apply_and_wait(explained)
     assert (asked(child, "largest"), asked(child, "classes")) == (None, "aorta")
+
+
+def test_what_it_looked_at_for_the_aorta_takes_two_presses_and_my_finding_three(panel):
+    import qt
+
+    add_ct()
+    items = panel.explain.structures._items()
+    next(item for item in items if item.text() == "aorta").setCheckState(qt.Qt.Checked)
+    assert apply_and_wait(panel).status == "done"
+    assert panel.shown.structure == "aorta"
+    assert panel.results.table.rows, "after two presses"
+    panel.inputs.regions.setCurrentNode(add_findings(spot=SPOT))
+    assert turn(lambda: "spot" in rows_by_name(panel), 20), "painted afterwards: one press, nothing is computed anew"
+    panel.results.table.choose_region(rows_by_name(panel)["spot"].region)
+    assert "for aorta lies in spot" in read(panel.results.meaning, "text")
 
 
 def test_refine_goes_on_to_smoothgrad_and_to_what_is_ticked_and_keeps_what_is_there(explained, child):
@@ -182,8 +197,6 @@ def test_removing_the_scan_says_so_and_disables_what_needs_it(explained):
 
 def test_a_tiny_painted_region_is_handed_over(panel):
     import numpy as np
-
-    from Testing.bench.fixtures import add_findings
 
     dot = np.zeros(SPOT.shape, dtype=bool)
     dot[6, 6, 6] = True

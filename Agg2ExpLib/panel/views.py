@@ -12,8 +12,8 @@ import slicer
 PLOT_LAYOUT = 2407
 #: Attribute of the layout node: the layout before this module's.
 BEFORE = "Agg2Exp.LayoutBefore"
-# Pixels of a picture in its window.
-_WIDEST = 1000
+# Pixels of a picture in its window, and of that window.
+_WIDEST, _HIGHEST = 1000, 860
 _SLICES = (
     ("Red", "Axial", "R", "#F34A33"),
     ("Yellow", "Sagittal", "Y", "#EDD54C"),
@@ -128,8 +128,7 @@ def show_picture(parent: Any, path: Path, title: str) -> Any:
     layout = qt.QVBoxLayout(window)
     layout.setContentsMargins(0, 0, 0, 0)
     layout.addWidget(area)
-    # As large as its picture, as far as the screen allows.
-    screen = qt.QGuiApplication.screens()[0].property("availableGeometry")
-    window.resize(pixmap.width() + 4, min(pixmap.height() + 4, round(0.85 * (screen.bottom() - screen.top()))))
+    # As large as its picture, as far as a small screen allows.
+    window.resize(pixmap.width() + 4, min(pixmap.height() + 4, _HIGHEST))
     window.show()
     return window

@@ -139,6 +139,8 @@ def session(studio, explanation, reference):
     from Agg2ExpLib.progress import Event
 
     panel = studio.panel
+    studio.only("inputs", "explain", "results", "anomaly", "cohort", "log")
+    studio.take("0-empty")
     studio.only("inputs", "explain")
     studio.take("1-start")
     panel.presenter.show_folder(explanation)

@@ -47,7 +47,8 @@ class ExplainSection:
         # The reason stands under the button too: a tooltip is not found with the keyboard.
         self.reason = ui.applyReasonLabel
         self.cost.setVisible(False)
-        self.device.addItem(_("automatic (a GPU that answers, else the CPU)"), "auto")
+        self.device.addItem(_("automatic"), "auto")
+        self.device.setItemData(0, _("A GPU that answers, else the CPU."), qt.Qt.ToolTipRole)
         self.device.addItem(_("CPU"), "cpu")
         for button, signal in (
             (self.apply, self.apply_pressed),
