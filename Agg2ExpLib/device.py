@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from Agg2ExpLib.errors import InputError
 if TYPE_CHECKING:
     import torch
 
+# M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD of malloc.h.
+_MALLOC_OPTIONS = {-4: 0, -1: 2**31 - 1, -2: 64 * 1024**2}
 PRECISIONS = ("float32", "float64", "bfloat16", "float16")
 
 
@@ -152,6 +155,24 @@ def use_threads(count: int) -> None:
 
     torch.set_num_threads(count)
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(count)
+
+
+def keep_freed_memory() -> None:
+    """Let the memory that networks free stay with this process: for processes of our own, on Linux with glibc; else nothing.
+
+    By its defaults glibc gives every large block back at once, and networks take and free gigabytes a second: the kernel then
+    spends a fifth of the processor time on clearing pages.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    import ctypes
+
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    for option, value in _MALLOC_OPTIONS.items():
+        set_option(option, value)
 
 
 def dtype_of(precision: str, device: torch.device) -> torch.dtype:

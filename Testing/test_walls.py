@@ -23,7 +23,7 @@ FLOORS = (
     {"explanation"},
     {"comparison"},
     {"figures", "report", "scene"},
-    {"phantom", "training", "environment", "estimate", "whatif"},
+    {"phantom", "training", "environment", "estimate", "whatif", "respond"},
     {"repeating"},
     {"cohort"},
     {"studies"},

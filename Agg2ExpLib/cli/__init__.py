@@ -14,6 +14,7 @@ from types import FrameType
 from Agg2ExpLib import __version__
 from Agg2ExpLib.cli.common import close_bars
 from Agg2ExpLib.cli.families import add_all
+from Agg2ExpLib.device import keep_freed_memory
 from Agg2ExpLib.errors import Agg2ExpError, Cancelled
 
 _TWO_WORDS = (("cohort", "import"), ("cohort", "report"))
@@ -22,6 +23,9 @@ _OUT_OF_MEMORY = ("out of memory", "can't allocate", "failed to allocate")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    if arguments is None:
+        # The process is ours: the console script's, or the panel's child.
+        keep_freed_memory()
     options = parsed(sys.argv[1:] if arguments is None else arguments)
     _stop_on_signals()
     try:

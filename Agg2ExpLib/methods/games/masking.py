@@ -75,7 +75,7 @@ class LinearValues:
         for indices in batches(self.relevant, self.stitched.compute.batch_size):
             answer = self._run(self.stitched.batch(padded, indices))
             for index, logits in zip(indices, answer, strict=True):
-                total += self._take(self._shares(index), logits[None])[0]
+                total += self.take(index, logits[None])[0]
             self.progress.advance(len(indices), detail)
         return total
 
@@ -102,6 +102,10 @@ class LinearValues:
             self._room -= size
             self._kept_shares[index] = found
         return found
+
+    def take(self, index: int, logits: torch.Tensor) -> np.ndarray:
+        """Return what the logits [B, K, ...] of a window add to F_c of every class, shape (B, classes)."""
+        return self._take(self._shares(index), logits)
 
     def _take(self, shares: Sequence[_Share], logits: torch.Tensor) -> np.ndarray:
         """Return the classes' numbers from logits [B, K, ...] of one window, shape (B, classes)."""
