@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,7 @@ import torch
 from torch.autograd import forward_ad
 
 from Agg2ExpLib.case.case import Case
-from Agg2ExpLib.case.segmentation import batches
-from Agg2ExpLib.case.stitched import Network
+from Agg2ExpLib.case.stitched import StitchedNetwork
 from Agg2ExpLib.case.windows import Windows
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.methods.games.masking import LinearValues
@@ -99,8 +99,7 @@ def respond(
         touched = set(_touched(stitched.windows, direction))
         needed = [index for index in mine.relevant if index in touched]
         case.progress.stage("response", len(needed))
-        for indices in batches(needed, stitched.compute.batch_size):
-            tangents = _push(stitched.run, stitched.batch(padded, indices), stitched.batch(direction, indices))
+        for indices, tangents in stitched.in_batches(needed, partial(_push, stitched, padded, direction)):
             for index, tangent in zip(indices, tangents, strict=True):
                 total += mine.take(index, tangent[None])[0]
             case.passes.forward += len(indices)
@@ -121,11 +120,12 @@ def _touched(windows: Windows, direction: torch.Tensor) -> list[int]:
     return [index for index in range(len(windows)) if bool(changed[windows.slices(index)].any())]
 
 
-def _push(run: Network, batch: torch.Tensor, tangent: torch.Tensor) -> torch.Tensor:
-    """Return the derivative of the logits along a direction."""
+def _push(stitched: StitchedNetwork, padded: torch.Tensor, direction: torch.Tensor, indices: list[int]) -> torch.Tensor:
+    """Return the derivative of some windows' logits along a direction."""
+    batch, tangent = stitched.batch(padded, indices), stitched.batch(direction, indices)
     try:
         with torch.no_grad(), forward_ad.dual_level():
-            answer = forward_ad.unpack_dual(run(forward_ad.make_dual(batch, tangent))).tangent
+            answer = forward_ad.unpack_dual(stitched.run(forward_ad.make_dual(batch, tangent))).tangent
     except (NotImplementedError, RuntimeError) as error:
         if not any(words in str(error) for words in ("forward AD", "forward mode AD")):
             raise
@@ -133,7 +133,7 @@ def _push(run: Network, batch: torch.Tensor, tangent: torch.Tensor) -> torch.Ten
             f"the network has an operation without a forward-mode derivative ({str(error).splitlines()[0]}); use agg2exp whatif"
         ) from error
     # Where nothing depends on the input, there is no tangent.
-    return torch.zeros_like(run(batch)) if answer is None else answer
+    return torch.zeros_like(stitched.run(batch)) if answer is None else answer
 
 
 def write_response(found: Response, path: str | Path) -> None:

@@ -14,11 +14,10 @@ from types import FrameType
 from Agg2ExpLib import __version__
 from Agg2ExpLib.cli.common import close_bars
 from Agg2ExpLib.cli.families import add_all
-from Agg2ExpLib.device import keep_freed_memory
+from Agg2ExpLib.device import is_out_of_memory, keep_freed_memory
 from Agg2ExpLib.errors import Agg2ExpError, Cancelled
 
 _TWO_WORDS = (("cohort", "import"), ("cohort", "report"))
-_OUT_OF_MEMORY = ("out of memory", "can't allocate", "failed to allocate")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,9 +61,7 @@ def _outcome(error: BaseException, options: argparse.Namespace) -> tuple[str, in
         return "cancelled; nothing incomplete was left behind", 130
     if isinstance(error, Agg2ExpError):
         return str(error), 2
-    # torch and ITK say with a RuntimeError that memory is full.
-    full = isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
-    if full or isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return (
             "not enough memory; explain fewer classes (--classes), or use a coarser --spacing or a smaller --window"
         ), 2
