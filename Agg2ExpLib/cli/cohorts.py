@@ -17,6 +17,7 @@ from Agg2ExpLib.cli.common import (
     quiet_libraries,
     request_of_options,
 )
+from Agg2ExpLib.cli.screen import say
 from Agg2ExpLib.errors import InputError
 
 
@@ -59,6 +60,9 @@ def _add_cohort(commands: Any) -> None:
         help="compare groups by a column such as sex, or bands of one such as age:50,65,80; repeatable",
     )
     parser.add_argument("--bad-dice", type=float, default=0.8, help="Dice under which a segmentation is bad (0.8)")
+    parser.add_argument(
+        "--methods", metavar="DIR", help="folder of compare-methods, whose table is shown too (Table 1)"
+    )
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -87,13 +91,15 @@ def _run(options: argparse.Namespace) -> None:
         wait=options.wait,
         progress=progress_of(options),
     )
-    if options.progress != "json":
-        print(summary.describe())
-    if not summary.finished and summary.failed:
-        raise InputError(
-            f"none of {summary.failed} cases could be explained, the first because {summary.reasons[0][1]}; mend what can be "
-            "mended and run the same command with --retry-failed"
-        )
+    try:
+        if options.progress != "json":
+            say(summary.describe())
+    finally:
+        if not summary.finished and summary.failed:
+            raise InputError(
+                f"none of {summary.failed} cases could be explained, the first because {summary.reasons[0][1]}; mend what can "
+                "be mended and run the same command with --retry-failed"
+            )
 
 
 def _import(options: argparse.Namespace) -> None:
@@ -112,7 +118,7 @@ def _import(options: argparse.Namespace) -> None:
         lines.append("the regions do not fill the volume (their masses do not sum to 1): there is no enrichment")
     elif found.without_enrichment:
         lines.append(f"{found.without_enrichment} times the enrichment of a class cannot be told: a mean is missing")
-    print("\n".join(lines))
+    say("\n".join(lines))
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -121,18 +127,20 @@ def _report(options: argparse.Namespace) -> None:
 
     profile = Profile.load(options.profile) if options.profile else None
     path = write_report(
-        _table_of(options.cohort),
+        table_of(options.cohort),
         options.out,
         profile=profile,
         groups=options.group,
         bad_dice=options.bad_dice,
+        folder=options.cohort,
+        methods=options.methods,
         progress=progress_of(options),
     )
     if options.progress != "json":
-        print(f"report written to {path}")
+        say(f"report written to {path}, its pictures to {path.stem}_figures/")
 
 
-def _table_of(folder: str | Path) -> Any:
+def table_of(folder: str | Path) -> Any:
     """Read a cohort's tables; those of a run that was stopped are put together first."""
     from Agg2ExpLib.cohort.run.store import TABLES, CohortFolder
     from Agg2ExpLib.cohort.table.assemble import assemble
@@ -185,14 +193,12 @@ def _fit(options: argparse.Namespace) -> None:
     if options.trees is not None:
         trees = PAPER_TREES if options.trees == "paper" else numbers(options.trees, "--trees", int, 1)[0]
     profile = fit_profile(
-        _table_of(options.cohort), options.seed, progress_of(options), trees=trees, wanted=options.stability
+        table_of(options.cohort), options.seed, progress_of(options), trees=trees, wanted=options.stability
     )
     path = profile.save(options.out)
     if options.progress != "json":
         notes = [f"  {profile.stability_in_words()}", *(f"  note: {note}" for note in profile.warnings())]
-        print(
-            "\n".join([f"profile of {len(profile.cases)} cases and {len(profile.classes)} classes in {path}", *notes])
-        )
+        say("\n".join([f"profile of {len(profile.cases)} cases and {len(profile.classes)} classes in {path}", *notes]))
 
 
 def _score(options: argparse.Namespace) -> None:
@@ -208,7 +214,7 @@ def _score(options: argparse.Namespace) -> None:
     profile = Profile.load(options.profile)
     folder = Path(options.explanation)
     many = (folder / DOCUMENT).is_file()
-    table = _table_of(folder) if many else CohortTable.of_explanation(Explanation.load(folder))
+    table = table_of(folder) if many else CohortTable.of_explanation(Explanation.load(folder))
     scores = score_table(profile, table, false_alarms=options.false_alarms, progress=progress_of(options))
     if options.out:
         write_scores(profile, scores, options.out, options.false_alarms)
@@ -216,9 +222,9 @@ def _score(options: argparse.Namespace) -> None:
         return
     if many:
         patients = score_patients(profile, scores, options.false_alarms)
-        print(describe_patients(patients, options.false_alarms, len(profile.cases)))
+        say(describe_patients(patients, options.false_alarms, len(profile.cases)))
     for case in table.cases[:20]:
         mine = [one for one in scores if one.case == case]
-        print(f"{case}, " * many + describe_scores(profile, mine, options.false_alarms))
+        say(f"{case}, " * many + describe_scores(profile, mine, options.false_alarms))
     if len(table.cases) > 20:
-        print(f"and {len(table.cases) - 20} more cases; write all of them with --out FILE.csv")
+        say(f"and {len(table.cases) - 20} more cases; write all of them with --out FILE.csv")
