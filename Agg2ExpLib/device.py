@@ -34,6 +34,8 @@ class Compute:
         Windows per network pass; chosen by default, see :attr:`windows_at_once`. Fewer where memory does not suffice.
     memory_budget : int
         Bytes that the attributions held at one time may take; more classes are processed in groups.
+    recompute : bool
+        Take less memory for a gradient: a network's blocks are computed again in the backward pass.
 
     Raises
     ------
@@ -45,6 +47,7 @@ class Compute:
     precision: str = "float32"
     batch_size: int | None = None
     memory_budget: int = 2 * 1024**3
+    recompute: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:

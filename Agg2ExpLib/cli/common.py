@@ -90,6 +90,9 @@ def add_request(parser: argparse.ArgumentParser, image: bool = True) -> None:
     parser.add_argument(
         "--batch-size", type=int, metavar="N", help="windows per network pass (default: chosen by the device)"
     )
+    parser.add_argument(
+        "--recompute", action="store_true", help="gradients in less memory, computing a network's blocks again (slower)"
+    )
     add_method_options(parser)
 
 
@@ -176,6 +179,7 @@ def request_of_options(options: argparse.Namespace) -> Request:
         precision=options.precision,
         device=options.device,
         batch_size=options.batch_size,
+        recompute=options.recompute or None,
         **given,
     )
 
