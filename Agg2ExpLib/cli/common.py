@@ -70,7 +70,10 @@ def add_request(parser: argparse.ArgumentParser, image: bool = True) -> None:
             help="scan: NIfTI, NRRD, MHA or multi-frame DICOM file, or a folder with a DICOM series; one for each channel",
         )
         parser.add_argument(
-            "--series", metavar="UID|N", help="series of a DICOM folder, by UID or number (default: the largest CT)"
+            "--series",
+            metavar="UID|N[:PART]",
+            help="series of a DICOM folder, by UID or number (default: the largest CT); :PART is one of several stacks or time "
+            "points",
         )
     add_model_options(parser)
     parser.add_argument("--method", default="smoothgrad", help=f"{', '.join(METHODS)} (default smoothgrad)")

@@ -37,8 +37,8 @@ def read_volume(path: str | os.PathLike[str], kind: Kind = "ct", series: str | i
         int32 and refuses anything but whole numbers from 0; ``"mask"`` gives uint8, 1 where the value is above 0;
         ``"map"`` gives float32 of any range, such as attributions.
     series : str or int, optional
-        SeriesInstanceUID or series number in a DICOM folder. By default CT before other modalities, then the series with
-        the most slices.
+        SeriesInstanceUID or series number in a DICOM folder; by default CT before other modalities, then the series with
+        the most slices. After a colon, one of several stacks or time points: ``"3:2"``, or ``":2"`` of the default series.
 
     Returns
     -------
