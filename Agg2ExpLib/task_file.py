@@ -96,7 +96,7 @@ class TaskFile:
             raise InputError(f"{path} is not a task file of the Slicer panel; give one that the panel has written")
         if not isinstance(found.get("format_version"), int) or found["format_version"] > FORMAT_VERSION:
             raise InputError(
-                f"{path} has version {found.get('format_version')!r}, this Agg2Exp reads up to {FORMAT_VERSION}; let panel and "
+                f"{path} has version {found.get('format_version')!r:.40}, this Agg2Exp reads up to {FORMAT_VERSION}; let panel and "
                 "computing Python have the same Agg2Exp"
             )
         try:

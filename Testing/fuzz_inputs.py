@@ -335,10 +335,12 @@ KINDS = {
 def damage(path, rng):
     """Change one file, one to three times; return what was done."""
     done = []
-    for _ in range(rng.integers(1, 4)):
+    for _ in range(rng.choice([1, 1, 1, 2, 3])):
         ways = [_bytes, _bytes, _cut]
         if path.suffix in (".json", ".csv", ".yaml", ".tsv", ".txt", ".nhdr", ".mhd"):
             ways += [_words, _words, _lines]
+        if path.suffix in (".nrrd", ".mha"):
+            ways += [_words] * 3
         if path.suffix == ".json":
             ways += [_value] * 6
         if path.suffix == ".dcm":
@@ -378,10 +380,11 @@ def _cut(path, rng):
 def _words(path, rng):
     import re
 
-    text = path.read_text(encoding="utf-8")
-    found = list(re.finditer(r"[-\w.+]+", text))
+    content = path.read_bytes()
+    # Of a header with voxels behind it, the header.
+    found = list(re.finditer(rb"[-\w.+]+", content[: 500 if path.suffix in (".nrrd", ".mha") else None]))
     one = found[rng.integers(len(found))]
-    path.write_text(text[: one.start()] + str(rng.choice(_ODD)) + text[one.end() :], encoding="utf-8")
+    path.write_bytes(content[: one.start()] + str(rng.choice(_ODD)).encode() + content[one.end() :])
 
 
 def _lines(path, rng):

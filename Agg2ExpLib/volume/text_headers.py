@@ -175,6 +175,8 @@ def _beside(path: Path, name: str) -> Path:
     """The data file of a detached header, which must lie in the header's own folder."""
     if "%" in name or name.upper().startswith("LIST") or not name:
         refuse(path, "the header spreads its voxels over many files", "save the scan as one file")
+    if "\0" in name:
+        refuse(path, "the header is damaged (the name of its data file)", COPY_AGAIN)
     data = (path.parent / name).resolve()
     if path.parent.resolve() not in data.parents:
         refuse(
