@@ -483,6 +483,22 @@ def test_frames_are_checked_as_slices_are(tmp_path):
     refused(path, "frame 8 of ct.dcm at (9, 0, 21) mm lies 9 mm aside")
 
 
+def test_frames_without_places_are_refused_for_that_reason(tmp_path):
+    path = write_enhanced(tmp_path / "ct.dcm", numbers(), [(0, 0, 3 * k) for k in range(8)])
+    data = pydicom.dcmread(path)
+    del data.PerFrameFunctionalGroupsSequence
+    data.save_as(path)
+    refused(path, "without place in the patient")
+
+
+def test_a_volume_in_several_multi_frame_files_is_put_together(tmp_path):
+    for n in (0, 1):
+        part = slice(4 * n, 4 * n + 4)
+        places = [(0, 0, 3.0 * k) for k in range(8)][part]
+        write_enhanced(tmp_path / "s" / f"{1 - n}.dcm", numbers()[part], places, ConcatenationUID="1.2.9")
+    assert np.array_equal(read_volume(tmp_path / "s").voxels, numbers().transpose(2, 1, 0))
+
+
 def test_one_slice_alone_asks_for_its_folder(tmp_path):
     folder = write_series(tmp_path / "s", numbers())
     refused(folder / "IM0002.dcm", "one slice of a DICOM series; give the folder")
