@@ -101,7 +101,7 @@ class TaskFile:
             )
         try:
             return cls(_text(found["command"]), tuple(map(_text, found["arguments"])), _origin(found.get("scan")))
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is damaged ({error}); start the work anew") from error
 
 

@@ -6,7 +6,7 @@ from Testing.fuzz_inputs import KINDS, damage, one_input, table
 
 # Two of each kind, and every input that once ended in a traceback or an unreadable sentence.
 FEW = [kind + turn * len(KINDS) for kind in range(len(KINDS)) for turn in (0, 3)]
-ONCE_BAD = [510, 10580, 10597, 10607, 10726, 11063, 11080, 11374, 11629, 11797, 11926]
+ONCE_BAD = [510, 847, 993, 1439, 1535, 1659, 10580, 10597, 10607, 10726, 11063, 11080, 11374, 11629, 11797, 11926]
 
 
 @pytest.fixture(scope="module")
