@@ -47,7 +47,7 @@ _COMPUTE_KEYS = tuple(one.name for one in fields(Compute))
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {
         "smoothgrad": {"samples": 20, "sigma": 0.1},
-        "integrated-gradients": {"samples": 20, "path": "uniform"},
+        "integrated-gradients": {"samples": 20, "path": "ends"},
         "kernelshap": {"supervoxels": "semantic", "samples": 200, "estimator": "captum", "scope": "scan"},
     }
 }

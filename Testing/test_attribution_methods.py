@@ -85,8 +85,9 @@ def test_vanilla_gradient_agrees_with_captums_saliency(one_window):
 @pytest.mark.parametrize("path", ["graded", "uniform"])
 def test_integrated_gradients_are_complete_over_many_windows(path):
     # Without normalisation layers: near air they make F_c jump, and the sum then needs far more points.
-    network, x = Smooth(seed=4, norm=False).double(), torch.rand((18, 14, 16), dtype=torch.float64)
-    windows = Windows((18, 14, 16), (10, 10, 10), 0.5, "gaussian")
+    network, x = Smooth(seed=4, norm=False).double(), torch.rand((18, 14, 10), dtype=torch.float64)
+    windows = Windows((18, 14, 10), (10, 10, 10), 0.5, "gaussian")
+    assert len(windows) == 6
     logits = {at: stitched_logits(network, volume, windows, 4, precision="float64")
               for at, volume in (("scan", x), ("air", torch.zeros_like(x)))}  # fmt: skip
     found = explained(network, x, windows, method="integrated-gradients", samples=100, path=path)
@@ -116,6 +117,17 @@ def test_points_and_weights_of_a_path_integrate_polynomials():
         points = [path_point(n, 400, path) for n in range(400)]
         for power in range(4):
             assert np.mean([weight * a**power for a, weight in points]) == pytest.approx(1 / (power + 1), rel=1e-4)
+
+
+def test_the_published_path_takes_both_ends_and_is_captums_mean_of_gradients(one_window):
+    network, x, _ = one_window
+    found = explained(*one_window, method="integrated-gradients", samples=5, path="ends")
+    for index, one in found.items():
+        total = torch.zeros_like(x, dtype=torch.float64)
+        for a in np.linspace(0.0, 1.0, 5):
+            at = (a * x.double()).requires_grad_(True)
+            total += torch.autograd.grad(captums_function(network, x, index)(at[None, None]).sum(), at)[0] / 5
+        assert np.allclose(one.full(SHAPE), (x.double() * total).numpy(), rtol=1e-7, atol=1e-10)
 
 
 def test_the_completeness_gap_shrinks_with_the_points():
@@ -171,7 +183,7 @@ def test_an_attribution_that_is_not_a_number_is_refused(one_window):
     [
         ({"method": "magic"}, "unknown method 'magic': known names: "),
         ({"method": "smoothgrad", "samples": 0}, "samples"),
-        ({"method": "integrated-gradients", "path": "winding"}, "unknown path 'winding': use graded, uniform"),
+        ({"method": "integrated-gradients", "path": "winding"}, "unknown path 'winding': use graded, uniform, ends"),
         ({"method": "smoothgrad", "sigma": -0.1}, "sigma"),
         ({"method": "gradient", "batch_size": 0}, "batch size"),
     ],

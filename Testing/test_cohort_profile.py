@@ -15,8 +15,9 @@ from Agg2ExpLib.cli import main
 from Agg2ExpLib.cohort.judge import forest as forests
 from Agg2ExpLib.cohort.judge.baselines import baseline_scorers
 from Agg2ExpLib.cohort.judge.profile import Profile, fit_profile
+from Agg2ExpLib.cohort.judge.reasons import Reason
 from Agg2ExpLib.cohort.judge.score_files import describe_scores, write_scores
-from Agg2ExpLib.cohort.judge.scoring import Reason, score_table
+from Agg2ExpLib.cohort.judge.scoring import score_table
 from Agg2ExpLib.cohort.table.tables import CohortTable
 from Agg2ExpLib.errors import InputError
 

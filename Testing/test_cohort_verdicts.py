@@ -12,8 +12,9 @@ from Agg2ExpLib.cohort.judge import conformal
 from Agg2ExpLib.cohort.judge.baselines import SIZES, held_out_baselines, held_out_sizes
 from Agg2ExpLib.cohort.judge.forest import anomaly_score, fit_forest, held_out_scores, stability, trees_for
 from Agg2ExpLib.cohort.judge.profile import Profile, fit_profile
+from Agg2ExpLib.cohort.judge.reasons import Reason, find_reasons, usual_range
 from Agg2ExpLib.cohort.judge.score_files import describe_patients, describe_scores
-from Agg2ExpLib.cohort.judge.scoring import Reason, _reasons, _usual, score_patients, score_table
+from Agg2ExpLib.cohort.judge.scoring import score_patients, score_table
 from Agg2ExpLib.cohort.table.tables import CohortTable
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.panel.words.verdicts import Verdicts, verdicts_of
@@ -157,7 +158,7 @@ def test_number_by_chance_and_patient_stand_in_the_same_words_everywhere(profile
     assert "40 of 40 patients are unusual as a whole; 2.0 are expected by chance" in many
 
 
-def test_with_few_reference_cases_nothing_is_called_unusual_and_nothing_usual(reference):
+def test_with_few_reference_cases_nothing_is_called_unusual_and_nothingusual_range(reference):
     few = fit_profile(reference.select(range(10)), trees=50)
     scores = score_table(few, replace_mass(few, 0.9))
     assert {one.verdict for one in scores} == {"undecided"}
@@ -227,10 +228,10 @@ def test_a_region_is_named_only_when_it_matters_in_size():
         [np.linspace(0.001, 0.002, 50), np.linspace(0.10, 0.20, 50), np.linspace(0.8, 0.898, 50)]
     )
     row = np.array([0.004, 0.199, 0.803])
-    usual = _usual(reference)
-    assert _reasons("abc", usual, row, np.ones(3), {}) == ()
+    usual = usual_range(reference)
+    assert find_reasons("abc", usual, row, np.ones(3), {}) == ()
     row = np.array([0.004, 0.35, 0.646])
-    named = _reasons("abc", usual, row, np.array([3.0, 2.0, 1.0]), {})
+    named = find_reasons("abc", usual, row, np.array([3.0, 2.0, 1.0]), {})
     assert [one.roi for one in named] == ["b", "c"], "0.4 % is outside of its range, but holds nothing"
     np.testing.assert_allclose((named[0].low, named[0].high), np.quantile(reference[:, 1], (0.025, 0.975)))
 

@@ -132,7 +132,7 @@ def test_every_request_goes_to_json_and_back(identifier):
 
 
 def test_the_paper_is_a_preset():
-    assert request_of("integrated-gradients", preset="paper").method == IntegratedGradients(20, "uniform")
+    assert request_of("integrated-gradients", preset="paper").method == IntegratedGradients(20, "ends")
     shap = request_of("kernelshap", preset="paper").method
     assert shap == KernelSHAP(supervoxels="semantic", samples=200, estimator="captum", scope="scan")
     assert request_of("smoothgrad", preset="paper", samples=5).method == SmoothGrad(5)

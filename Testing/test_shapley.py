@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.methods.games.shapley import ESTIMATORS, exact, kernel_sizes, sample_coalitions, shapley_values, solve
+from Agg2ExpLib.methods.games.shapley import (
+    ESTIMATORS,
+    Design,
+    ShapleyValues,
+    exact,
+    kernel_sizes,
+    refuse_undecided,
+    sample_coalitions,
+    shapley_values,
+    solve,
+)
 
 SAMPLED = [name for name in ESTIMATORS if name != "exact"]
 
@@ -162,6 +172,48 @@ def test_pairs_are_complements_and_nothing_is_played_twice():
     drawn = sample_coalitions(12, 200, seed=0)
     assert np.array_equal(drawn.masks[0::2], ~drawn.masks[1::2])
     assert len(np.unique(drawn.masks, axis=0)) == len(drawn.masks) <= 200
+
+
+def test_shap_with_too_few_coalitions_is_refused_and_never_answers_1e15():
+    available("shap")
+    worth = np.random.default_rng(0).normal(size=(17, 1))
+    mix = np.random.default_rng(1).normal(size=(6, 17))
+
+    def game(kept):
+        return kept @ worth + np.tanh(kept @ mix.T).sum(axis=1, keepdims=True)
+
+    refused = 0
+    for seed in range(6):
+        try:
+            found = shapley_values(game, 17, 34, estimator="shap", seed=seed)
+            assert np.abs(found.values).max() < 30
+        except InputError as error:
+            refused += 1
+            assert "supervoxels" in str(error) and "or use --estimator regression" in str(error)
+    assert refused
+    enough = shapley_values(game, 17, 300, estimator="shap", seed=0)
+    assert np.abs(enough.values - shapley_values(game, 17, 3000, seed=1).values).max() < 0.3
+
+
+def test_coalitions_that_leave_values_undecided_are_refused():
+    # The first two players always come together.
+    masks = np.array([[1, 1, 0, 0], [0, 0, 1, 1], [1, 1, 1, 0], [0, 0, 0, 1], [1, 1, 0, 1]], dtype=bool)
+    with pytest.raises(InputError, match=r"2 independent equations for 3 unknowns\); give 12 --samples or more"):
+        refuse_undecided(Design(masks, np.ones(5), np.arange(5)), 0.0, "regression")
+    refuse_undecided(Design(masks, np.ones(5), np.arange(5)), 0.1, "regression")
+
+
+@pytest.mark.parametrize("values", [[1e15, 1.0 - 1e15, 0.0], [7.0, -6.0, 0.0], [0.4, 0.4, 0.4], [np.nan, 0.0, 1.0]])
+def test_values_that_no_such_game_has_are_refused(values, monkeypatch):
+    from Agg2ExpLib.methods.games import shap_estimators
+
+    def wrong(game, players, samples, ridge, seed):
+        answers = game(np.array([[True] * players, [False] * players]))
+        return ShapleyValues(np.array(values)[:, None], np.ones((3, 1)), answers[0], answers[1], 2)
+
+    monkeypatch.setattr(shap_estimators, "by_captum", wrong)
+    with pytest.raises(InputError, match="estimator 'captum' answers values of"):
+        shapley_values(lambda kept: kept.mean(axis=1, keepdims=True), 3, 4, estimator="captum")
 
 
 def test_an_undecided_solution_is_the_shortest_and_keeps_the_sum():

@@ -18,7 +18,11 @@ from Agg2ExpLib.cli.families import add_all
 from Agg2ExpLib.cli.screen import UnshownError, forget_output, show_any_letter
 from Agg2ExpLib.errors import Agg2ExpError, Cancelled
 
-_TWO_WORDS = (("cohort", "import"), ("cohort", "report"))
+_TWO_WORDS = (
+    ("cohort", "import"),
+    ("cohort", "report"),
+    *(("model", word) for word in ("list", "inspect", "add", "trust", "remove")),
+)
 _OUT_OF_MEMORY = ("out of memory", "can't allocate", "failed to allocate")
 
 

@@ -60,6 +60,9 @@ def _add_cohort(commands: Any) -> None:
         help="compare groups by a column such as sex, or bands of one such as age:50,65,80; repeatable",
     )
     parser.add_argument("--bad-dice", type=float, default=0.8, help="Dice under which a segmentation is bad (0.8)")
+    parser.add_argument(
+        "--methods", metavar="DIR", help="folder of compare-methods, whose table is shown too (Table 1)"
+    )
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -124,18 +127,20 @@ def _report(options: argparse.Namespace) -> None:
 
     profile = Profile.load(options.profile) if options.profile else None
     path = write_report(
-        _table_of(options.cohort),
+        table_of(options.cohort),
         options.out,
         profile=profile,
         groups=options.group,
         bad_dice=options.bad_dice,
+        folder=options.cohort,
+        methods=options.methods,
         progress=progress_of(options),
     )
     if options.progress != "json":
-        say(f"report written to {path}")
+        say(f"report written to {path}, its pictures to {path.stem}_figures/")
 
 
-def _table_of(folder: str | Path) -> Any:
+def table_of(folder: str | Path) -> Any:
     """Read a cohort's tables; those of a run that was stopped are put together first."""
     from Agg2ExpLib.cohort.run.store import TABLES, CohortFolder
     from Agg2ExpLib.cohort.table.assemble import assemble
@@ -188,7 +193,7 @@ def _fit(options: argparse.Namespace) -> None:
     if options.trees is not None:
         trees = PAPER_TREES if options.trees == "paper" else numbers(options.trees, "--trees", int, 1)[0]
     profile = fit_profile(
-        _table_of(options.cohort), options.seed, progress_of(options), trees=trees, wanted=options.stability
+        table_of(options.cohort), options.seed, progress_of(options), trees=trees, wanted=options.stability
     )
     path = profile.save(options.out)
     if options.progress != "json":
@@ -209,7 +214,7 @@ def _score(options: argparse.Namespace) -> None:
     profile = Profile.load(options.profile)
     folder = Path(options.explanation)
     many = (folder / DOCUMENT).is_file()
-    table = _table_of(folder) if many else CohortTable.of_explanation(Explanation.load(folder))
+    table = table_of(folder) if many else CohortTable.of_explanation(Explanation.load(folder))
     scores = score_table(profile, table, false_alarms=options.false_alarms, progress=progress_of(options))
     if options.out:
         write_scores(profile, scores, options.out, options.false_alarms)

@@ -1,8 +1,9 @@
-"""Commands that judge methods: compare-methods."""
+"""Commands that judge methods and networks: compare-methods, compare-models."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from Agg2ExpLib.cli.common import (
@@ -15,11 +16,18 @@ from Agg2ExpLib.cli.common import (
     quiet_libraries,
 )
 from Agg2ExpLib.cli.screen import say
+from Agg2ExpLib.errors import InputError
 
 
 def add(commands: Any) -> None:
     """Add these commands."""
     _add_compare_methods(commands)
+    text = "compare networks on the same cases, explained into one cohort each (Table 3)"
+    parser = command(commands, "compare-models", _compare_models, text)
+    parser.add_argument(
+        "cohorts", nargs="+", metavar="[NAME=]COHORT", help="cohort folders of the same cases, one a network"
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for models.md, models.csv and pictures")
 
 
 def _add_compare_methods(commands: Any) -> None:
@@ -48,6 +56,9 @@ def _add_compare_methods(commands: Any) -> None:
     )
     parser.add_argument("--subsets", type=int, metavar="N", help="random voxel subsets of faithfulness (default 100)")
     parser.add_argument("--subset-voxels", type=int, metavar="N", help="voxels in each (default 50176)")
+    parser.add_argument(
+        "--mask", help="of faithfulness: fixed (default), or own: each copy's own prediction, the published rule"
+    )
     parser.add_argument("--copies", type=int, metavar="N", help="noisy copies of sensitivity (default 3)")
     parser.add_argument(
         "--noise-bound", type=float, metavar="B", help="bound of their noise, scan 0 to 1 (default 0.1)"
@@ -75,6 +86,7 @@ def _compare_methods(options: argparse.Namespace) -> None:
     names = (
         "subsets",
         "subset_voxels",
+        "mask",
         "copies",
         "noise_bound",
         "supervoxel_count",
@@ -108,3 +120,34 @@ def _compare_methods(options: argparse.Namespace) -> None:
     )
     if options.progress != "json":
         say(describe(found, plan))
+
+
+def _compare_models(options: argparse.Namespace) -> None:
+    from Agg2ExpLib.cli.cohorts import table_of
+    from Agg2ExpLib.cohort.judge.networks import MEASURES, compare_models, means_of
+    from Agg2ExpLib.cohort.report.pictures import group_means
+    from Agg2ExpLib.figures import write_figure
+    from Agg2ExpLib.figures.writing import make_folder
+    from Agg2ExpLib.storage import write_file
+
+    tables = {}
+    for given in options.cohorts:
+        name, equals, folder = given.partition("=")
+        table = table_of(folder if equals else given)
+        named = name if equals else str(table.identity["model"].get("name"))
+        if named in tables:
+            raise InputError(f"two of the networks are called {named!r}; give each a name: NAME=COHORT")
+        tables[named] = table
+    found = compare_models(tables)
+    out = Path(options.out)
+    make_folder(out)
+    write_file(out / "models.csv", found.to_csv().encode())
+    write_file(out / "models.md", found.to_markdown().encode())
+    for measure, words in MEASURES.items():
+        names, means = means_of(found, measure)
+        if names:
+            axis = f"{words}, % (mean, 95 % confidence)"
+            title = f"{found.cases} cases: {words}"
+            write_figure(group_means(means, names, title, legend="network", axis=axis), out, f"models_{measure}")
+    if options.progress != "json":
+        say(f"{found.to_markdown()}\n{out}/\n  models.md, models.csv, models_<measure>.png and .svg")

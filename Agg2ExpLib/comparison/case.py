@@ -6,9 +6,9 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,6 +38,9 @@ from Agg2ExpLib.quality import (
     similarity,
     subset_sums,
 )
+
+if TYPE_CHECKING:
+    import torch
 
 SHARED = "shared.json"
 
@@ -131,7 +134,8 @@ class ComparedCase:
         if is_done(path, identity):
             return
         passes = PassCount()
-        values = LinearValues(self.stitched, self.present, passes=passes, progress=progress)
+        make = LinearValues if self.plan.mask == "fixed" else partial(_OwnMaskValues, self.case)
+        values = make(self.stitched, self.present, passes=passes, progress=progress)
         progress.stage("perturbed predictions", (self.plan.subsets + 1) * len(values.relevant))
         effects = removal_effects(values, self.stitched.x, self.subsets())
         about = {
@@ -231,6 +235,25 @@ class ComparedCase:
             except InputError as error:
                 notes.append(f"{self.labels[index]} by {spec.name}: {error}")
         return good, notes
+
+
+class _OwnMaskValues(LinearValues):
+    """F_c of a volume over what the network predicts as c in that volume: the published rule of faithfulness."""
+
+    def __init__(self, case: Case, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        # Its own stages are steps of this one.
+        self._case = replace(case, progress=Progress())
+        self._case.__dict__["stitched"] = case.stitched
+        self.relevant = list(range(len(self.windows)))
+
+    def of_volume(self, x: torch.Tensor, detail: str = "") -> np.ndarray:
+        """Return F_c, shape (classes,); 0 for a class that the copy lacks."""
+        seen = self._case.with_scan(x)
+        aims = seen.objectives([aim.class_index for aim in self.objectives])
+        self.passes.forward += seen.segmentation.forward_passes
+        self.progress.advance(len(self.windows), detail)
+        return np.array([aim.value if aim.voxels else 0.0 for aim in aims])
 
 
 def _randomised(network: Network, seed: int) -> Network:

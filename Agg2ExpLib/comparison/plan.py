@@ -27,6 +27,12 @@ PAPER_CLASSES = (
     "ribs",
 )
 
+#: Over which voxels faithfulness sums the logits of a scan without a subset -> what that measures.
+MASKS: dict[str, str] = {
+    "fixed": "the mask of the whole scan's prediction, which stays fixed: what attributions are gradients of",
+    "own": "each copy's own predicted mask, the published rule: changes of the mask's size count too",
+}
+
 
 def _default_samples(method: str, kind: str) -> int:
     """Return the samples that a method takes when none are given; 0 where it has none."""
@@ -122,6 +128,8 @@ class Plan:
         ``None`` takes the paper's seven where the model has them, else every class.
     subsets, subset_voxels : int
         Random voxel subsets of faithfulness, and their size.
+    mask : str
+        Which voxels F_c of a copy without a subset is summed over; a key of :data:`MASKS`.
     copies, noise_bound
         Noisy copies of sensitivity, and the bound of their uniform noise (the scan is 0 to 1).
     randomised : bool
@@ -149,6 +157,7 @@ class Plan:
     classes: tuple[str, ...] | None = None
     subsets: int = SUBSETS
     subset_voxels: int = SUBSET_VOXELS
+    mask: str = "fixed"
     copies: int = COPIES
     noise_bound: float = NOISE_BOUND
     randomised: bool = True
@@ -182,6 +191,8 @@ class Plan:
                 f"faithfulness over {self.subsets} subsets of {self.subset_voxels} voxels cannot be measured: "
                 "give at least 2 subsets of at least 1 voxel"
             )
+        if self.mask not in MASKS:
+            raise InputError(f"unknown mask {self.mask!r} of faithfulness: use {', '.join(MASKS)}")
         if self.copies < 1 or not 0.0 < self.noise_bound <= 1.0:
             raise InputError(
                 f"sensitivity over {self.copies} copies with noise of {self.noise_bound:g} cannot be measured: "
@@ -215,6 +226,11 @@ class Plan:
         """Return those options of the plan that a method has, checked."""
         shared = ("scope", "estimator", "seed", "sigma", "supervoxel_count")
         return {one.name: one.check(getattr(self, one.name), kind.name) for one in kind.options() if one.name in shared}
+
+    @property
+    def mask_sentence(self) -> str:
+        """Over which voxels faithfulness is measured, in words."""
+        return f"Faithfulness sums each class's logit over {MASKS[self.mask]}."
 
     def map_of(self, name: str, scan: Path | None) -> Path | None:
         """Return the supervoxel map of a case; ``None`` when there is none to use.

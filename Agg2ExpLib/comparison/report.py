@@ -33,7 +33,7 @@ def describe(found: Comparison, plan: Plan) -> str:
     for method, row in summary.cells.items():
         cells = [f"{row[name].mean:.3g} ({row[name].spread:.2g})" if name in row else "-" for name in summary.measures]
         lines.append(f"{method:<{width}}" + "".join(f"{cell:>21}" for cell in cells))
-    lines += ["", passes_sentence(found)]
+    lines += ["", plan.mask_sentence, passes_sentence(found)]
     if RANDOMISATION in summary.measures:
         lines.append(
             "random weights: rank correlation with the attributions of the same network with random weights; "

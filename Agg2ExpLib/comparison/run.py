@@ -228,7 +228,9 @@ def _finish(result: Comparison, plan: Plan, model: Model, scans: dict[str, Path 
     summary = result.table.summary([spec.name for spec in specs])
     write_bytes(out / "quality_long.csv", result.table.to_long_csv().encode())
     write_bytes(out / "quality_table.csv", summary.to_csv().encode())
-    write_bytes(out / "quality_table.md", summary.to_markdown(passes_sentence(result)).encode())
+    write_bytes(
+        out / "quality_table.md", summary.to_markdown(f"{plan.mask_sentence}\n\n{passes_sentence(result)}").encode()
+    )
     if lacking := undrawable([*(row.label for row in result.table.rows), *(spec.readable for spec in specs)]):
         result.notes.append(lacking)
     write_bytes(out / "quality.png", draw(result.table, summary, {spec.name: spec.readable for spec in specs}))

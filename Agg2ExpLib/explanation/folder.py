@@ -9,6 +9,7 @@
       prediction.nii.gz            label values on the input's own grid
       attributions/<class>.nii.gz  float32 on the model's grid
       attributions/<class>_channel_<channel>.nii.gz   of each channel, where the model has several
+      importance_channels.csv                         a channel's share of the whole, and a region's share of the channel
       model_grid/image.nii.gz      the scan as the network saw it, in its own units (HU, clipped), on the model's grid
       model_grid/prediction.nii.gz label values on the model's grid: what importance was summed over
       regions/<roi>.nii.gz         extra regions on the model's grid
@@ -48,6 +49,8 @@ DOCUMENT = "explanation.json"
 KIND = Kind("an Explanation folder", lambda folder: (folder / DOCUMENT).is_file())
 SUPERVOXELS_FILE = "model_grid/supervoxels.nii.gz"
 #: Values of a game while it is played, for a resumed run; gone from a finished folder.
+CHANNELS_FILE = "importance_channels.csv"
+CHANNEL_COLUMNS = ("class", "channel", "roi", "channel_share", "mass")
 GAME_FILE = "attributions/game.json"
 SUPERVOXEL_COLUMNS = ("supervoxel", "name", "voxels", "value", "standard_error")
 # An honest document of 1000 classes stays far below this.

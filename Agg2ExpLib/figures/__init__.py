@@ -8,7 +8,7 @@ from Agg2ExpLib.figures.bars import class_bars, context_bars
 from Agg2ExpLib.figures.boxes import box_plots
 from Agg2ExpLib.figures.case import write_case_figures
 from Agg2ExpLib.figures.graph import draw_graph, importance_graph, source_graph
-from Agg2ExpLib.figures.heatmap import heat_map, importance_heat_map
+from Agg2ExpLib.figures.heatmap import heat_map, heat_maps_side_by_side, importance_heat_map
 from Agg2ExpLib.figures.measures import MEASURES, Measure, measure_of, table_matrix
 from Agg2ExpLib.figures.slices import slice_panels
 from Agg2ExpLib.figures.style import BACKGROUNDS
@@ -23,6 +23,7 @@ __all__ = [
     "context_bars",
     "draw_graph",
     "heat_map",
+    "heat_maps_side_by_side",
     "importance_graph",
     "importance_heat_map",
     "measure_of",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.figures.measures import Measure, measure_of
+from Agg2ExpLib.figures.measures import BACKGROUND, Measure, measure_of
 from Agg2ExpLib.figures.rows import row_charts
 from Agg2ExpLib.figures.style import Theme, colour_of, drawing, ink_on, text_width
 
@@ -31,6 +31,7 @@ def box_plots(
     title: str = "",
     note: str = "",
     axis: str = "",
+    arranged: bool = False,
     background: str = "light",
 ) -> Figure:
     """Draw the distribution over cases of one number per class or region.
@@ -50,6 +51,9 @@ def box_plots(
         What the numbers are.
     title, note, axis : str
         Heading, a sentence under it, and the label of the value axis (default: the measure's).
+    arranged : bool
+        Sort the boxes by their medians, largest on top, and give background an axis of its own: it holds most of nearly
+        everything, and would squeeze the rest.
     background : str
         ``"light"`` or ``"dark"``.
 
@@ -70,16 +74,28 @@ def box_plots(
         f"cases beyond, named where there is room.",
         note,
     ]
+    order, apart = list(range(len(names))), None
+    if arranged:
+        known = [np.median(column[np.isfinite(column)]) if np.isfinite(column).any() else -1.0 for column in numbers.T]
+        order.sort(key=lambda index: -known[index])
+        if BACKGROUND in names and len(names) > 1:
+            apart = names.index(BACKGROUND)
+            order.remove(apart)
+    shown = [names[index] for index in order]
     with drawing(background) as theme:
-        limits = _limits(numbers, chosen)
 
         def draw(axes: Axes, first: int, last: int) -> None:
             # Where names of outliers fit depends on the scale of the axis.
-            _set_axis(axes, limits, chosen, theme)
-            _draw_boxes(axes, numbers[:, first:last], cases, names[first:last], theme)
+            _set_axis(axes, _limits(numbers[:, order], chosen), chosen, theme)
+            _draw_boxes(axes, numbers[:, order[first:last]], cases, shown[first:last], theme)
 
-        return row_charts(names, (title or f"Over {len(cases)} cases: {chosen.title}", sentences), theme, draw,
-                          axis=axis or chosen.axis, chart_width=_CHART_WIDTH, row=0.26)  # fmt: skip
+        def draw_apart(axes: Axes) -> None:
+            _set_axis(axes, _limits(numbers[:, [apart]], chosen), chosen, theme)
+            _draw_boxes(axes, numbers[:, [apart]], cases, [BACKGROUND], theme)
+
+        return row_charts(shown, (title or f"Over {len(cases)} cases: {chosen.title}", sentences), theme, draw,
+                          axis=axis or chosen.axis, chart_width=_CHART_WIDTH, row=0.26,
+                          apart=None if apart is None else (BACKGROUND, draw_apart))  # fmt: skip
 
 
 def _limits(numbers: np.ndarray, measure: Measure) -> tuple[float, float]:
@@ -137,16 +153,26 @@ def _draw_boxes(axes: Axes, values: np.ndarray, cases: Sequence[str], names: Seq
         found = box_statistics(column)
         outliers = found.pop("outliers")
         colour = colour_of(name)
-        axes.bxp([{**found, "fliers": []}], positions=[row], orientation="horizontal", widths=0.62, showfliers=False,
-                 patch_artist=True, manage_ticks=False,
-                 boxprops={"facecolor": colour, "edgecolor": theme.ink, "linewidth": 0.6},
-                 medianprops={"color": ink_on(colour), "linewidth": 1.4},
-                 whiskerprops={"color": theme.ink, "linewidth": 0.7},
-                 capprops={"color": theme.ink, "linewidth": 0.7})  # fmt: skip
+        _draw_box(axes, found, row, colour, theme)
         if len(outliers):
             axes.plot(column[outliers], np.full(len(outliers), row), linestyle="", marker="o", markersize=3.2,
                       markerfacecolor=colour, markeredgecolor=theme.ink, markeredgewidth=0.5)  # fmt: skip
             _name_outliers(axes, column, found, outliers, cases, row)
+
+
+def _draw_box(axes: Axes, found: dict[str, Any], row: int, colour: Any, theme: Theme) -> None:
+    """Draw box, median and whiskers: what Axes.bxp does, in a tenth of its time."""
+    from matplotlib.patches import Polygon
+
+    low, high, half = found["q1"], found["q3"], 0.31
+    corners = [(low, row - half), (high, row - half), (high, row + half), (low, row + half)]
+    axes.add_patch(Polygon(corners, facecolor=colour, edgecolor=theme.ink, linewidth=0.6, zorder=2))
+    across = [found["whislo"], low, np.nan, high, found["whishi"]]
+    ends = [found["whislo"]] * 2 + [np.nan] + [found["whishi"]] * 2
+    caps = [row - half / 2, row + half / 2, np.nan, row - half / 2, row + half / 2]
+    axes.plot([*across, np.nan, *ends], [row] * 5 + [np.nan, *caps], color=theme.ink, linewidth=0.7, zorder=2)
+    axes.plot([found["med"]] * 2, [row - half, row + half], color=ink_on(colour), linewidth=1.4, zorder=3,
+              solid_capstyle="butt")  # fmt: skip
 
 
 def _name_outliers(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.figures.measures import Measure, check_matrix, measure_of, table_matrix
+from Agg2ExpLib.figures.measures import BACKGROUND, Measure, check_matrix, measure_of, table_matrix
 from Agg2ExpLib.figures.scales import Scale, scale_bar, scale_of
 from Agg2ExpLib.figures.style import (
     FEW,
@@ -117,24 +117,98 @@ def heat_map(
         below = widest(column_names, font) + chip + 0.14 + 0.24
         across, up = cell * len(columns), cell * len(rows)
         width = max(left + across + MARGIN + 0.15, 7.5)
-        sentences = [chosen.meaning, _reading_sentence(chosen, few), _interval_sentence(half_widths, few, chosen), note]
+        grey = "Background, in grey, has no part in the colours." if BACKGROUND in columns and not chosen.ratio else ""
+        sentences = [
+            chosen.meaning,
+            f"{_reading_sentence(chosen, few)} {grey}".strip(),
+            _interval_sentence(half_widths, few, chosen),
+            note,
+        ]
         heading = Heading.of(title or f"RoI importance: {chosen.title}", sentences, width)
         figure = new_figure(width, heading.height + up + below + _FOOT + MARGIN)
         heading.draw(figure, theme)
         axes = add_axes(figure, left, MARGIN + _FOOT + below, across, up)
-        scale = scale_of(values, chosen, theme)
+        # Background holds most of nearly everything: it has grey of its own, and the colours are left to the rest.
+        apart = [] if chosen.ratio or len(columns) < 2 else [n for n, name in enumerate(columns) if name == BACKGROUND]
+        coloured = np.delete(values, apart, axis=1)
+        scale = scale_of(coloured, chosen, theme)
         axes.imshow(values, norm=scale.norm, cmap=scale.colours, aspect="auto", interpolation="nearest")
+        for column in apart:
+            _draw_apart(axes, values[:, column], column, theme)
         _label(axes, (row_names, column_names), (rows, columns), (cell, chip, font), theme)
         _mark_absent(axes, values, theme, few)
         _set_apart(axes, len(rows), columns, extra, theme, few)
         _frame_own(axes, rows, columns, theme, few)
         if few:
-            _write_values(axes, values, half_widths, scale)
+            _write_values(axes, values, half_widths, scale, apart, theme)
         elif half_widths is not None:
             _dot_uncertain(axes, values, np.asarray(half_widths), scale)
         scale_bar(figure, (left, MARGIN + 0.45, min(across, 3.6) if across > 2 else 3.0, 0.13), scale)
         _legend(figure, [*rows, *columns], values, theme)
     return figure
+
+
+def heat_maps_side_by_side(
+    parts: Sequence[tuple[str, np.ndarray]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    title: str,
+    background: str = "light",
+) -> Figure:
+    """Draw matrices of shares of the same rows and columns on one scale, without numbers.
+
+    Parameters
+    ----------
+    parts : sequence of (str, ndarray of shape (rows, columns))
+        Caption and matrix of each.
+    rows, columns : sequence of str
+        Identifiers.
+    title : str
+        Heading.
+    background : str
+        ``"light"`` or ``"dark"``.
+    """
+    measure = measure_of("mass")
+    with drawing(background) as theme:
+        font = _FONT_FEW - 1 if max(len(rows), len(columns)) <= FEW else _FONT_MANY
+        cell = 0.19 if max(len(rows), len(columns)) <= FEW else _CELL_MANY
+        row_names, column_names = [readable(name) for name in rows], [readable(name) for name in columns]
+        left, below = MARGIN + widest(row_names, font) + 0.15, widest(column_names, font) + 0.15
+        across, up = cell * len(columns), cell * len(rows)
+        width = max(left + len(parts) * (across + 0.3) + MARGIN, 7.5)
+        words = [
+            measure.meaning,
+            "Rows: explained classes; columns: regions. Background, in grey, has no part in the colours.",
+        ]
+        heading = Heading.of(title, words, width)
+        figure = new_figure(width, heading.height + 0.3 + up + below + _FOOT)
+        heading.draw(figure, theme)
+        apart = [n for n, name in enumerate(columns) if name == BACKGROUND and len(columns) > 1]
+        scale = scale_of(np.concatenate([np.delete(check_matrix(one, rows, columns), apart, axis=1) for _, one in parts]),
+                         measure, theme)  # fmt: skip
+        for number, (caption, matrix) in enumerate(parts):
+            axes = add_axes(figure, left + number * (across + 0.3), _FOOT + below, across, up)
+            axes.imshow(matrix, norm=scale.norm, cmap=scale.colours, aspect="auto", interpolation="nearest")
+            for column in apart:
+                _draw_apart(axes, matrix[:, column], column, theme)
+            _frame_own(axes, rows, columns, theme, False)
+            axes.set_title(caption, size=9.5, loc="left", pad=4)
+            axes.set_yticks(range(len(rows)), row_names if number == 0 else [""] * len(rows), size=font)
+            axes.set_xticks(range(len(columns)), column_names, size=font, rotation=90)
+            axes.tick_params(length=0)
+            axes.set_xlim(-0.5, len(columns) - 0.5)
+            axes.set_ylim(len(rows) - 0.5, -0.5)
+        scale_bar(figure, (left, 0.5, 3.0, 0.13), scale)
+    return figure
+
+
+def _draw_apart(axes: Axes, values: np.ndarray, column: int, theme: Theme) -> None:
+    """Draw a column in greys between paper and soft ink, 0 to 100 %."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    greys = LinearSegmentedColormap.from_list("apart", [theme.paper, theme.faint]).with_extremes(bad=theme.absent)
+    axes.imshow(values[:, None], cmap=greys, vmin=0.0, vmax=1.0, aspect="auto", interpolation="nearest",
+                extent=(column - 0.5, column + 0.5, len(values) - 0.5, -0.5))  # fmt: skip
 
 
 def _reading_sentence(measure: Measure, few: bool) -> str:
@@ -220,7 +294,9 @@ def _frame_own(axes: Axes, rows: Sequence[str], columns: Sequence[str], theme: T
                                      gid=f"own {name}"))  # fmt: skip
 
 
-def _write_values(axes: Axes, values: np.ndarray, half_widths: np.ndarray | None, scale: Scale) -> None:
+def _write_values(
+    axes: Axes, values: np.ndarray, half_widths: np.ndarray | None, scale: Scale, apart: Sequence[int], theme: Theme
+) -> None:
     for (row, column), value in np.ndenumerate(values):
         if not np.isfinite(value) or (not scale.measure.ratio and value < _LEAST_WRITTEN):
             continue
@@ -228,8 +304,8 @@ def _write_values(axes: Axes, values: np.ndarray, half_widths: np.ndarray | None
         size = 7.5
         if half_widths is not None and np.isfinite(half_widths[row, column]):
             text, size = f"{text}\n±{_short(float(half_widths[row, column]), scale.measure.ratio, fine=True)}", 6.5
-        axes.text(column, row, text, size=size, ha="center", va="center", color=ink_on(scale.colour(value)),
-                  linespacing=1.0)  # fmt: skip
+        axes.text(column, row, text, size=size, ha="center", va="center",
+                  color=theme.ink if column in apart else ink_on(scale.colour(value)), linespacing=1.0)  # fmt: skip
 
 
 def _short(value: float, ratio: bool, fine: bool = False) -> str:

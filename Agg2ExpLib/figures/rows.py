@@ -35,6 +35,7 @@ def row_charts(
     chart_width: float = 4.6,
     row: float = _ROW,
     emphasised: Sequence[str] = (),
+    apart: tuple[str, Callable[[Axes], None]] | None = None,
 ) -> Figure:
     """Return a figure of one or more panels of rows, the first row on top.
 
@@ -54,17 +55,21 @@ def row_charts(
         Inches.
     emphasised : sequence of str
         Rows written in bold.
+    apart : tuple of (str, callable), optional
+        A row on an axis of its own under the others, and what draws it at height 0.
     """
     count = len(names)
     panels = -(-count // ROWS_PER_PANEL)
     deepest = -(-count // panels)
     written = [readable(name) for name in names]
-    label = widest(written, _FONT) * (1.1 if emphasised else 1.0) + 0.15
+    label = widest([*written, *([readable(apart[0])] if apart else [])], _FONT) * (1.1 if emphasised else 1.0) + 0.15
     panel = label + chart_width + 0.3
     width = max(2 * MARGIN + panels * panel, 6.5)
     top = Heading.of(heading[0], heading[1], width)
     body = max(row * deepest, 0.4)
     foot = MARGIN + 0.3 + 0.5
+    if apart:
+        foot += row + 0.5
     figure = new_figure(width, top.height + body + foot)
     top.draw(figure, theme)
     for number in range(panels):
@@ -77,13 +82,23 @@ def row_charts(
         for tick, name in zip(axes.get_yticklabels(), names[first:last], strict=True):
             if name in emphasised:
                 tick.set_fontweight("bold")
-        axes.tick_params(axis="y", length=0)
-        axes.tick_params(axis="x", labelsize=8, length=2.5, width=0.6)
-        axes.grid(axis="x", color=theme.faint, linewidth=0.3, alpha=0.6)
-        axes.set_axisbelow(True)
-        axes.set_xlabel(axis, size=8.5, labelpad=3)
-    system_legend(figure, names, theme)
+        _finish(axes, theme, axis)
+    if apart:
+        axes = add_axes(figure, MARGIN + label, MARGIN + 0.8, chart_width, row)
+        axes.set_ylim(0.5, -0.5)
+        apart[1](axes)
+        axes.set_yticks([0], [readable(apart[0])], size=_FONT)
+        _finish(axes, theme, f"{axis} (background apart: another scale)")
+    system_legend(figure, [*names, *([apart[0]] if apart else [])], theme)
     return figure
+
+
+def _finish(axes: Axes, theme: Theme, axis: str) -> None:
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=8, length=2.5, width=0.6)
+    axes.grid(axis="x", color=theme.faint, linewidth=0.3, alpha=0.6)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(axis, size=8.5, labelpad=3)
 
 
 def system_legend(figure: Figure, identifiers: Sequence[str], theme: Theme) -> None:

@@ -114,16 +114,17 @@ def draw_outlines(axes: Axes, plane: Plane, case: _Volumes, name: str) -> dict[s
     # The explained structure last: on top of its neighbours.
     order = sorted(masks, key=lambda other: other == name)
     for other in order:
-        _outline(axes, plane, masks[other], other, _EXPLAINED_WIDTH if other == name else 0.8)
+        outline(axes, plane, masks[other], other, _EXPLAINED_WIDTH if other == name else 0.8)
     extra = {other: plane.cut(mask) for other, mask in case.regions.items()}
     for other, mask in extra.items():
         if mask.any():
-            _outline(axes, plane, mask, other, 1.2, dashed=True)
+            outline(axes, plane, mask, other, 1.2, dashed=True)
     areas = {other: int(mask.sum()) for other, mask in (masks | extra).items()}
     return {other: area for other, area in areas.items() if area}
 
 
-def _outline(axes: Axes, plane: Plane, mask: np.ndarray, name: str, width: float, *, dashed: bool = False) -> None:
+def outline(axes: Axes, plane: Plane, mask: np.ndarray, name: str, width: float, *, dashed: bool = False) -> None:
+    """Draw the outline of a mask in a slice, in the colour of its structure."""
     from matplotlib.patheffects import Normal, Stroke
 
     rows, columns = mask.shape
@@ -146,14 +147,19 @@ def _is_dark(name: str) -> bool:
     return 0.299 * red + 0.587 * green + 0.114 * blue < 0.3
 
 
+def draw_sides(axes: Axes, plane: Plane, size: float = 11.0) -> None:
+    """Write which side of the patient is where."""
+    places = ((0.015, 0.5, "left", "center"), (0.985, 0.5, "right", "center"),
+              (0.5, 0.985, "center", "top"), (0.5, 0.015, "center", "bottom"))  # fmt: skip
+    for letter, (x, y, side, level) in zip(plane.letters, places, strict=True):
+        _text(axes, x, y, letter, ha=side, va=level, size=size, weight="bold")
+
+
 def draw_letters(axes: Axes, plane: Plane) -> None:
     """Write the sides, and mark the strongest voxel by four ticks that leave it free."""
     from matplotlib.patheffects import Normal, Stroke
 
-    places = ((0.015, 0.5, "left", "center"), (0.985, 0.5, "right", "center"),
-              (0.5, 0.985, "center", "top"), (0.5, 0.015, "center", "bottom"))  # fmt: skip
-    for letter, (x, y, side, level) in zip(plane.letters, places, strict=True):
-        _text(axes, x, y, letter, ha=side, va=level, size=11, weight="bold")
+    draw_sides(axes, plane)
     x, y = plane.centre
     near, far = 0.02 * plane.width, 0.06 * plane.width
     for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1)):

@@ -117,6 +117,17 @@ def strongest_voxel(strength: np.ndarray, fallback: np.ndarray) -> tuple[int, in
     return int(middle[0]), int(middle[1]), int(middle[2])
 
 
+def window_for(inside: np.ndarray) -> str:
+    """Return the CT window that suits a structure of these HU values."""
+    return "lung" if inside.size and float(inside.mean()) < _AIRY_HU else "soft tissue"
+
+
+def top_of(strength: np.ndarray) -> float:
+    """Return the value of the strongest colour: the 99.9th percentile of what is not 0; 0 where all is."""
+    positive = strength[strength > 0]
+    return float(np.percentile(positive, TOP_PERCENTILE)) if positive.size else 0.0
+
+
 def slice_panels(
     explanation: Explanation,
     name: str,
@@ -159,10 +170,8 @@ def slice_panels(
     inside = case.prediction.voxels == case.labels.index(name)
     point = strongest_voxel(strength, inside)
     if ct_window == "auto":
-        airy = inside.any() and float(case.image.voxels[inside].mean()) < _AIRY_HU
-        ct_window = "lung" if airy else "soft tissue"
-    positive = strength[strength > 0]
-    top = float(np.percentile(positive, TOP_PERCENTILE)) if positive.size else 0.0
+        ct_window = window_for(case.image.voxels[inside])
+    top = top_of(strength)
     planes = Plane.through(point, case.image.spacing, case.image.shape)
     millimetres = sum(plane.width for plane in planes)
     per_mm = min((_WIDEST_ROW - 0.3) / millimetres, _TALLEST / max(plane.height for plane in planes))

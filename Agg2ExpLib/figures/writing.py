@@ -50,10 +50,7 @@ def write_figure(
         if kind not in FORMATS:
             raise InputError(f"unknown format {kind!r} of a figure: use {' or '.join(FORMATS)}")
     folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make {folder}: {error.strerror}; choose another --out") from error
+    make_folder(folder)
     written = []
     for kind in formats:
         content = rendered(figure, kind, dpi)
@@ -62,8 +59,22 @@ def write_figure(
     return written
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder where there is none.
+
+    Raises
+    ------
+    OutputError
+        It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make {folder}: {error.strerror}; choose another --out") from error
+
+
 def rendered(figure: Figure, kind: str = "png", dpi: float = 150) -> bytes:
-    """Return a figure as PNG or SVG."""
+    """Return a figure as the bytes of a file, ``png`` or ``svg``; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     # A date or a version would make two equal figures differ.
     metadata = {"Date": None, "Creator": "Agg2Exp"} if kind == "svg" else {"Software": "Agg2Exp"}

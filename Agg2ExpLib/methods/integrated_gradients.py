@@ -26,7 +26,8 @@ _GRADING = 4
 #: Where the points a, 0 to 1, are taken -> what that means.
 PATHS: dict[str, str] = {
     "graded": "middles of even steps of a^(1/4), each weighed by its step: dense near nothing, where networks bend most",
-    "uniform": "middles of even steps of a, all weighed alike, as in the paper",
+    "uniform": "middles of even steps of a, all weighed alike",
+    "ends": "even steps of a from 0 to 1, both ends included, all weighed alike, as in the paper's code",
 }
 
 
@@ -77,7 +78,12 @@ def path_point(number: int, samples: int, path: str) -> tuple[float, float]:
     ((0.25, 1.0), (0.75, 1.0))
     >>> path_point(1, 2, "graded")
     (0.31640625, 1.6875)
+    >>> path_point(0, 3, "ends"), path_point(2, 3, "ends")
+    ((0.0, 1.0), (1.0, 1.0))
     """
+    if path == "ends":
+        # Of a single point nothing but the scan itself can be meant.
+        return (number / (samples - 1) if samples > 1 else 1.0), 1.0
     # Middle of each of the m intervals: the error of the integral falls with m squared.
     t = (number + 0.5) / samples
     return (t, 1.0) if path == "uniform" else (t**_GRADING, _GRADING * t ** (_GRADING - 1))

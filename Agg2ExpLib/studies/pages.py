@@ -14,8 +14,8 @@ import numpy as np
 
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.cohort.judge.baselines import DETECTORS
+from Agg2ExpLib.cohort.judge.reasons import percent
 from Agg2ExpLib.cohort.judge.score_files import describe_patients
-from Agg2ExpLib.cohort.judge.scoring import percent
 from Agg2ExpLib.cohort.report.page import number, p_value
 from Agg2ExpLib.storage import write_file
 from Agg2ExpLib.studies.measures import MEAN, MEAN_OF_RANKS, Line, Naming, plain

@@ -10,8 +10,9 @@ import numpy as np
 
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.cohort.judge.baselines import FOREST
-from Agg2ExpLib.cohort.report.pictures import COLOURS, MARKS, png, sheet
+from Agg2ExpLib.cohort.report.pictures import COLOURS, MARKS, sheet
 from Agg2ExpLib.figures.style import Theme, drawing
+from Agg2ExpLib.figures.writing import rendered
 from Agg2ExpLib.studies.measures import MEAN, MEAN_OF_RANKS, Line
 
 
@@ -44,7 +45,7 @@ def study_picture(found: Mapping[str, Any], names: Mapping[str, str]) -> bytes:
         handles, labels = left.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower left", ncols=4, fontsize=8)
         _severities(right, found, theme)
-        return png(figure)
+        return rendered(figure, "png", 110)
 
 
 def _dots(

@@ -5,6 +5,8 @@ import importlib.util
 import json
 import os
 import re
+import shlex
+import shutil
 import stat
 import sys
 import time
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 
 from Testing import bench
+from Testing.bench import warm
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,7 +64,7 @@ class Child:
         self.program = folder / "python"
         script = ROOT / "Testing" / "bench" / "fake_child.py"
         # The launcher's own path comes first, so that the child finds behaviour.json beside it.
-        self.program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$0" "$@"\n')
+        self.program.write_text(f'#!/bin/sh\nexec {shlex.join([*warm.python(), str(script)])} "$0" "$@"\n')
         self.program.chmod(self.program.stat().st_mode | stat.S_IXUSR)
         self.does()
 
@@ -154,6 +157,39 @@ def panel(widget):
     return widget.panel
 
 
+def box(*ends):
+    """Return a mask of the small explanation's size that is a box."""
+    from Testing.bench.small_explanation import SHAPE
+
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[tuple(slice(low, high) for low, high in ends)] = True
+    return mask
+
+
+#: Within the heart, and far from everything.
+SPOT = box((5, 8), (5, 8), (5, 8))
+ELSEWHERE = box((20, 23), (1, 4), (1, 4))
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory):
+    """An Explanation folder with two findings, as the child process would have left it; not to be written to."""
+    from Testing.bench.small_explanation import write_small_explanation
+
+    folder = tmp_path_factory.mktemp("written") / "chest-explained"
+    return write_small_explanation(folder, regions={"spot": SPOT, "far": ELSEWHERE}, model="thorax-phantom")
+
+
+@pytest.fixture
+def explained(panel, written, tmp_path):
+    """A panel that shows an explanation of a CT with two findings; no process was needed for it."""
+    panel.ct, panel.findings = add_ct(), add_findings(spot=SPOT, far=ELSEWHERE)
+    panel.inputs.volume.setCurrentNode(panel.ct)
+    panel.inputs.regions.setCurrentNode(panel.findings)
+    panel.presenter.show_folder(shutil.copytree(written, tmp_path / "results" / written.name), panel.ct)
+    return panel
+
+
 class Pip:
     """Slicer's installer: the check is real but for what is hidden, and installing is written down instead of done."""
 
@@ -188,6 +224,10 @@ def pip(monkeypatch):
     import slicer.util
 
     from Agg2ExpLib.panel.compute import packages
+
+    missing = [name for name in ("torch", "monai", "sklearn") if importlib.util.find_spec(name) is None]
+    if missing:
+        pytest.skip(f"this Python has no {missing[0]}; these tests hide packages that are there")
 
     found = Pip(slicer.packaging.pip_check)
     real = packages.installed_version

@@ -121,14 +121,33 @@ def shell_share(attribution: np.ndarray, mask: np.ndarray, spacing: tuple[float,
     from scipy.ndimage import distance_transform_edt
 
     strength = np.abs(attribution).astype(np.float64)
-    size = int(mask.sum())
-    outside = ~mask
-    if not size or not outside.any() or strength.sum() <= 0:
+    size, total = int(mask.sum()), strength.sum()
+    if not size or size == mask.size or total <= 0:
         return math.nan
-    far = distance_transform_edt(outside, sampling=spacing)[outside]
-    wanted = min(size, far.size)
+    # No form of that volume needs a thicker shell than a ball does (Brunn and Minkowski), so that distances are needed no
+    # farther out; only at the edge of the scan, where the shell is cut, they are.
+    radius = (3.0 * size * math.prod(spacing) / (4.0 * math.pi)) ** (1 / 3)
+    for reach in ((2.0 ** (1 / 3) - 1.0) * radius + max(spacing), math.inf):
+        box = _around(mask, reach, spacing)
+        outside = ~mask[box]
+        far = distance_transform_edt(outside, sampling=spacing)[outside]
+        wanted = min(size, mask.size - size)
+        if (far <= reach).sum() >= wanted:
+            break
     limit = np.partition(far, wanted - 1)[wanted - 1]
     nearer, at = far < limit, far == limit
     part = (wanted - np.count_nonzero(nearer)) / np.count_nonzero(at)
-    values = strength[outside]
-    return float((values[nearer].sum() + part * values[at].sum()) / strength.sum())
+    values = strength[box][outside]
+    return float((values[nearer].sum() + part * values[at].sum()) / total)
+
+
+def _around(mask: np.ndarray, reach: float, spacing: tuple[float, ...]) -> tuple[slice, ...]:
+    """Return the box around a mask with a margin in millimetres."""
+    if not math.isfinite(reach):
+        return tuple(slice(None) for _ in spacing)
+    box = []
+    for axis, step in enumerate(spacing):
+        line = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        margin = math.ceil(reach / step) + 1
+        box.append(slice(max(int(line[0]) - margin, 0), int(line[-1]) + margin + 1))
+    return tuple(box)

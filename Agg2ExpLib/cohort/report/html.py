@@ -1,8 +1,8 @@
-"""The cohort's report: one HTML file with all figures inside, that opens from disk."""
+"""The cohort's report: one HTML file with all figures inside, that opens from disk, and the figures as PNG beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +11,27 @@ from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.cohort.judge.groups import Grouping, compare_groupings
 from Agg2ExpLib.cohort.judge.intervals import median_matrix
 from Agg2ExpLib.cohort.judge.profile import Profile
-from Agg2ExpLib.cohort.judge.scoring import percent, percent_range
+from Agg2ExpLib.cohort.judge.reasons import percent, percent_range
 from Agg2ExpLib.cohort.judge.size import OwnShares, own_shares, size_correlation
-from Agg2ExpLib.cohort.judge.statistics import mean_matrix, outliers
-from Agg2ExpLib.cohort.report import pictures
+from Agg2ExpLib.cohort.judge.statistics import outliers
+from Agg2ExpLib.cohort.report.drawings import (
+    class_boxes,
+    context_boxes,
+    contexts_beside,
+    kept_explanations,
+    overall,
+    overview,
+)
 from Agg2ExpLib.cohort.report.html_groups import write_groups
 from Agg2ExpLib.cohort.report.html_scores import write_anomalies
+from Agg2ExpLib.cohort.report.html_size import write_equal_size
 from Agg2ExpLib.cohort.report.html_warning import write_warning
 from Agg2ExpLib.cohort.report.page import Page, interval, number
 from Agg2ExpLib.cohort.table.tables import CohortTable
+from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.figures.fonts import undrawable
+from Agg2ExpLib.figures.measures import BACKGROUND
+from Agg2ExpLib.figures.writing import make_folder
 from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.storage import write_file
 
@@ -37,9 +48,11 @@ def write_report(
     profile: Profile | None = None,
     groups: Sequence[str] = (),
     bad_dice: float = BAD_DICE,
+    folder: str | Path | None = None,
+    methods: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Write the report of a cohort.
+    """Write the report of a cohort, and its pictures as PNG into a folder beside it.
 
     Parameters
     ----------
@@ -53,6 +66,10 @@ def write_report(
         Columns of metadata to compare groups by, such as ``sex``, or bands of one: ``age:50,65,80``.
     bad_dice : float
         Dice below which a segmentation counts as bad.
+    folder : path, optional
+        The cohort's folder: explanations that were kept there are shown.
+    methods : path, optional
+        Folder of ``agg2exp compare-methods``, whose table of methods (Table 1) is shown.
     progress : Progress
         Where stages go.
 
@@ -64,32 +81,41 @@ def write_report(
     Raises
     ------
     InputError
-        A column or bands that cannot be, or a profile of another model.
+        A column or bands that cannot be, a profile of another model, or no comparison of methods at ``methods``.
     OutputError
         The file cannot be written.
     """
     progress = progress or Progress()
     groupings = [Grouping.parse(text, table) for text in groups]
     page = Page(f"Agg2Exp cohort report: {len(table.cases)} cases")
+    kept = kept_explanations(folder, table)
     _head(page, table)
-    progress.stage("report", 5)
+    progress.stage("report", 6)
     texts = [*table.classes, *table.rois, *table.cases, *(one for test in groupings for one in test.split(table))]
     if lacking := undrawable(texts):
         progress.message(lacking)
     _global(page, table)
     progress.advance(detail="global importance")
-    _distributions(page, table)
+    _distributions(page, table, kept)
     progress.advance(detail="distributions")
     tested = compare_groupings(table, groupings)
     for grouping, tests in zip(groupings, tested, strict=True):
         write_groups(page, table, grouping, tests, sum(map(len, tested)))
     progress.advance(detail="groups")
-    matrices = write_anomalies(page, table, profile)
+    matrices = write_anomalies(page, table, profile, kept)
     progress.advance(detail="anomalies")
     if matrices is not None:
         write_warning(page, table, matrices, bad_dice)
+    if methods is not None:
+        _methods(page, Path(methods))
     _failures(page, table)
+    progress.advance(detail="pictures")
     path = Path(path)
+    beside = path.with_name(f"{path.stem}_figures")
+    if page.pictures:
+        make_folder(beside)
+    for name, picture in page.pictures.items():
+        write_file(beside / name, picture)
     write_file(path, page.render().encode())
     progress.advance(detail=path.name)
     return path
@@ -124,36 +150,41 @@ def _head(page: Page, table: CohortTable) -> None:
 
 def _global(page: Page, table: CohortTable) -> None:
     page.section("Global importance")
-    mass, enrichment = (mean_matrix(table.values[measure]) for measure in ("mass", "enrichment"))
-    labels = table.identity["model"].get("labels") or []
-    extra = [roi for roi in table.rois if roi not in labels]
-    title = f"Mean mass over {len(table.cases)} cases, %"
-    page.picture(pictures.heat_map(mass.mean, table.classes, table.rois, "mass", title, None, extra), title)
-    title = f"Mean enrichment over {len(table.cases)} cases"
-    page.picture(pictures.heat_map(enrichment.mean, table.classes, table.rois, "enrichment", title, None, extra), title)
-    page.picture(pictures.graph(enrichment.mean, table.classes, table.rois, extra), "Top three sources of each class")
+    joined = contexts_beside({"all": table})
+    if joined is not None:
+        page.picture(joined.figure, joined.caption, joined.name, first=True)
+    for one in (overview(table), *overall(table)):
+        if one is not None:
+            page.picture(one.figure, one.caption, one.name)
+    counts = np.isfinite(table.values["mass"]).sum(axis=0)
     middle, low, high = median_matrix(table.values["mass"])
-    rows = []
+    rows, apart = [], table.rois.index(BACKGROUND) if BACKGROUND in table.rois else -1
     for i, name in enumerate(table.classes):
-        order = np.argsort(-np.nan_to_num(middle[i], nan=-1.0), kind="stable")[:3]
         told = [
-            f"{structure(table.rois[j]).name} {percent(middle[i, j])} ({percent_range(low[i, j], high[i, j])})"
-            if np.isfinite(low[i, j])
-            else structure(table.rois[j]).name
-            for j in order
-        ]
-        rows.append([structure(name).name, str(int(mass.counts[i].max(initial=0))), *told, *[""] * (3 - len(told))])
-    page.table(["class", "cases", "first source by mass (median, 95 % interval)", "second", "third"], rows)
+            f"{structure(table.rois[j]).name} {_share(middle[i, j], low[i, j], high[i, j])}"
+            for j in np.argsort(-np.nan_to_num(middle[i], nan=-1.0), kind="stable").tolist()
+            if j != apart and np.isfinite(middle[i, j])
+        ][:3]
+        behind = [] if apart < 0 else [_share(middle[i, apart], low[i, apart], high[i, apart])]
+        rows.append([structure(name).name, str(int(counts[i].max(initial=0))), *behind, *told, *[""] * (3 - len(told))])
+    header = [
+        "class",
+        "cases",
+        *(["in background"] if apart >= 0 else []),
+        "first source (median, 95 % interval)",
+        "second",
+        "third",
+    ]
+    page.table(header, rows)
 
 
-def _distributions(page: Page, table: CohortTable) -> None:
+def _distributions(page: Page, table: CohortTable, kept: Mapping[str, Path]) -> None:
     page.section("Context and distributions")
     context, shares = table.context(), own_shares(table)
     within = 1.0 - shares.own_within
     middle, low, high = median_matrix(context)
     order = [i for i in np.argsort(-np.nan_to_num(middle, nan=-1.0), kind="stable").tolist() if np.isfinite(middle[i])]
     if order:
-        names = [table.classes[i] for i in order]
         _context_in_words(page, table, within, shares)
         page.text(
             "Context is the share of a class's attribution that lies outside of the class itself, largest first. A large "
@@ -161,9 +192,9 @@ def _distributions(page: Page, table: CohortTable) -> None:
             "of the volume). Within structures leaves the background out of both, so that scans of different fields of view "
             "compare; own share over volume within structures says how much more than size the class relies on itself."
         )
-        page.picture(
-            pictures.box_plots(context[:, order], table.cases, names, "Context of each class", "context, %"), "Context"
-        )
+        one = context_boxes(table)
+        if one is not None:
+            page.picture(one.figure, one.caption, one.name)
         inner, inner_low, inner_high = median_matrix(within)
         even = median_matrix(1.0 - shares.volume)[0]
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -177,6 +208,7 @@ def _distributions(page: Page, table: CohortTable) -> None:
         header = ["class", "context (median, 95 % interval)", "spread evenly", "context within structures",
                   "own share / volume, within structures", "outliers"]  # fmt: skip
         page.table(header, rows)
+        write_equal_size(page, table, kept)
     page.text("For each class, the mass of every region over the cases; outliers are named in the tables.", "note")
     for index, name in enumerate(table.classes):
         values = table.values["mass"][:, index]
@@ -188,8 +220,9 @@ def _distributions(page: Page, table: CohortTable) -> None:
             if (told := _named(values[:, j], table.cases))
         ]
         page.fold(f"{structure(name).name}")
-        title = f"What {structure(name).name} relied on"
-        page.picture(pictures.box_plots(values, table.cases, table.rois, title, "mass, %"), title)
+        one = class_boxes(table, index)
+        if one is not None:
+            page.picture(one.figure, one.caption, one.name)
         page.table(["region", "outliers"], rows)
         page.unfold()
 
@@ -230,6 +263,24 @@ def _named(values: np.ndarray, cases: Sequence[str]) -> str:
     found = outliers(values, cases)
     told = ", ".join(f"{case} {percent(value)}" for case, value in found[:_MOST_NAMED])
     return told + (f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else "")
+
+
+def _methods(page: Page, folder: Path) -> None:
+    """Write the table of methods as compare-methods has it, line by line."""
+    path = folder / "quality_table.md"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}); give a folder of agg2exp compare-methods"
+        ) from error
+    page.section("Quality of the methods")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    if len(rows) > 2:
+        page.table(rows[0], rows[2:])
+    for line in lines[len(rows) :]:
+        if line.strip():
+            page.text(line.replace("**", ""), "note")
 
 
 def _failures(page: Page, table: CohortTable) -> None:

@@ -10,11 +10,14 @@ import numpy as np
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.cohort.judge.groups import FEWEST_IN_GROUP, MOST_GROUPS, Grouping, GroupTest
 from Agg2ExpLib.cohort.judge.intervals import detectable_area
-from Agg2ExpLib.cohort.judge.scoring import percent
+from Agg2ExpLib.cohort.judge.reasons import percent
 from Agg2ExpLib.cohort.judge.statistics import mean_matrix
 from Agg2ExpLib.cohort.report import pictures
+from Agg2ExpLib.cohort.report.drawings import extra_regions
 from Agg2ExpLib.cohort.report.page import Page, interval, number, p_value
 from Agg2ExpLib.cohort.table.tables import CohortTable
+from Agg2ExpLib.figures import heat_map
+from Agg2ExpLib.storage import safe_file_name
 
 # Tests shown, and groups that one still tells apart in a picture.
 _MOST_TESTS, _MOST_DRAWN = 10, 8
@@ -65,13 +68,14 @@ def _pictures(page: Page, table: CohortTable, column: str, groups: Mapping[str, 
     parts = {name: table.select(index.tolist()) for name, index in groups.items()}
     contexts = {name: mean_matrix(part.context()[:, :, None]) for name, part in parts.items()}
     means = {f"{name} ({len(parts[name].cases)})": found for name, found in contexts.items()}
-    page.picture(pictures.group_means(means, table.classes, f"Mean context by {column}"), f"Mean context by {column}")
+    title, stem = f"Mean context by {column}", safe_file_name(column)
+    page.picture(pictures.group_means(means, table.classes, title), title, f"context_by_{stem}")
     page.fold("Mean mass in each group")
-    extra = [roi for roi in table.rois if roi not in (table.identity["model"].get("labels") or [])]
-    for name, part in parts.items():
+    for place, (name, part) in enumerate(parts.items(), start=1):
         mass = mean_matrix(part.values["mass"])
         title = f"{column}: {name}, mean mass over {len(part.cases)} cases, %"
-        page.picture(pictures.heat_map(mass.mean, table.classes, table.rois, "mass", title, None, extra), title)
+        figure = heat_map(mass.mean, table.classes, table.rois, "mass", title=title, extra=extra_regions(table))
+        page.picture(figure, title, f"heat_map_mass_{stem}_{place}")
     page.unfold()
 
 

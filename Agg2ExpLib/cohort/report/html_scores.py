@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -11,36 +12,30 @@ from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.cohort.judge.baselines import FOREST, SIZES, held_out_matrices, held_out_sizes
 from Agg2ExpLib.cohort.judge.conformal import PatientScore, farthest
 from Agg2ExpLib.cohort.judge.profile import FEWEST, Profile, fit_profile
+from Agg2ExpLib.cohort.judge.reasons import FEWEST_FOR_RANGE
 from Agg2ExpLib.cohort.judge.score_files import describe_patients
-from Agg2ExpLib.cohort.judge.scoring import (
-    FALSE_ALARMS,
-    FEWEST_FOR_RANGE,
-    ClassScore,
-    score_matrices,
-    score_patients,
-    score_table,
-)
+from Agg2ExpLib.cohort.judge.scoring import FALSE_ALARMS, ClassScore, score_matrices, score_patients, score_table
 from Agg2ExpLib.cohort.judge.statistics import metadata_tests, row_means
 from Agg2ExpLib.cohort.judge.words import p_in_words
 from Agg2ExpLib.cohort.report import pictures
+from Agg2ExpLib.cohort.report.drawings import patients
 from Agg2ExpLib.cohort.report.page import Page, interval, number, p_value
 from Agg2ExpLib.cohort.table.tables import CohortTable
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.progress import Progress
 
 # As many as one still reads.
-_MOST_ODD, _MOST_PATIENTS = 25, 15
+_MOST_ODD, _MOST_PATIENTS, _MOST_FIRST = 25, 15, 5
 
 
 def write_anomalies(
-    page: Page, table: CohortTable, profile: Profile | None, progress: Progress | None = None
+    page: Page, table: CohortTable, profile: Profile | None, kept: Mapping[str, Path]
 ) -> dict[str, np.ndarray] | None:
     """Write the section; return detector -> scores (cases, classes), or nothing when there are too few cases."""
     page.section("Anomalies")
     own = profile is None
     if profile is None:
         try:
-            profile = fit_profile(table, progress=progress)
+            profile = fit_profile(table)
         except InputError:
             page.text(f"There are fewer than {FEWEST} cases: nothing can be said about what is usual.", "warning")
             return None
@@ -76,11 +71,15 @@ def write_anomalies(
         for one in score_table(profile, table, reasons_for=pairs, with_baselines=False)
         if (one.case, one.name) in pairs
     }
-    patients = score_patients(profile, found)
+    judged = score_patients(profile, found)
     if not own:
-        _verdicts(page, patients, len(profile.cases))
+        _verdicts(page, judged, len(profile.cases))
     _explanations(page, odd, reasons, own, len(profile.cases))
-    outlying = _outliers(table, scores, patients)
+    if odd and kept:
+        one = patients(table, scores, kept, table.classes.index(odd[0][1]))
+        if one is not None:
+            page.picture(one.figure, one.caption, one.name, photo=True, first=True)
+    outlying = _outliers(table, scores, judged)
     _metadata(page, table, row_means(scores), outlying, own)
     if own and np.isfinite(table.dice).any():
         whose = table.patients()
@@ -150,6 +149,14 @@ def _explanations(
         one = reasons[case, name]
         told = one.reasons[0].sentence(name) if one.reasons else f"{structure(name).name}, {_why(one)}"
         page.summary(f"The oddest explanation is in {case}: {told}. In every cohort one is.")
+    by_case: dict[str, str] = {}
+    for case, name in odd:
+        by_case.setdefault(case, name)
+    first = list(by_case.items())[:_MOST_FIRST]
+    if first:
+        page.summary(
+            f"Cases to look at first: {', '.join(f'{case} ({structure(name).name})' for case, name in first)}."
+        )
 
 
 def _outliers(table: CohortTable, scores: np.ndarray, patients: Sequence[PatientScore]) -> np.ndarray:
@@ -170,6 +177,7 @@ def _metadata(page: Page, table: CohortTable, mean: np.ndarray, outlying: np.nda
     page.picture(
         pictures.histogram(mean, marks, "Mean score over classes; the three oddest cases marked", "mean anomaly score"),
         "Distribution of mean anomaly scores",
+        "scores",
     )
     tests = metadata_tests(table, mean, outlying)
     if not tests:
@@ -190,4 +198,4 @@ def _metadata(page: Page, table: CohortTable, mean: np.ndarray, outlying: np.nda
 
 def _why(score: ClassScore) -> str:
     told = "; ".join(reason.phrase() for reason in score.reasons)
-    return told or "no single region matters in size"
+    return told or "many small differences, no single region"

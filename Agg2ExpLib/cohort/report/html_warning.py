@@ -170,7 +170,7 @@ def _comparison(table: CohortTable, means: Mapping[str, np.ndarray], whose: np.n
 def _best_and_worst(page: Page, table: CohortTable, mean_score: np.ndarray, mean_dice: np.ndarray) -> None:
     known = np.isfinite(mean_score) & np.isfinite(mean_dice)
     picture = pictures.scatter(mean_score[known], mean_dice[known], "Each dot is a case: means over its classes")
-    page.picture(picture, "Mean score against mean Dice")
+    page.picture(picture, "Mean score against mean Dice", "score_and_dice")
     order = np.flatnonzero(known)[np.argsort(mean_dice[known])]
     most = min(_MOST_SIDE, len(order) // 2)
     sides = (("worst", order[:most]), ("best", order[::-1][:most]))
@@ -214,7 +214,11 @@ def _calibration(page: Page, table: CohortTable, scores: np.ndarray, means: tupl
         "curve is near the grey line, a predicted Dice may be read as it stands; a curve that does not rise says that the "
         "score does not tell good from bad."
     )
-    page.picture(pictures.calibration(curves[:_MOST_CURVES]), "Calibration of predicted Dice, over all and per class")
+    page.picture(
+        pictures.calibration(curves[:_MOST_CURVES]),
+        "Calibration of predicted Dice, over all and per class",
+        "calibration",
+    )
     page.text(f"Over all classes: {gains[0].sentence()}" if summary[0][0] == pairs[0][0] else gains[0].sentence())
     header = [
         "class",

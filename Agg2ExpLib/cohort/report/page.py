@@ -7,7 +7,15 @@ import html
 import math
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from Agg2ExpLib.figures.writing import rendered
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Pixels per inch of pictures in files, and how large figures are on the page.
+_DPI, _SCALE = 110, 0.95
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c2733; max-width: 1100px; margin: 2em auto; padding: 0 1em; }
 h1 { font-size: 1.7em; margin-bottom: 0.2em; } h2 { margin-top: 2em; border-bottom: 1px solid #ccd5de; padding-bottom: 0.2em; }
@@ -21,11 +29,13 @@ p.lead { font-size: 1.08em; margin: 0.6em 0; }
 @media (prefers-color-scheme: dark) {
   body { background: #14191f; color: #dde4ea; } th { background: #232c35; } th, td { border-color: #33404c; }
   h2 { border-color: #33404c; } a, summary { color: #8fc1ee; } p.note { color: #9fb0be; } p.warning { background: #3a2c12; }
-  ul.summary { background: #1d2731 !important; } img { background: #fff; }
+  ul.summary { background: #1d2731 !important; }
+  img.chart { filter: invert(0.92) hue-rotate(180deg); }
 }
 @media print {
   body { max-width: none; margin: 0; font-size: 11px; } nav { display: none; } h2 { break-after: avoid; }
   img, tr { break-inside: avoid; } .first { break-after: page; }
+  details::details-content { content-visibility: visible; height: auto; }
 }
 ul.summary { background: #f3f7fb; border-left: 4px solid #1f4e79; padding: 0.7em 1em 0.7em 2em; margin: 1em 0; }
 """
@@ -49,6 +59,9 @@ class Page:
         self._sections: list[str] = []
         self._summary: list[str] = []
         self._lead = ""
+        self._front: list[str] = []
+        #: Name of a file -> the picture as PNG.
+        self.pictures: dict[str, bytes] = {}
 
     def lead(self, sentence: str) -> None:
         """Set the paragraph under the heading: what the page is, for whoever has never seen one."""
@@ -82,11 +95,33 @@ class Page:
         if len(rows) > most:
             self.text(f"The first {most} of {len(rows)} rows.", "note")
 
-    def picture(self, png: bytes | None, caption: str) -> None:
-        """Add a picture; nothing when there is none."""
-        if png:
-            data = base64.b64encode(png).decode("ascii")
-            self._body.append(f'<p><img alt="{html.escape(caption)}" src="data:image/png;base64,{data}"></p>')
+    def picture(
+        self, figure: Figure | None, caption: str, name: str, *, photo: bool = False, first: bool = False
+    ) -> None:
+        """Add a figure as SVG, and keep it as PNG in :attr:`pictures`; nothing when there is none.
+
+        Parameters
+        ----------
+        figure : matplotlib.figure.Figure, optional
+            What to show.
+        caption : str
+            Said to whoever cannot see it.
+        name : str
+            Of its file.
+        photo : bool
+            It shows scans: its colours stay where the page is dark.
+        first : bool
+            Show it on the first page, under the summary.
+        """
+        if figure is None:
+            return
+        data = base64.b64encode(rendered(figure, "svg", _DPI)).decode("ascii")
+        self.pictures[f"{name}.png"] = rendered(figure, "png", _DPI)
+        # As wide as the figure is, so that letters have one size all over the page.
+        width = round(96 * float(figure.get_size_inches()[0]) * _SCALE)
+        look = "photo" if photo else "chart"
+        text = f'<p><img class="{look}" width="{width}" alt="{html.escape(caption)}" src="data:image/svg+xml;base64,{data}"></p>'
+        (self._front if first else self._body).append(text)
 
     def fold(self, summary: str) -> None:
         """Begin a part that is closed at first; end it with :meth:`unfold`."""
@@ -102,13 +137,14 @@ class Page:
             f'<a href="#s{number}">{html.escape(heading)}</a>' for number, heading in enumerate(self._sections, start=1)
         )
         box = f'<ul class="summary">{"".join(self._summary)}</ul>\n' if self._summary else ""
+        front = "\n".join(self._front)
         # No script, nothing from elsewhere: the page cannot do anything but be read.
         policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
         return (
             '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
             f"<title>{html.escape(self._title)}</title><style>{_STYLE}</style></head>\n"
-            f'<body><div class="first"><h1>{html.escape(self._title)}</h1>\n{self._lead}{box}<nav>{links}</nav></div>\n'
+            f'<body><div class="first"><h1>{html.escape(self._title)}</h1>\n{self._lead}{box}{front}<nav>{links}</nav></div>\n'
             + "\n".join(self._body)
             + "\n</body></html>\n"
         )
@@ -116,8 +152,9 @@ class Page:
 
 def _cell(text: str, is_number: bool, tag: str = "td") -> str:
     kind = ' class="number"' if is_number else ""
-    # A percent sign is never parted from its number.
-    return f"<{tag}{kind}>{html.escape(text).replace(' %', chr(160) + '%')}</{tag}>"
+    # A percent sign is never parted from its number, nor the ends of a range from each other.
+    whole = re.sub(r"(?<=\d)-(?=\d)", "\u2060-\u2060", html.escape(text).replace(" %", chr(160) + "%"))
+    return f"<{tag}{kind}>{whole}</{tag}>"
 
 
 def p_value(value: float) -> str:

@@ -1,4 +1,4 @@
-"""The report's pictures as PNG bytes; heat maps, box plots and graphs are those of the figures room."""
+"""Pictures that only reports have: means of groups, scatter, calibration, histogram. What the paper has is in ``drawings``."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from Agg2ExpLib import figures
-from Agg2ExpLib.figures.style import Theme, drawing, readable
-from Agg2ExpLib.figures.writing import rendered
+from Agg2ExpLib.figures.style import Theme, add_axes, drawing, new_figure, readable
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from Agg2ExpLib.cohort.judge.calibration import Bin
     from Agg2ExpLib.cohort.judge.statistics import MeanMatrix
 
-_DPI = 110
-# Beyond this many names a graph is a page of its own, not a picture of a report.
-_LARGEST = 60
 _CURVES_ACROSS = 4
 _INK = "#1f4e79"
 #: Okabe and Ito's colours, told apart by the colour-blind too, and a mark of its own for each.
@@ -26,32 +23,14 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
-def heat_map(
-    matrix: np.ndarray,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    measure: str,
+def group_means(
+    means: Mapping[str, MeanMatrix],
+    names: Sequence[str],
     title: str,
-    half_widths: np.ndarray | None = None,
-    extra: Sequence[str] = (),
-) -> bytes:
-    """Draw a classes x regions matrix: ``mass`` (shares) or ``enrichment`` (ratios)."""
-    return png(figures.heat_map(matrix, rows, columns, measure, half_widths=half_widths, extra=extra, title=title))
-
-
-def box_plots(values: np.ndarray, cases: Sequence[str], names: Sequence[str], title: str, axis: str) -> bytes:
-    """Draw the distribution over cases of one share per name."""
-    return png(figures.box_plots(values, cases, names, "mass", title=title, axis=axis))
-
-
-def graph(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str], extra: Sequence[str] = ()) -> bytes | None:
-    """Draw each class's three strongest sources as a graph; ``None`` where there are too many names for a picture."""
-    if len(columns) > _LARGEST:
-        return None
-    return png(figures.draw_graph(matrix, rows, columns, "enrichment", extra=extra))
-
-
-def group_means(means: Mapping[str, MeanMatrix], names: Sequence[str], title: str) -> bytes:
+    background: str = "light",
+    legend: str = "group (cases)",
+    axis: str = "context, % (mean, 95 % confidence)",
+) -> Figure:
     """Draw the mean of one share per class and group, with confidence intervals.
 
     Parameters
@@ -62,8 +41,14 @@ def group_means(means: Mapping[str, MeanMatrix], names: Sequence[str], title: st
         Classes.
     title : str
         Heading.
+    background : str
+        ``"light"`` or ``"dark"``.
+    legend : str
+        Heading of the legend; empty draws none.
+    axis : str
+        Label of the value axis.
     """
-    with drawing("light") as theme:
+    with drawing(background) as theme:
         step = 0.8 / len(means)
         figure, axes = sheet(7.5, 1.3 + len(names) * (0.16 + 0.11 * len(means)))
         for row in range(1, len(names), 2):
@@ -75,15 +60,16 @@ def group_means(means: Mapping[str, MeanMatrix], names: Sequence[str], title: st
                           color=COLOURS[number % len(COLOURS)], markersize=4, linewidth=1.0, label=group)  # fmt: skip
         axes.set_yticks(range(len(names)), [readable(name) for name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.set_xlabel("context, % (mean, 95 % confidence)")
+        axes.set_xlabel(axis)
         axes.set_title(title, fontsize=10, loc="left")
-        figure.legend(
-            loc="outside lower left", ncols=3, fontsize=8, title="group (cases)", title_fontsize=8, alignment="left"
-        )
-        return png(figure)
+        if legend:
+            figure.legend(
+                loc="outside lower left", ncols=3, fontsize=8, title=legend, title_fontsize=8, alignment="left"
+            )
+        return figure
 
 
-def scatter(scores: np.ndarray, dice: np.ndarray, title: str) -> bytes:
+def scatter(scores: np.ndarray, dice: np.ndarray, title: str) -> Figure:
     """Draw anomaly score against Dice."""
     with drawing("light"):
         figure, axes = sheet(5.6, 3.6)
@@ -91,10 +77,10 @@ def scatter(scores: np.ndarray, dice: np.ndarray, title: str) -> bytes:
         axes.set_xlabel("mean anomaly score (higher is odder)")
         axes.set_ylabel("mean Dice")
         axes.set_title(title, fontsize=10, loc="left")
-        return png(figure)
+        return figure
 
 
-def calibration(curves: Sequence[tuple[str, Sequence[Bin]]]) -> bytes:
+def calibration(curves: Sequence[tuple[str, Sequence[Bin]]]) -> Figure:
     """Draw calibration curves side by side, each with intervals and the numbers of cases of its points, from the left.
 
     Parameters
@@ -105,15 +91,20 @@ def calibration(curves: Sequence[tuple[str, Sequence[Bin]]]) -> bytes:
     with drawing("light") as theme:
         across = min(len(curves), _CURVES_ACROSS)
         down = -(-len(curves) // across)
-        figure, grid = sheet(2.45 * across, 2.35 * down, across, down)
-        for axes in grid.flat[len(curves) :]:
-            axes.set_axis_off()
-        for axes, (title, curve) in zip(grid.flat, curves, strict=False):
+        # Places are counted out: a layout that is looked for draws everything twice.
+        wide, high, left, foot = 2.45, 2.55, 0.75, 0.55
+        width, height = left + wide * across, foot + high * down
+        figure = new_figure(width, height)
+        for number, (title, curve) in enumerate(curves):
+            row, column = divmod(number, across)
+            axes = add_axes(
+                figure, left + column * wide + 0.1, foot + (down - 1 - row) * high + 0.3, wide - 0.6, wide - 0.6
+            )
             _curve(axes, curve, theme)
             axes.set_title(textwrap.fill(title, 26), fontsize=9, loc="left")
-        figure.supxlabel("Dice predicted from the score (held out)", fontsize=9)
-        figure.supylabel("Dice observed\n(mean, 95 % confidence)", fontsize=9)
-        return png(figure)
+        figure.supxlabel("Dice predicted from the score (held out)", fontsize=9, y=0.12 / height)
+        figure.supylabel("Dice observed (mean, 95 % confidence)", fontsize=9, x=0.12 / width)
+        return figure
 
 
 def _curve(axes: Any, curve: Sequence[Bin], theme: Theme) -> None:
@@ -143,7 +134,7 @@ def _ticks(integer: bool = False) -> Any:
     return MaxNLocator(4, integer=integer)
 
 
-def histogram(values: np.ndarray, marks: Sequence[tuple[str, float]], title: str, axis: str) -> bytes:
+def histogram(values: np.ndarray, marks: Sequence[tuple[str, float]], title: str, axis: str) -> Figure:
     """Draw a distribution with named values marked in it."""
     with drawing("light"):
         figure, axes = sheet(7.0, 2.6)
@@ -159,18 +150,19 @@ def histogram(values: np.ndarray, marks: Sequence[tuple[str, float]], title: str
         axes.set_xlabel(axis)
         axes.set_ylabel("cases")
         axes.set_title(title, fontsize=10, loc="left")
-        return png(figure)
+        return figure
 
 
 def sheet(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Any, Any]:
     """Return an empty figure of at most that size in inches, with its axes."""
+    import matplotlib
     from matplotlib.figure import Figure
 
     # Without pyplot there is no window and no state between figures.
     figure = Figure(figsize=(min(width, 24.0), min(height, 60.0)), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=rows * columns == 1)
-
-
-def png(figure: Any) -> bytes:
-    """Return a figure as PNG."""
-    return rendered(figure, dpi=_DPI)
+    axes = figure.subplots(rows, columns, squeeze=rows * columns == 1)
+    ink = matplotlib.rcParams["xtick.color"]
+    for one in np.ravel(axes):
+        # Ticks are made when the figure is drawn, which may be outside of drawing().
+        one.tick_params(which="both", color=ink, labelcolor=ink)
+    return figure, axes

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from Agg2ExpLib.explanation import Explanation
 
 #: Measures that analyses use; the rest stays in the file.
-CUBES = ("mass", "enrichment")
+CUBES = ("mass", "enrichment", "positive", "negative")
 _META = "meta:"
 #: Columns of metadata that tell whose scan a case is.
 _PATIENT = ("patient", "patient_id", "subject", "subject_id")
@@ -36,8 +36,8 @@ class CohortTable:
     cases, classes, rois : tuple of str
         Names along the three axes; finished cases only.
     values : mapping of str to ndarray, shape (cases, classes, rois)
-        ``mass`` and ``enrichment``. The row of a class that a case lacks is NaN. A region that a case does not have
-        (a finding, say) has mass 0 and enrichment NaN.
+        ``mass``, ``enrichment``, ``positive`` and ``negative``. The row of a class that a case lacks is NaN. A region that a case
+        does not have (a finding, say) has mass 0 and enrichment NaN.
     dice, surface_dice : ndarray, shape (cases, classes)
         NaN where there is no ground truth.
     metadata : mapping of str to tuple of str

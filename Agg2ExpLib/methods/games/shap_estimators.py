@@ -8,7 +8,7 @@ import numpy as np
 
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.methods.games.shap_import import import_shap
-from Agg2ExpLib.methods.games.shapley import Design, Game, ShapleyValues, solve, standard_errors
+from Agg2ExpLib.methods.games.shapley import Design, Game, ShapleyValues, refuse_undecided, solve, standard_errors
 
 
 def by_shap(game: Game, players: int, samples: int, ridge: float, seed: int) -> ShapleyValues:
@@ -17,7 +17,7 @@ def by_shap(game: Game, players: int, samples: int, ridge: float, seed: int) -> 
     Raises
     ------
     InputError
-        shap is not installed, or cannot be imported here.
+        shap is not installed, or cannot be imported here; or its coalitions leave values undecided.
     """
     shap = import_shap()
     # shap draws from numpy's global state.
@@ -32,6 +32,7 @@ def by_shap(game: Game, players: int, samples: int, ridge: float, seed: int) -> 
     masks = np.asarray(explainer.maskMatrix)[:used] > 0.5
     full, empty = np.atleast_1d(explainer.fx).astype(float), np.atleast_1d(explainer.fnull).astype(float)
     design = Design(masks, np.array(explainer.kernelWeights)[:used], _pairs(masks))
+    refuse_undecided(design, ridge, "shap")
     values = np.asarray(explainer.ey)[:used]
     whole = players <= 30 and used >= 2**players - 2
     errors = np.zeros((players, len(full))) if whole else standard_errors(design, values, full, empty, ridge)
@@ -113,6 +114,7 @@ def by_captum(game: Game, players: int, samples: int, ridge: float, seed: int) -
     values = np.array([played[mask.tobytes()] for mask in table.masks])
     full, empty = (played[np.full(players, state).tobytes()] for state in (True, False))
     design = Design(table.masks[inner], table.weights[inner], np.arange(int(inner.sum())))
+    refuse_undecided(design, ridge, "captum")
     # Captum weighs the two ends a million times; here they hold exactly.
     found = solve(design.masks, design.weights, values[inner], full, empty, ridge)
     errors = standard_errors(design, values[inner], full, empty, ridge)

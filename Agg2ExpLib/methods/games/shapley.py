@@ -35,6 +35,10 @@ MOST_EXACT = 12
 _GROUPS = 20
 #: Coalitions for each player from which on they are drawn in pairs: a pair is one equation for p unknowns, not two.
 _PAIRS_FROM = 3
+# Singular values below this share of the largest are none.
+_INDEPENDENT = 1e-7
+# Sums of values are right to this share of the answers' range; an estimate may lie outside of that range by chance, but not so far.
+_ROUNDING, _BEYOND = 1e-4, 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +97,7 @@ def shapley_values(
     Raises
     ------
     InputError
-        An unknown estimator, a game too large to enumerate, or too few samples for a solution.
+        An unknown estimator, a game too large to enumerate, too few samples for a solution, or a solution that cannot be.
     """
     if estimator not in ESTIMATORS:
         raise InputError(f"unknown estimator {estimator!r}: use {', '.join(ESTIMATORS)}")
@@ -112,14 +116,62 @@ def shapley_values(
             f"{samples} samples are too few for {players} supervoxels: "
             f"give at least {players + 1} with --samples, or use fewer supervoxels"
         )
+    played: list[np.ndarray] = []
+
+    def watched(kept: np.ndarray) -> np.ndarray:
+        played.append(game(kept))
+        return played[-1]
+
     if estimator == "regression":
         design = sample_coalitions(players, samples, seed)
-        ends = game(np.array([[True], [False]]).repeat(players, axis=1))
-        return _regress(design, game(design.masks), ends[0], ends[1], ridge)
-    from Agg2ExpLib.methods.games import shap_estimators
+        refuse_undecided(design, ridge, estimator)
+        ends = watched(np.array([[True], [False]]).repeat(players, axis=1))
+        found = _regress(design, watched(design.masks), ends[0], ends[1], ridge)
+    else:
+        from Agg2ExpLib.methods.games import shap_estimators
 
-    run = shap_estimators.by_shap if estimator == "shap" else shap_estimators.by_captum
-    return run(game, players, samples, ridge, seed)
+        run = shap_estimators.by_shap if estimator == "shap" else shap_estimators.by_captum
+        found = run(watched, players, samples, ridge, seed)
+    _refuse_impossible(found, np.concatenate(played), estimator)
+    return found
+
+
+def refuse_undecided(design: Design, ridge: float, estimator: str) -> None:
+    """Refuse coalitions that do not decide every player's value: a solver then answers anything, 1e15 at times.
+
+    Raises
+    ------
+    InputError
+        The regression has fewer independent equations than unknowns, and no ridge penalty that decides.
+    """
+    players = design.masks.shape[1]
+    columns = np.sqrt(design.weights / design.weights.sum())[:, None] * (design.masks @ _zero_sum_basis(players))
+    rank = int(np.linalg.matrix_rank(columns, tol=_INDEPENDENT * np.linalg.norm(columns, 2)))
+    if ridge <= 0 and rank < players - 1:
+        raise InputError(
+            f"the {len(design.masks)} coalitions that estimator {estimator!r} drew leave the values of {players} supervoxels "
+            f"undecided ({rank} independent equations for {players - 1} unknowns); {_more(players, estimator)}"
+        )
+
+
+def _refuse_impossible(found: ShapleyValues, played: np.ndarray, estimator: str) -> None:
+    """Refuse values that no game with such answers has: a value is a mean of gains, and a gain lies within the answers' range."""
+    reach = np.ptp(played, axis=0)
+    whole = found.full - found.empty
+    missed = np.abs(found.values.sum(axis=0) - whole) > _ROUNDING * np.maximum(reach, 1e-300)
+    beyond = np.abs(found.values) > _BEYOND * reach + _ROUNDING * np.abs(played).max(axis=0)
+    if not np.isfinite(found.values).all() or missed.any() or beyond.any():
+        players = len(found.values)
+        raise InputError(
+            f"estimator {estimator!r} answers values of {np.abs(found.values).max():.2g} for {players} supervoxels, where all that "
+            f"the network answered lies within {reach.max():.2g}; {_more(players, estimator)}"
+        )
+
+
+def _more(players: int, estimator: str) -> str:
+    """What to do about too few coalitions: pairs give half as many equations."""
+    other = "" if estimator == "regression" else ", or use --estimator regression"
+    return f"give {_PAIRS_FROM * players} --samples or more, or fewer supervoxels{other}"
 
 
 def exact(game: Game, players: int) -> ShapleyValues:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class AnomalySection:
         self.frame = ui.anomalyCollapsibleButton
         self.profile, self.message, self.list = ui.profileLabel, ui.comparisonLabel, ui.verdictsList
         self.false_alarms = ui.falseAlarmsSpinBox
-        self.line = TaskLine(ui.anomalyProgressBar, ui.comparisonLabel, ui.anomalyCancelButton)
+        self.line = TaskLine(ui.comparisonLabel)
         self.picture, self.words, self.plot = ui.referencePictureLabel, ui.referenceWordsLabel, ui.plotReferenceButton
         self.coloured, self.colours_key = ui.colourByAnomalyCheckBox, ui.anomalyColoursKeyLabel
         self.buttons = {"open profile": ui.openProfileButton, "compare": ui.compareProfileButton}
@@ -87,7 +88,8 @@ class AnomalySection:
         self.list.setMaximumHeight(height + 60)
 
     def _add(self, text: str, name: str, region: str, *, bold: bool = False) -> None:
-        item = qt.QListWidgetItem(text)
+        # A number keeps its unit, and a range its ends, on one line.
+        item = qt.QListWidgetItem(re.sub(r"(?<=\d)-(?=\d)", "\u2011", text).replace(" %", "\u00a0%"))
         item.setToolTip(_LINE)
         font = item.font()
         font.setBold(bold)

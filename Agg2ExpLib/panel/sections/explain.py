@@ -24,32 +24,35 @@ class ExplainSection:
 
     Attributes
     ----------
-    changed, apply_pressed, estimate_pressed, environment_pressed, results_pressed, compare_pressed : Signal
+    changed, apply_pressed, refine_pressed, estimate_pressed, environment_pressed, results_pressed, compare_pressed : Signal
         Without values.
     """
 
     def __init__(self, ui: Any, visible_names: Callable[[], Iterable[str]]) -> None:
-        self.changed, self.apply_pressed, self.estimate_pressed = Signal(), Signal(), Signal()
+        self.changed, self.apply_pressed, self.refine_pressed = Signal(), Signal(), Signal()
+        self.estimate_pressed = Signal()
         self.environment_pressed, self.results_pressed, self.compare_pressed = Signal(), Signal(), Signal()
         self.frame, self.advanced = ui.explainCollapsibleButton, ui.advancedCollapsibleButton
         self.structures = StructureList(ui, visible_names)
         self.method, self.samples = ui.methodComboBox, ui.samplesSpinBox
         self.options = OptionControls(ui.methodOptionsFrame)
         self.device, self.results_folder = ui.deviceComboBox, ui.resultsFolderLabel
-        self.apply, self.estimate = ui.applyButton, ui.estimateButton
+        self.apply, self.refine, self.estimate = ui.applyButton, ui.refineButton, ui.estimateButton
         self.environment, self.compare, self.results = (
             ui.environmentButton,
             ui.compareMethodsButton,
             ui.resultsFolderButton,
         )
-        self.cost, self.line = ui.costLabel, TaskLine(ui.progressBar, ui.statusLabel)
+        self.cost, self.line = ui.costLabel, TaskLine(ui.statusLabel)
         # The reason stands under the button too: a tooltip is not found with the keyboard.
         self.reason = ui.applyReasonLabel
         self.cost.setVisible(False)
-        self.device.addItem(_("automatic (a GPU that answers, else the CPU)"), "auto")
+        self.device.addItem(_("automatic"), "auto")
+        self.device.setItemData(0, _("A GPU that answers, else the CPU."), qt.Qt.ToolTipRole)
         self.device.addItem(_("CPU"), "cpu")
         for button, signal in (
             (self.apply, self.apply_pressed),
+            (self.refine, self.refine_pressed),
             (self.estimate, self.estimate_pressed),
             (self.environment, self.environment_pressed),
             (self.compare, self.compare_pressed),
@@ -73,12 +76,13 @@ class ExplainSection:
         for index, one in enumerate(Method):
             # Bound anew with each scene, the list holds names alone.
             self.method.setItemData(index, method_words(one.name)[1], qt.Qt.ToolTipRole)
-        self.samples.setEnabled("samples" in bound_options(name))
+        # Refine takes them too, whatever the method.
+        self.samples.setEnabled("samples" in bound_options(name) or name == "gradient")
         self.options.show(options_of(name), options)
 
     def show_model(self, card: ModelCard | None) -> None:
-        """List the structures of another model, all ticked."""
-        self.structures.fill(card.labels if card else (), card.colours if card else ())
+        """List the structures of another model, none ticked."""
+        self.structures.fill(card.labels if card else (), card.colours if card else (), ticked=())
 
     def show_devices(self, devices: list[dict[str, Any]]) -> None:
         """Offer the devices that the child process found."""
@@ -101,6 +105,7 @@ class ExplainSection:
         """Give the buttons their looks."""
         looks = {
             "apply": self.apply,
+            "refine": self.refine,
             "estimate": self.estimate,
             "environment": self.environment,
             "compare methods": self.compare,

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.models import bundled_models
+from Agg2ExpLib.models import bundled_models, known_models
 from Agg2ExpLib.models.card import ModelCard
 from Agg2ExpLib.panel.compute.background import Background
 from Agg2ExpLib.panel.nodes import is_overlay
@@ -75,16 +75,15 @@ class InputsSection:
         source = self.model_source
         if not source:
             return _("No model is installed with this module; press Add and choose a model folder or file.")
-        if source in bundled_models():
-            return ""
-        if not Path(source).exists():
+        place = known_models().get(source, Path(source))
+        if not place.exists():
             return _("The model {name} is no longer at {place}; add it again.").format(
-                name=Path(source).name, place=source
+                name=Path(source).name, place=place
             )
         return ""
 
     def refill_models(self, select: str = "") -> None:
-        """List the bundled models and those that the user added."""
+        """List the bundled models, those of ``agg2exp model add``, and those that the user added here."""
         wanted = select or self.model_source
         self.model.blockSignals(True)
         self.model.clear()
@@ -92,8 +91,12 @@ class InputsSection:
             card = card_of(name)
             title = card.name if card else name
             self.model.addItem(_("{model} (demo)").format(model=title) if "phantom" in name else title, name)
+            self.model.setItemData(self.model.findData(name), card.description if card else title, qt.Qt.ToolTipRole)
+        for name in known_models().keys() - bundled_models().keys():
+            self.model.addItem(name, name)
         for path in self._settings.models():
             self.model.addItem(Path(path).name, path)
+            self.model.setItemData(self.model.findData(path), path, qt.Qt.ToolTipRole)
         self.model.blockSignals(False)
         if wanted:
             widgets.choose(self.model, wanted)
@@ -144,6 +147,9 @@ class InputsSection:
             self._write_card()
 
     def _on_model(self, *_: Any) -> None:
+        if self.card() is None and Path(self.model_source).is_file():
+            # What is assumed of it must be read before it is used.
+            self.card_text.setVisible(True)
         if self.card_text.isVisible():
             self._write_card()
         self.changed.emit()
@@ -153,8 +159,9 @@ def describe_card(card: ModelCard | None, source: str, digest: str) -> str:
     """Return what a card says, for people."""
     if card is None:
         return _(
-            "{source}\nA bare checkpoint without a card: structures, spacing and window are taken as the paper's.\n"
-            "sha256 {digest}"
+            "{source}\nA checkpoint without a card: nothing in it says its structures, voxel size and window. Those of the paper are "
+            "taken (1.5 mm, 96 voxels), and the results are wrong for a model that was trained otherwise: give it a model folder "
+            "with metadata.json, or use agg2exp explain with --labels, --spacing and --window.\nsha256 {digest}"
         ).format(source=source, digest=digest)
     labels = ", ".join(structure(label).name for label in card.labels[1:])
     spacing = " × ".join(f"{step:g}" for step in card.spacing) + " mm" if card.spacing else _("the scan's own")
@@ -179,7 +186,7 @@ def _digest(source: str) -> str:
     from Agg2ExpLib.models.bundle import weights_file
     from Agg2ExpLib.volume import file_sha256
 
-    path = bundled_models().get(source, Path(source))
+    path = known_models().get(source, Path(source))
     try:
         return file_sha256(weights_file(path) if path.is_dir() else path)
     except InputError as error:

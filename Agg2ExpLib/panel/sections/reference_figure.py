@@ -10,7 +10,7 @@ import qt
 from slicer.i18n import tr as _
 
 from Agg2ExpLib.anatomy import structure
-from Agg2ExpLib.cohort.judge.scoring import percent, percent_range
+from Agg2ExpLib.cohort.judge.reasons import percent, percent_range
 from Agg2ExpLib.panel.words.verdicts import Reason, Verdict
 from Agg2ExpLib.scene.reference_chart import LIMIT, PATIENT, REFERENCE, stacked
 
