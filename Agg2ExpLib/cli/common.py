@@ -73,8 +73,9 @@ def add_request(parser: argparse.ArgumentParser, image: bool = True) -> None:
         )
         parser.add_argument(
             "--series",
-            metavar="UID|N",
-            help="series of a DICOM folder, by UID or number (default: the largest CT); of several channels A,B in their order",
+            metavar="UID|N[:PART]",
+            help="series of a DICOM folder, by UID or number (default: the largest CT); :PART is one of several stacks or time "
+            "points; of several channels A,B in their order",
         )
     add_model_options(parser)
     parser.add_argument("--method", default="smoothgrad", help=f"{', '.join(METHODS)} (default smoothgrad)")
