@@ -208,7 +208,7 @@ def patients(
         [(f"{side}: {table.cases[i]}\nscore {scores[i, index]:.2f}", opened[i]) for i in some] for side, some in sides
     ]
     figure = patients_side_by_side(rows, name, background=background,
-                                   note=f"Top: the oddest explanations of {structure(name).name}; below: the most usual.")  # fmt: skip
+                                   note=f"Top: the oddest explanations of {structure(name).name}; below: the usual.")  # fmt: skip
     return Drawing(
         f"patients_{safe_file_name(name)}", f"Unusual and usual patients: {structure(name).name}", figure, True
     )

@@ -88,6 +88,7 @@ def write_report(
     groupings = [Grouping.parse(text, table) for text in groups]
     page = Page(f"Agg2Exp cohort report: {len(table.cases)} cases")
     kept = kept_explanations(folder, table)
+    quality = None if methods is None else _quality(Path(methods))
     _head(page, table)
     progress.stage("report", 6)
     _global(page, table)
@@ -102,8 +103,8 @@ def write_report(
     progress.advance(detail="anomalies")
     if matrices is not None:
         write_warning(page, table, matrices, bad_dice)
-    if methods is not None:
-        _methods(page, Path(methods))
+    if quality is not None:
+        _methods(page, quality)
     _failures(page, table)
     progress.advance(detail="pictures")
     path = Path(path)
@@ -261,15 +262,16 @@ def _named(values: np.ndarray, cases: Sequence[str]) -> str:
     return told + (f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else "")
 
 
-def _methods(page: Page, folder: Path) -> None:
-    """Write the table of methods as compare-methods has it, line by line."""
+def _quality(folder: Path) -> list[str]:
+    """Return the lines of the table of methods that compare-methods wrote."""
     path = folder / "quality_table.md"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise InputError(
-            f"{path} cannot be read ({error.strerror}); give a folder of agg2exp compare-methods"
-        ) from error
+        raise InputError(f"{path} cannot be read ({error.strerror}); give a folder of agg2exp compare-methods") from error
+
+
+def _methods(page: Page, lines: Sequence[str]) -> None:
     page.section("Quality of the methods")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     if len(rows) > 2:
