@@ -57,7 +57,9 @@ def test_one_command_draws_every_figure_of_the_paper(cohorts, tmp_path, capsys, 
     scores = fit_profile(table).held_out
     rows = {row["class"]: row for row in csv.DictReader((tmp_path / "table_2.csv").open(encoding="utf-8"))}
     by_hand = [stats.spearmanr(scores[:, i], table.dice[:, i]) for i in range(3)]
-    assert [float(rows[name]["rho"]) for name in table.classes] == pytest.approx([one.statistic for one in by_hand], rel=1e-4)
+    assert [float(rows[name]["rho"]) for name in table.classes] == pytest.approx(
+        [one.statistic for one in by_hand], rel=1e-4
+    )
     q_values = stats.false_discovery_control([one.pvalue for one in by_hand])
     assert [float(rows[name]["q"]) for name in table.classes] == pytest.approx(q_values, rel=1e-4)
 
@@ -121,7 +123,9 @@ def test_the_shell_is_that_of_the_whole_volume_whatever_is_looked_at():
 
 def test_the_report_has_its_pictures_as_svg_and_beside_it_and_shows_patients_that_were_kept(cohorts, tmp_path):
     out = tmp_path / "report.html"
-    (tmp_path / "quality_table.md").write_text("| method | seconds |\n|---|---|\n| gradient | **1 ± 0** |\n\n4 cases.\n")
+    (tmp_path / "quality_table.md").write_text(
+        "| method | seconds |\n|---|---|\n| gradient | **1 ± 0** |\n\n4 cases.\n"
+    )
     words = ["cohort", "report", str(cohorts[0]), "--out", str(out), "--methods", str(tmp_path), "--progress", "none"]
     assert main(words) == 0
     text = out.read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +103,10 @@ def _limits(numbers: np.ndarray, measure: Measure) -> tuple[float, float]:
     finite = numbers[np.isfinite(numbers)]
     if not measure.ratio:
         most = max(float(finite.max(initial=0.0)), 0.01)
-        return 0.0, min(1.0, most) * 1.04 if most <= 1.0 else most * 1.04
+        # Where all values are high, an axis from 0 on would be mostly empty.
+        least = float(finite.min(initial=most))
+        first = math.floor(20 * least) / 20 if least > 0.5 * most else 0.0
+        return first, first + max(most - first, 0.01) * 1.04
     positive = finite[finite > 0]
     if not positive.size:
         return 0.5, 2.0

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: Structures that the paper shows as one: name -> how the identifiers of its parts begin.
-JOINED = {"lungs": ("lung_",), "deep back muscles": ("autochthon_", "autochthon")}
+JOINED = {"lungs": ("lung_",), "deep back muscles": ("autochthon",)}
 # Beyond this many names a graph is a page of its own, not a picture.
 _LARGEST = 60
 _PATIENTS = 3
@@ -132,7 +132,7 @@ def contexts_beside(tables: Mapping[str, CohortTable], background: str = "light"
         whole = np.full((len(values), len(names)), np.nan)
         for column, name in enumerate(there):
             whole[:, names.index(name)] = values[:, column]
-        means[f"{title} ({len(values)})"] = mean_matrix(whole[:, :, None])
+        means[f"{title} ({len(values)})"] = medians_of(whole)
     if not names:
         return None
     first = next(iter(means.values())).mean[:, 0]
@@ -141,22 +141,30 @@ def contexts_beside(tables: Mapping[str, CohortTable], background: str = "light"
         title: MeanMatrix(*(part[order] for part in (one.mean, one.low, one.high, one.counts)))
         for title, one in means.items()
     }
-    title = "Context, lungs and back muscles joined"
-    figure = group_means(
-        means, [names[i] for i in order], title, background, "cohort (cases)" if len(means) > 1 else ""
-    )
+    title = "How much each structure depends on its surroundings"
+    legend = "cohort (cases)" if len(means) > 1 else ""
+    figure = group_means(means, [names[i] for i in order], title, background, legend)
     return Drawing("context_joined", title, figure)
+
+
+def medians_of(values: np.ndarray) -> MeanMatrix:
+    """Return medians over cases (cases, names) with their intervals, as :func:`group_means` takes them, shape (names, 1)."""
+    middle, low, high = median_matrix(values)
+    counts = np.isfinite(values).sum(axis=0)
+    return MeanMatrix(middle[:, None], low[:, None], high[:, None], counts[:, None])
 
 
 def overview(table: CohortTable, background: str = "light") -> Drawing | None:
     """Return the most usual case beside the whole cohort (figures 1 and 12): matrices on one scale."""
     values = table.values["mass"]
     middle = median_matrix(values)[0]
-    with np.errstate(invalid="ignore"):
-        far = np.nanmean(np.abs(values - middle), axis=(1, 2)) if len(values) else np.zeros(0)
-    if not np.isfinite(far).any():
+    known = np.isfinite(values)
+    if not known.any():
         return None
-    usual = int(np.nanargmin(far))
+    # Of the cases that have most of the classes, the one nearest to the medians.
+    whole = known.sum(axis=(1, 2))
+    far = np.where(known, np.abs(values - middle), 0.0).sum(axis=(1, 2))
+    usual = int(np.argmin(np.where(whole == whole.max(), far, np.inf)))
     parts = [
         (f"one patient: {table.cases[usual]}", values[usual]),
         (f"all {len(values)} cases: mean", mean_matrix(values).mean),

@@ -150,6 +150,10 @@ def _global(page: Page, table: CohortTable) -> None:
     joined = contexts_beside({"all": table})
     if joined is not None:
         page.picture(joined.figure, joined.caption, joined.name, first=True)
+        page.text(
+            "The first picture joins the parts of the lungs and both deep back muscles: what lies in another part counts as inside.",
+            "note",
+        )
     for one in (overview(table), *overall(table)):
         if one is not None:
             page.picture(one.figure, one.caption, one.name)
@@ -268,7 +272,9 @@ def _quality(folder: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); give a folder of agg2exp compare-methods") from error
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}); give a folder of agg2exp compare-methods"
+        ) from error
 
 
 def _methods(page: Page, lines: Sequence[str]) -> None:

@@ -29,9 +29,9 @@ def group_means(
     title: str,
     background: str = "light",
     legend: str = "group (cases)",
-    axis: str = "context, % (mean, 95 % confidence)",
+    axis: str = "context: attribution outside of the structure, % (median, 95 % interval)",
 ) -> Figure:
-    """Draw the mean of one share per class and group, with confidence intervals.
+    """Draw the median (or mean) of one share per class and group, with its interval where there is one.
 
     Parameters
     ----------
