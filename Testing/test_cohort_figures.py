@@ -137,7 +137,7 @@ def test_the_report_has_its_pictures_as_svg_and_beside_it_and_shows_patients_tha
     assert "<strong>1 ± 0</strong>" in text
     first = text[: text.index("<nav>")]
     assert "Cases to look at first: p" in first
-    photo = re.search(r'<img class="photo"[^>]*alt="Unusual and usual patients: (\w+)', first)
+    photo = re.search(r'<img class="photo"[^>]*alt="The oddest and the most usual patients: (\w+)', first)
     assert f"patients_{photo.group(1)}.png" in pictures
     assert "in 6 of 7 cases: a shell of as many voxels" in text
     explanation = Explanation.load(cohorts[0] / "explanations" / "p0")

@@ -121,7 +121,7 @@ def patients_side_by_side(
     sentences = [note, "Axial slices that hold most of the attribution; the patient's right is on the left. Outlined: the structure "
                  "as predicted."]  # fmt: skip
     return slices_side_by_side(
-        drawn, f"{readable(name).capitalize()}: unusual and usual patients", sentences, background
+        drawn, f"{readable(name).capitalize()}: the oddest and the most usual patients", sentences, background
     )
 
 

@@ -109,7 +109,9 @@ def joined_context(table: CohortTable) -> tuple[list[str], np.ndarray]:
     inside: dict[str, list[int]] = {}
     for column, roi in enumerate(table.rois):
         whole = next((name for name, starts in JOINED.items() if roi.startswith(starts)), roi)
-        inside.setdefault(whole, []).append(column)
+        parts = [part for part in table.rois if whole in JOINED and part.startswith(JOINED[whole])]
+        # Of a structure of which a part is not explained nothing whole can be said.
+        inside.setdefault(whole if all(part in table.classes for part in parts) else roi, []).append(column)
     names, found = [], []
     for whole, columns in inside.items():
         rows = [table.classes.index(table.rois[column]) for column in columns if table.rois[column] in table.classes]
@@ -211,14 +213,17 @@ def patients(
     count = min(_PATIENTS, len(known) // 2)
     if not count:
         return None
-    sides = (("unusual", known[:count]), ("usual", known[-count:][::-1]))
+    sides = (("oddest", known[:count]), ("most usual", known[-count:][::-1]))
     rows = [
         [(f"{side}: {table.cases[i]}\nscore {scores[i, index]:.2f}", opened[i]) for i in some] for side, some in sides
     ]
     figure = patients_side_by_side(rows, name, background=background,
-                                   note=f"Top: the oddest explanations of {structure(name).name}; below: the usual.")  # fmt: skip
+                                   note="Top: the oddest explanations of this structure; below: the most usual.")  # fmt: skip
     return Drawing(
-        f"patients_{safe_file_name(name)}", f"Unusual and usual patients: {structure(name).name}", figure, True
+        f"patients_{safe_file_name(name)}",
+        f"The oddest and the most usual patients: {structure(name).name}",
+        figure,
+        True,
     )
 
 

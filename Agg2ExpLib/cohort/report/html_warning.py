@@ -101,8 +101,13 @@ def _answer(means: Correlation) -> str:
         return "Whether odd explanations warn cannot be said: too few cases with ground truth, or no variation."
     within = f" {interval(means.low, means.high, 2)}" if math.isfinite(means.low) else ""
     told = f"Spearman {means.rho:.2f}{within} of mean score and mean Dice, p {p_value(means.p)}, {means.cases} cases"
-    if means.p >= 0.05:
-        return f"No sign that odd explanations go with worse segmentations here ({told})."
+    if means.p >= 0.05 or means.cases < FEWEST_FOR_CORRELATION:
+        few = (
+            f"{means.cases} cases are too few to say whether"
+            if means.cases < FEWEST_FOR_CORRELATION
+            else "No sign that"
+        )
+        return f"{few} odd explanations go with worse segmentations here ({told})."
     if means.rho > 0:
         return f"Odd explanations go with better segmentations here, so they are no warning ({told})."
     answer = f"Odd explanations go with worse segmentations here ({told})"
