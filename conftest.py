@@ -1,7 +1,9 @@
 """What holds for every test: the bench stands in for Slicer's Qt side, examples are looked for where there are any."""
 
 import os
+import sys
 
+import pytest
 from hypothesis import settings
 
 from Testing import bench
@@ -16,6 +18,15 @@ settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
 
 pytest_plugins = ["Testing.bench.fixtures"]
+
+
+@pytest.fixture(autouse=True)
+def torchs_threads():
+    """Give the next test the threads of this one: where workers share the cores, two threads each cost many times as much."""
+    before = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
+    yield
+    if before is not None:
+        sys.modules["torch"].set_num_threads(before)
 
 
 def pytest_ignore_collect(collection_path):

@@ -29,10 +29,10 @@ except ModuleNotFoundError:
 
 from Agg2ExpLib.panel import samples, views
 from Agg2ExpLib.panel.logic import PanelLogic
-from Agg2ExpLib.panel.words.choices import MODES, OWN_OVERLAP, Choices, Method, Overlay, Precision, Reduction
+from Agg2ExpLib.panel.words.choices import MODES, OWN_OVERLAP, QUICK_LOOK, Method, Overlay, Precision, Reduction
 
 RESOURCES = Path(__file__).resolve().parent / "Resources"
-_CHOICES, _OVERLAY = Choices(), Overlay()
+_CHOICES, _OVERLAY = QUICK_LOOK, Overlay()
 
 
 class Agg2Exp(ScriptedLoadableModule):
@@ -88,7 +88,7 @@ class Agg2ExpParameterNode:
     inputVolume: slicer.vtkMRMLScalarVolumeNode
     extraRegions: slicer.vtkMRMLSegmentationNode
     model: str = _CHOICES.model
-    allStructures: bool = True
+    allStructures: bool = _CHOICES.structures is None
     structures: list[str]
     method: Method = Method[_CHOICES.method]
     samples: Annotated[int, WithinRange(1, 100_000)] = _CHOICES.samples

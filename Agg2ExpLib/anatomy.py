@@ -97,6 +97,23 @@ _SYSTEM_WORDS = (
     ("muscle", r"autochthon|gluteus|iliopsoas|muscle|psoas"),
     ("cardiovascular", r"aorta|heart|arter|vein|vena|atri|ventric|trunk|carotid|subclavian|myocard|coronar"),
 )
+# Organs of the abdomen and neck, told apart at a glance and unlike vessels, bones and muscles.
+_ORGANS: tuple[tuple[str, RGB], ...] = (
+    (r"liver", (178, 88, 56)),
+    (r"spleen", (142, 84, 190)),
+    (r"kidney", (206, 92, 150)),
+    (r"stomach", (92, 168, 104)),
+    (r"pancreas", (232, 150, 92)),
+    (r"gallbladder", (52, 140, 60)),
+    (r"bladder", (120, 196, 220)),
+    (r"colon", (60, 178, 162)),
+    (r"bowel|ileum|jejunum", (150, 198, 84)),
+    (r"duodenum", (108, 138, 56)),
+    (r"(o)?esophagus", (196, 120, 208)),
+    (r"adrenal", (250, 132, 190)),
+    (r"prostate|uterus", (168, 96, 128)),
+    (r"brain|spinal_cord", (112, 100, 214)),
+)
 _SYSTEM_HUES = {"cardiovascular": (0.97, 0.05), "muscle": (0.10, 0.15), "bone": (0.54, 0.66)}
 
 
@@ -150,5 +167,12 @@ def _shade(identifier: str, system: str) -> RGB:
     elif system == "finding":
         red, green, blue = (0.05 + 0.2 * first,) * 3
     else:
-        red, green, blue = colorsys.hsv_to_rgb(first, 0.12, 0.4 + 0.4 * second)
+        known = next((colour for pattern, colour in _ORGANS if re.search(pattern, identifier.lower())), None)
+        if known:
+            # Left and right differ a little, as the lobes of the lungs do.
+            factor = 0.8 if re.search(r"(^|[_ ])right([_ ]|$)", identifier.lower()) else 1.0
+            return round(known[0] * factor), round(known[1] * factor), round(known[2] * factor)
+        # Greens and purples: reds are vessels, yellows muscles, blues bones.
+        hue = 0.24 + 0.5 * first if first < 0.5 else 0.72 + 0.38 * (first - 0.5)
+        red, green, blue = colorsys.hsv_to_rgb(hue, 0.35 + 0.35 * second, 0.55 + 0.35 * second)
     return round(red * 255), round(green * 255), round(blue * 255)

@@ -171,11 +171,15 @@ def dtype_of(precision: str, device: torch.device) -> torch.dtype:
     return torch.float64 if precision == "float64" else torch.float32
 
 
-def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """Return the context in which the network runs."""
+def running(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Return the context in which the network runs: half precision where asked for, fast convolutions on the processor."""
     import torch
 
     if precision in ("bfloat16", "float16"):
         half = torch.bfloat16 if precision == "bfloat16" else torch.float16
         return torch.autocast(device.type, dtype=half)
+    if device.type == "cpu" and precision == "float32":
+        from Agg2ExpLib.convolution import FastConvolutions
+
+        return FastConvolutions()
     return contextlib.nullcontext()

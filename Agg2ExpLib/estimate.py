@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from Agg2ExpLib.case.case import read_images
 from Agg2ExpLib.case.cost import Estimate, cost_of
 from Agg2ExpLib.models import Model
 from Agg2ExpLib.request import Request
-from Agg2ExpLib.volume import Volume, read_volume
+from Agg2ExpLib.volume import Volume
 
 
-def estimate(image: str | Path | Volume | Sequence[Volume], model: Model, request: Request | None = None) -> Estimate:
+def estimate(
+    image: str | Path | Volume | Sequence[str | Path | Volume], model: Model, request: Request | None = None
+) -> Estimate:
     """Time one window on the device and count what the whole would take.
 
     Parameters
     ----------
-    image : path or Volume, or volumes, one a channel
+    image : path or Volume, or several, one a channel
         The scan; only its grid matters where the model can tell its own grid from that.
     model : Model
         Its first network is moved to the device.
@@ -30,7 +33,7 @@ def estimate(image: str | Path | Volume | Sequence[Volume], model: Model, reques
     """
     request = request or Request()
     classes = len(request.class_indices(model.card.labels))
-    images = [image] if isinstance(image, Volume) else [read_volume(image)] if isinstance(image, (str, Path)) else image
+    images = read_images(image, model)
     grid_of = getattr(model, "grid_of", None)
     grid = grid_of(images) if grid_of else model.prepare(images).grid
     return cost_of(model, grid.shape, request.method, classes, request.compute)

@@ -3,6 +3,8 @@
 Work calls :meth:`Progress.stage` and :meth:`Progress.advance`; a *sink* shows the events (a bar in a terminal,
 JSON lines for the Slicer panel, nothing in a notebook). Cancelling is raising :class:`~Agg2ExpLib.errors.Cancelled`
 from ``advance``, so work stops only between two network passes and never inside a write.
+
+The time left in all is told as a range, as wide as what is not known yet: work says by :meth:`Progress.plan` what will follow.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol, TextIO
 
 from Agg2ExpLib.errors import Cancelled
@@ -19,7 +21,11 @@ from Agg2ExpLib.errors import Cancelled
 
 @dataclass(frozen=True)
 class Event:
-    """What is known at one moment: stage name, units done and in all, what is at work, seconds left in the stage."""
+    """What is known at one moment: stage name, units done and in all, what is at work, seconds left.
+
+    ``seconds_left`` is of the stage; ``least_left`` and ``most_left`` are of all that is planned. The kind is ``progress``,
+    ``message``, or ``question``: the work takes longer than is done without asking, and waits.
+    """
 
     stage: str
     done: int
@@ -27,6 +33,8 @@ class Event:
     detail: str = ""
     seconds_left: float | None = None
     kind: str = "progress"
+    least_left: float | None = None
+    most_left: float | None = None
 
 
 class Sink(Protocol):
@@ -47,6 +55,10 @@ class Progress:
         Asked at every step; when it answers true, :class:`~Agg2ExpLib.errors.Cancelled` is raised.
     clock
         Seconds, for tests.
+    ask
+        Called once, before work goes on of which more than ``ask_above`` seconds are left at least; returns when it may go on.
+    ask_above
+        Seconds.
     """
 
     def __init__(
@@ -54,17 +66,29 @@ class Progress:
         sink: Sink | None = None,
         cancelled: Callable[[], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        ask: Callable[[], None] | None = None,
+        ask_above: float = 600.0,
     ) -> None:
         self._sink = sink
         self._cancelled = cancelled
         self._clock = clock
         self._stage, self._done, self._total, self._detail, self._start = "", 0, 0, "", clock()
         self._before = 0
+        self._ask, self._ask_above = ask, ask_above
+        self._plan: list[tuple[str, float, float]] = []
+        self._pace: float | None = None
+
+    def plan(self, steps: Sequence[tuple[str, float, float]]) -> None:
+        """Tell the stages to come as (name, least, most), in units as long as those of the first of them."""
+        self._plan = list(steps)
 
     def stage(self, name: str, total: int, detail: str = "", before: int = 0) -> None:
         """Begin a stage of ``total`` units, of which an earlier run did ``before``: they say nothing of today's pace."""
         self._stage, self._done, self._total, self._detail, self._start = name, before, total, detail, self._clock()
         self._before = before
+        names = [step[0] for step in self._plan]
+        if name in names:
+            del self._plan[: names.index(name) + 1]
         self._emit()
 
     def advance(self, units: int = 1, detail: str | None = None) -> None:
@@ -82,12 +106,26 @@ class Progress:
 
     def _emit(self) -> None:
         self._check()
-        if self._sink:
-            left = None
-            now = self._done - self._before
-            if now > 0 and self._done <= self._total:
-                left = (self._clock() - self._start) / now * (self._total - self._done)
-            self._sink(Event(self._stage, self._done, self._total, self._detail, left))
+        if not self._sink:
+            return
+        left = None
+        now, rest = self._done - self._before, self._total - self._done
+        if now > 0 and rest >= 0:
+            self._pace = (self._clock() - self._start) / now
+            left = self._pace * rest
+        least = most = None
+        if self._pace is not None:
+            # A stage that has just begun is taken to be as fast as the one before.
+            least, most = (self._pace * (max(rest, 0) + sum(step[end] for step in self._plan)) for end in (1, 2))
+        event = Event(self._stage, self._done, self._total, self._detail, left, "progress", least, most)
+        self._sink(event)
+        # The first units are slow: memory is taken, kernels are chosen.
+        if self._ask and least is not None and least > self._ask_above and now >= min(3, self._total):
+            ask, self._ask = self._ask, None
+            self._sink(replace(event, kind="question"))
+            begin = self._clock()
+            ask()
+            self._start += self._clock() - begin
 
     def _check(self) -> None:
         if self._cancelled and self._cancelled():
@@ -99,10 +137,15 @@ class JsonLinesSink:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
+        self._lost = False
 
     def __call__(self, event: Event) -> None:
-        """Write one line."""
-        print(json.dumps(asdict(event)), file=self._stream, flush=True)
+        """Write one line; work goes on when nobody reads any more."""
+        if not self._lost:
+            try:
+                print(json.dumps(asdict(event)), file=self._stream, flush=True)
+            except OSError:
+                self._lost = True
 
 
 class TerminalSink:
@@ -112,9 +155,24 @@ class TerminalSink:
         self._stream = stream or sys.stderr
         self._bar: Any = None
         self._stage = ""
+        self._lost = False
 
     def __call__(self, event: Event) -> None:
-        """Draw one event."""
+        """Draw one event; work goes on when the screen is full or was closed."""
+        if not self._lost:
+            try:
+                self._draw(event)
+            except OSError:
+                self._lose()
+
+    def _lose(self) -> None:
+        self._lost = True
+        if self._bar is not None:
+            # It would try again when it is taken away.
+            self._bar.disable = True
+            self._bar = None
+
+    def _draw(self, event: Event) -> None:
         from tqdm import tqdm
 
         if event.kind == "message":
@@ -143,7 +201,10 @@ class TerminalSink:
         """Wipe the bar of a stage that ends early."""
         if self._bar is not None:
             self._bar.leave = False
-            self.close()
+            try:
+                self.close()
+            except OSError:
+                self._lose()
 
     def close(self) -> None:
         """Finish the bar of the current stage."""

@@ -43,6 +43,8 @@ class Repeat:
         Extra regions.
     truth : Path, optional
         True classes.
+    prediction : Path, optional
+        The prediction that was given to be explained.
     changes : tuple of str
         What has changed since, one sentence each.
     """
@@ -53,6 +55,7 @@ class Repeat:
     model: Model
     regions: Mapping[str, Path | Volume]
     truth: Path | Volume | None
+    prediction: Path | Volume | None
     changes: tuple[str, ...]
 
     def run(
@@ -83,6 +86,7 @@ class Repeat:
             self.request,
             regions=dict(self.regions),
             truth=self.truth,
+            prediction=self.prediction,
             overwrite=overwrite,
             progress=progress,
         )
@@ -121,10 +125,12 @@ def read_repeat(path: str | Path, *, model: str | Path | None = None, device: st
             for entry in document.get("regions", [])
         }
         truth = _file(source, document["truth"], "truth", changes) if document.get("truth") else None
+        told = document.get("given_prediction")
+        given = _file(source, told, "given prediction", changes) if told else None
         loaded = _model(document["model"], model, source, changes)
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{source} lacks {error}; write it anew, or repeat the explanation by hand") from None
-    return Repeat(source, request, images, loaded, regions, truth, tuple(changes))
+    return Repeat(source, request, images, loaded, regions, truth, given, tuple(changes))
 
 
 def _read(source: Path) -> dict[str, Any]:

@@ -23,8 +23,9 @@ from Agg2ExpLib.errors import InputError
 
 FORMAT = "agg2exp-task"
 FORMAT_VERSION = 1
-#: Lines on the child's standard input: somebody listens to it; stop. Its end says that the parent is gone.
-LISTEN, CANCEL = b"listen", b"cancel"
+#: Lines on the child's standard input: somebody listens to it; stop; go on, in answer to a question. Its end says that the parent
+#: is gone.
+LISTEN, CANCEL, GO_ON = b"listen", b"cancel", b"go on"
 _LARGEST = 16 * 1024**2
 
 

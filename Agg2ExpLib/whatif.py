@@ -18,6 +18,7 @@ from Agg2ExpLib.errors import InputError, OutputError, nearest_names
 from Agg2ExpLib.explanation import Explanation
 from Agg2ExpLib.explanation.document import scan_of
 from Agg2ExpLib.models import Model, load_model
+from Agg2ExpLib.models.loading import OPTIONS
 from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.regions import as_regions, regions_on_grid
 from Agg2ExpLib.storage import write_file, write_folder, write_table
@@ -122,6 +123,11 @@ def case_of(
     InputError
         The scan is gone and its copy cannot serve, or the model is another one.
     """
+    if "given_prediction" in explanation.document:
+        raise InputError(
+            f"{explanation.folder}: a given prediction was explained there, and here the model's own is needed; explain the scan "
+            "without --prediction"
+        )
     loaded = explained_model(explanation, model)
     progress = progress or Progress()
     entries = [explanation.document["image"], *explanation.document.get("other_channels", [])]
@@ -163,12 +169,15 @@ def explained_model(explanation: Explanation, model: str | Path | Model | None) 
 def load_as_told(said: Mapping[str, Any], model: str | Path | None) -> Model:
     """Load the model that a document tells of, with its windows, from where it was or from where it is now."""
     source = Path(model) if model is not None else _source(str(said["path"]), str(said.get("name", "")))
-    given: dict[str, Any] = {
-        key: value for key, value in said.get("options", {}).items() if key in ("folds", "mirroring", "weights")
-    }
+    given: dict[str, Any] = {}
     if Path(source).is_file() and "labels" in said:
-        given |= {key: said[key] and tuple(said[key]) for key in ("labels", "intensity_range", "window")}
+        given = {key: said[key] and tuple(said[key]) for key in ("labels", "intensity_range", "window")}
         given["spacing"] = said["spacing_mm"] and tuple(said["spacing_mm"])
+    given |= {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in said.get("options", {}).items()
+        if key in OPTIONS
+    }
     loaded = load_model(source, **given)
     windows = {key: said[key] for key in ("window", "overlap", "blending") if key in said}
     windows |= {"window": tuple(windows["window"])} if windows.get("window") else {}

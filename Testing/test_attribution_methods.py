@@ -85,8 +85,9 @@ def test_vanilla_gradient_agrees_with_captums_saliency(one_window):
 @pytest.mark.parametrize("path", ["graded", "uniform"])
 def test_integrated_gradients_are_complete_over_many_windows(path):
     # Without normalisation layers: near air they make F_c jump, and the sum then needs far more points.
-    network, x = Smooth(seed=4, norm=False).double(), torch.rand((18, 14, 16), dtype=torch.float64)
-    windows = Windows((18, 14, 16), (10, 10, 10), 0.5, "gaussian")
+    network, x = Smooth(seed=4, norm=False).double(), torch.rand((18, 14, 10), dtype=torch.float64)
+    windows = Windows((18, 14, 10), (10, 10, 10), 0.5, "gaussian")
+    assert len(windows) == 6
     logits = {at: stitched_logits(network, volume, windows, 4, precision="float64")
               for at, volume in (("scan", x), ("air", torch.zeros_like(x)))}  # fmt: skip
     found = explained(network, x, windows, method="integrated-gradients", samples=100, path=path)

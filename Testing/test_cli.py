@@ -189,7 +189,7 @@ def test_memory_that_is_full_is_one_sentence(monkeypatch, capsys):
     def full(options):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
-    monkeypatch.setattr("Agg2ExpLib.cli.listing._models", full)
+    monkeypatch.setattr("Agg2ExpLib.cli.models._list", full)
     assert main(["models"]) == 2
     assert "not enough memory" in capsys.readouterr().err
 
@@ -200,7 +200,8 @@ def test_a_report_of_a_cohort_offers_no_options_of_an_explanation(capsys):
     told = capsys.readouterr().out
     assert "usage: agg2exp cohort report" in told
     assert "--group" in told
-    assert "--method" not in told
+    assert "--method " not in told
+    assert "--samples" not in told
     with pytest.raises(SystemExit):
         main(["cohort", "--help"])
     told = capsys.readouterr().out

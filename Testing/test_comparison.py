@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -73,9 +74,19 @@ def without_time(rows):
 
 
 @pytest.fixture(scope="module")
-def compared(cases, tmp_path_factory):
+def events():
+    """Return what the comparison below told of its progress."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def compared(cases, events, tmp_path_factory):
     out = tmp_path_factory.mktemp("compared") / "out"
-    return compare_methods(find_scans([cases]), toy_model(), out, QUICK)
+    return compare_methods(find_scans([cases]), toy_model(), out, QUICK, progress=Progress(events.append))
+
+
+def first_of(cases):
+    return dict([next(iter(find_scans([cases]).items()))])
 
 
 def test_the_long_table_has_every_case_method_class_and_measure(compared, cases):
@@ -166,7 +177,7 @@ def test_the_papers_benchmark_needs_less_than_a_tenth_of_the_passes(cases, tmp_p
     model = toy_model(window=10)
     methods = ("gradient", "smoothgrad=2", "integrated-gradients=2", "kernelshap:semantic=20", "kernelshap:cubes=100")
     plan = Plan(methods=methods, device="cpu", subsets=10, subset_voxels=150, supervoxel_count=50, batch_size=8)
-    found = compare_methods(dict([next(iter(find_scans([cases]).items()))]), model, tmp_path / "out", plan)
+    found = compare_methods(first_of(cases), model, tmp_path / "out", plan)
     assert len({row.method for row in found.table.rows}) == 5
     assert len({row.label for row in found.table.rows}) == 7
     about = json.loads((tmp_path / "out" / "comparison.json").read_text())
@@ -180,14 +191,13 @@ def test_the_passes_told_are_the_passes_made(cases, tmp_path):
     model = toy_model()
     plan = Plan(methods=("kernelshap:semantic=30", "occlusion:cubes"), device="cpu", randomised=False, **SMALL)
     model.network.calls = 0
-    found = compare_methods(dict([next(iter(find_scans([cases]).items()))]), model, tmp_path / "out", plan)
+    found = compare_methods(first_of(cases), model, tmp_path / "out", plan)
     assert model.network.calls == found.passes
 
 
-def test_a_second_run_does_nothing_again_and_a_new_method_joins(cases, tmp_path):
-    model = toy_model()
-    first = compare_methods(find_scans([cases]), model, tmp_path / "out", QUICK)
-    model.network.calls = 0
+def test_a_second_run_does_nothing_again_and_a_new_method_joins(compared, cases, tmp_path):
+    model, first = toy_model(), compared
+    shutil.copytree(compared.folder, tmp_path / "out")
     second = compare_methods(find_scans([cases]), model, tmp_path / "out", QUICK)
     assert model.network.calls == 0
     assert second.passes == first.passes
@@ -243,19 +253,20 @@ def words_of(cases, model, out):
 
 def test_a_killed_process_repeats_no_finished_method(cases, small_model, tmp_path, capsys):
     out = tmp_path / "out"
-    words = words_of(cases, small_model, out)
-    results = [out / "cases" / case.name / "gradient.json" for case in sorted(cases.iterdir())]
+    case = sorted(cases.iterdir())[0]
+    words = words_of(case, small_model, out)
+    result = out / "cases" / case.name / "gradient.json"
     with subprocess.Popen([sys.executable, str(ROOT / "Agg2ExpLib" / "cli" / "__main__.py"), *words]) as process:
-        while not results[0].exists() and process.poll() is None:
+        while not result.exists() and process.poll() is None:
             time.sleep(0.02)
         process.kill()
-    assert results[0].exists()
-    before = results[0].stat().st_mtime_ns
+    assert result.exists()
+    before = result.stat().st_mtime_ns
     assert not (out / "comparison.json").exists()
     assert main(words) == 0
-    assert results[0].stat().st_mtime_ns == before
+    assert result.stat().st_mtime_ns == before
     assert "network passes" in capsys.readouterr().out
-    assert main(words_of(cases, small_model, tmp_path / "whole")) == 0
+    assert main(words_of(case, small_model, tmp_path / "whole")) == 0
     first, second = (without_time(rows_of(folder / "quality_long.csv")) for folder in (out, tmp_path / "whole"))
     assert first == second
     assert {row["method"] for row in first} == {"gradient", "smoothgrad=3", "occlusion:cubes"}
@@ -293,7 +304,7 @@ def test_an_attribution_of_zeros_is_told_and_left_out(cases, tmp_path):
     model = toy_model(3)
     deaf = SegmentationModel(model.card, Deaf(3).eval(), "1" * 64, model.source)
     plan = Plan(methods=("occlusion:cubes",), device="cpu", **SMALL)
-    found = compare_methods(dict([next(iter(find_scans([cases]).items()))]), deaf, tmp_path / "out", plan)
+    found = compare_methods(first_of(cases), deaf, tmp_path / "out", plan)
     assert {row.label for row in found.table.rows} == {"background"}
     assert any("aorta by occlusion:cubes" in note and "0 everywhere" in note for note in found.notes)
     assert any("lung_lower_lobe_left is absent" in note for note in found.notes)
@@ -344,11 +355,11 @@ def test_another_folders_contents_are_never_touched(cases, tmp_path):
 
 
 def test_other_settings_need_another_folder_or_overwriting(cases, tmp_path):
-    plans = [Plan(methods=("gradient",), device="cpu", seed=seed, **SMALL) for seed in (0, 1)]
-    compare_methods(find_scans([cases]), toy_model(), tmp_path / "out", plans[0])
+    plans = [Plan(methods=("gradient",), device="cpu", seed=seed, randomised=False, **SMALL) for seed in (0, 1)]
+    compare_methods(first_of(cases), toy_model(), tmp_path / "out", plans[0])
     with pytest.raises(OutputError, match="holds a comparison with other settings"):
-        compare_methods(find_scans([cases]), toy_model(), tmp_path / "out", plans[1])
-    compare_methods(find_scans([cases]), toy_model(), tmp_path / "out", plans[1], overwrite=True)
+        compare_methods(first_of(cases), toy_model(), tmp_path / "out", plans[1])
+    compare_methods(first_of(cases), toy_model(), tmp_path / "out", plans[1], overwrite=True)
 
 
 def test_a_scan_of_one_grey_level_is_refused_or_measured_but_never_a_crash(tmp_path):
@@ -357,9 +368,7 @@ def test_a_scan_of_one_grey_level_is_refused_or_measured_but_never_a_crash(tmp_p
         compare_methods({"flat": flat}, toy_model(), tmp_path / "out", QUICK)
 
 
-def test_progress_covers_the_whole_and_ends_full(cases, tmp_path):
-    events = []
-    compare_methods(find_scans([cases]), toy_model(), tmp_path / "out", QUICK, progress=Progress(events.append))
+def test_progress_covers_the_whole_and_ends_full(compared, events):
     counted = [event for event in events if event.kind == "progress"]
     assert {event.stage for event in counted} == {"comparison"}
     done = [event.done for event in counted]

@@ -6,8 +6,6 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.volume import file_sha256, read_volume
@@ -453,62 +451,3 @@ def test_frames_are_checked_as_slices_are(tmp_path):
 def test_one_slice_alone_asks_for_its_folder(tmp_path):
     folder = write_series(tmp_path / "s", numbers())
     refused(folder / "IM0002.dcm", "one slice of a DICOM series; give the folder")
-
-
-# Any series, against an independent reader
-
-
-@st.composite
-def series(draw):
-    angles = [draw(st.floats(-0.7, 0.7)) for _ in range(3)]
-    turned = np.eye(3)
-    for plane, angle in zip(((1, 2), (0, 2), (0, 1)), angles, strict=True):
-        matrix = np.eye(3)
-        matrix[np.ix_(plane, plane)] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-        turned = turned @ matrix
-    turned = turned[:, draw(st.permutations(range(3)))] * [draw(st.sampled_from([-1.0, 1.0])) for _ in range(3)]
-    return {
-        "axes": (turned[:, 0], turned[:, 1]),
-        "spacing": tuple(draw(st.floats(0.5, 5.0)) for _ in range(3)),
-        "origin": tuple(draw(st.floats(-300, 300)) for _ in range(3)),
-        "direction": draw(st.sampled_from([-1, 1])),
-        "order": draw(st.permutations(range(6))),
-        "copies": draw(st.lists(st.integers(0, 5), max_size=2, unique=True)),
-        "size": (draw(st.integers(4, 7)), draw(st.integers(4, 7))),
-        "enhanced": draw(st.booleans()),
-    }
-
-
-@given(series())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_series_is_placed_as_simpleitk_places_it(tmp_path_factory, made):
-    folder = tmp_path_factory.mktemp("any")
-    hu = numbers(6, *made["size"])
-    step = np.cross(*made["axes"]) * made["spacing"][2] * made["direction"]
-    order = made["order"]
-    write_series(folder / "plain", hu, axes=made["axes"], spacing=made["spacing"], origin=made["origin"], step=step,
-                 change=lambda k: {"SOPInstanceUID": f"1.2.3.4.{k + 1}"})  # fmt: skip
-    # The file names say nothing of the order.
-    for k, name in enumerate(order):
-        (folder / "plain" / f"IM{k:04d}.dcm").rename(folder / "plain" / f"{name}.dcm")
-    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder / "plain"))
-    theirs = sitk.ReadImage(names)
-    for k in made["copies"]:
-        shutil.copy(folder / "plain" / f"{order[k]}.dcm", folder / "plain" / f"copy{k}.dcm")
-    given = folder / "plain"
-    if made["enhanced"]:
-        positions = [np.asarray(made["origin"]) + k * step for k in order]
-        given = write_enhanced(
-            folder / "one.dcm", hu[list(order)], positions, axes=made["axes"], spacing=made["spacing"][:2]
-        )
-    found = read_volume(given)
-    assert np.array_equal(found.voxels, sitk.GetArrayFromImage(theirs).transpose(2, 1, 0))
-    for index in ((0, 0, 0), tuple(int(n) - 1 for n in found.shape), (1, 2, 3)):
-        place = np.array(theirs.TransformIndexToPhysicalPoint(index)) * RAS
-        assert np.allclose(found.grid.index_to_world(index), place, atol=2e-3)
-    # And as the headers say, by arithmetic alone.
-    for k in (0, 5):
-        places = np.asarray(made["origin"]) + k * step
-        index = np.rint(found.grid.world_to_index(places * RAS)).astype(int)
-        assert np.allclose(found.grid.index_to_world(index), places * RAS, atol=1e-3)
-        assert found.voxels[tuple(index)] == hu[k, 0, 0]

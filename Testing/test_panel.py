@@ -8,18 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from Testing.bench.fixtures import add_ct, add_findings, paint, read, turn, window_answers_within
+from Testing.bench.fixtures import ELSEWHERE, SPOT, add_ct, add_findings, paint, read, turn, window_answers_within
 from Testing.bench.small_explanation import SHAPE, labels, write_small_explanation
-
-
-def box(*ends):
-    mask = np.zeros(SHAPE, dtype=bool)
-    mask[tuple(slice(low, high) for low, high in ends)] = True
-    return mask
-
-
-SPOT = box((5, 8), (5, 8), (5, 8))
-ELSEWHERE = box((20, 23), (1, 4), (1, 4))
 
 
 def rows_by_name(panel):
@@ -30,19 +20,6 @@ def apply_and_wait(panel):
     panel.explain.apply.click()
     assert turn(lambda: panel.task and not panel.task.running)
     return panel.task.outcome
-
-
-@pytest.fixture
-def explained(panel):
-    """A panel that shows an explanation of a CT with two findings."""
-    ct = add_ct()
-    findings = add_findings(spot=SPOT, far=ELSEWHERE)
-    panel.inputs.volume.setCurrentNode(ct)
-    panel.inputs.regions.setCurrentNode(findings)
-    outcome = apply_and_wait(panel)
-    assert outcome.status == "done", outcome
-    panel.ct, panel.findings = ct, findings
-    return panel
 
 
 def leftovers(tmp_path):
@@ -89,8 +66,11 @@ def test_absent_structures_are_listed_greyed_with_the_reason(explained):
     assert explained.shown.structure == "heart"
 
 
-def test_segments_become_regions_of_the_table_under_their_own_names(explained):
-    rows = rows_by_name(explained)
+def test_segments_become_regions_of_the_table_under_their_own_names(panel):
+    panel.inputs.volume.setCurrentNode(add_ct())
+    panel.inputs.regions.setCurrentNode(add_findings(spot=SPOT, far=ELSEWHERE))
+    assert apply_and_wait(panel).status == "done"
+    rows = rows_by_name(panel)
     assert {"spot", "far", "heart", "aorta", "background"} <= set(rows)
     assert rows["spot"].enrichment > 3 > rows["far"].enrichment
 
@@ -217,7 +197,7 @@ def test_cancel_leaves_no_process_no_file_and_a_usable_panel(panel, child, tmp_p
     child.does(hang=True, launcher=launcher)
     add_ct()
     panel.explain.apply.click()
-    assert turn(lambda: child.pid() and panel.explain.line.bar.isVisible())
+    assert turn(lambda: child.pid() and panel.strip.bar.isVisible())
     assert read(panel.explain.apply, "text") == "Cancel"
     panel.explain.apply.click()
     assert read(panel.explain.apply, "text") == "Cancelling …"
@@ -395,6 +375,8 @@ def test_a_folder_computed_elsewhere_can_be_opened(panel, tmp_path):
 
 def test_structures_are_searched_and_ticked(panel):
     structures = panel.explain.structures
+    assert structures.ticked() == ()
+    structures.all.click()
     structures.search.setText("lung lower")
     shown = [item.text() for item in structures._items() if not item.isHidden()]
     assert shown == ["lung lower lobe left", "lung lower lobe right"]
@@ -405,7 +387,8 @@ def test_structures_are_searched_and_ticked(panel):
     assert structures.ticked() is None
     structures.none.click()
     add_ct()
-    assert "Tick at least one structure" in read(panel.explain.apply, "toolTip")
+    assert panel.explain.apply.isEnabled()
+    assert "a quick look at what is visible, or at the 2 largest" in read(structures.count, "text")
 
 
 def test_visible_ticks_the_structures_whose_segments_are_shown(explained):
@@ -474,6 +457,8 @@ def test_the_window_answers_within_a_tenth_of_a_second_while_the_panels_job_floo
 def test_a_cancelled_comparison_of_methods_leaves_nothing_behind(panel, child, tmp_path):
     child.does(hang=True)
     add_ct()
+    assert "Tick the structures" in read(panel.explain.compare, "toolTip")
+    panel.explain.structures.tick(["heart"])
     panel.explain.compare.click()
     assert turn(child.pid)
     panel.explain.apply.click()
@@ -577,6 +562,9 @@ def test_bars_and_graph_put_their_nodes_into_the_scene(explained):
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLModelNode") >= 1
 
 
-def test_results_go_where_the_setting_says(explained, tmp_path):
+def test_results_go_where_the_setting_says(panel, tmp_path):
+    add_ct()
+    assert apply_and_wait(panel).status == "done"
+    explained = panel
     assert explained.shown.folder.parent == tmp_path / "results"
     assert Path(explained.shown.folder, "explanation.json").is_file()

@@ -88,7 +88,7 @@ def test_the_texts_know_every_method_reduction_and_fill_of_the_library():
     ("choices", "words"),
     [
         (Choices(), ""),
-        (Choices(structures=()), "at least one structure"),
+        (Choices(structures=()), ""),
         (Choices(model=""), "Choose a model"),
         (Choices(method="magic"), "Unknown method"),
         (Choices(samples=0), "Samples of SmoothGrad is 0"),

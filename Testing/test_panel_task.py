@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from Agg2ExpLib.panel.compute import process_tree
-from Agg2ExpLib.panel.compute.background import Background, load_file_library
+from Agg2ExpLib.panel.compute.background import Background, load_libraries
 from Agg2ExpLib.panel.compute.task import Task
 from Testing.bench.fixtures import turn, window_answers_within
 
@@ -164,7 +164,7 @@ def test_handing_over_a_scan_does_not_hold_up_the_window(tmp_path):
 
     scan = Volume(np.zeros((8, 9, 10), dtype=np.int16), Grid((8, 9, 10), np.eye(4)))
     done, turned = [], threading.Event()
-    load_file_library()
+    load_libraries()
 
     def hand_over():
         # Goes on only when the window's loop has turned meanwhile.

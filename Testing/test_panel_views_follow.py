@@ -4,18 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from Testing.bench.fixtures import add_ct, add_findings, paint, read, turn
-from Testing.test_panel import ELSEWHERE, SPOT, apply_and_wait, rows_by_name
-
-
-@pytest.fixture
-def explained(panel):
-    ct, findings = add_ct(), add_findings(spot=SPOT, far=ELSEWHERE)
-    panel.inputs.volume.setCurrentNode(ct)
-    panel.inputs.regions.setCurrentNode(findings)
-    assert apply_and_wait(panel).status == "done"
-    panel.ct, panel.findings = ct, findings
-    return panel
+from Testing.bench.fixtures import ELSEWHERE, SPOT, add_ct, paint, read, turn
+from Testing.test_panel import apply_and_wait, rows_by_name
 
 
 @pytest.fixture
@@ -172,17 +162,17 @@ def test_a_chosen_line_moves_the_slices_to_its_region(explained):
     assert red.GetSliceOffset() == pytest.approx(3 * 2, abs=3)
 
 
-def test_work_shows_its_life_where_it_was_asked_for_and_can_be_cancelled_there(explained, child):
+def test_work_shows_its_life_above_all_that_scrolls_and_can_be_cancelled_there(explained, child):
     child.does(hang=True)
-    line = explained.results.line
+    strip = explained.strip
     explained.results.buttons["whatif"].click()
-    assert turn(lambda: line.bar.isVisible() and explained.task.running)
-    assert line.cancel.isVisible()
-    assert explained.explain.line.bar.isVisible()
-    line.cancel.click()
+    assert strip.bar.isVisible(), "before the press returns"
+    assert strip.cancel.isVisible()
+    assert turn(lambda: explained.task.running and child.pid)
+    strip.cancel.click()
     assert turn(lambda: not explained.task.running)
-    assert not line.bar.isVisible()
-    assert "what-if was cancelled" in read(line.label, "text")
+    assert not strip.frame.isVisible()
+    assert "what-if was cancelled" in read(explained.results.line.label, "text")
 
 
 def test_a_what_if_that_fails_says_so_in_the_results(explained, child):
@@ -190,6 +180,9 @@ def test_a_what_if_that_fails_says_so_in_the_results(explained, child):
     explained.results.buttons["whatif"].click()
     assert turn(lambda: not explained.task.running)
     assert read(explained.results.line.label, "text") == "The model is gone; add it again."
+    assert read(explained.strip.label, "text") == "The model is gone; add it again."
+    explained.strip.cancel.click()
+    assert not explained.strip.frame.isVisible()
 
 
 def test_a_script_and_the_panel_give_a_segment_the_same_name(explained, child):

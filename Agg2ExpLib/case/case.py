@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -16,9 +16,9 @@ from Agg2ExpLib.case.context import Context, Explains
 from Agg2ExpLib.device import Compute, choose_device, dtype_of
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.importance import ImportanceTable, Rois, build_table
-from Agg2ExpLib.models import Model, Part, Prepared, load_model
+from Agg2ExpLib.models import Model, Part, Prepared, kind_of_channel, load_model
 from Agg2ExpLib.progress import Progress
-from Agg2ExpLib.volume import Volume, read_volume
+from Agg2ExpLib.volume import Volume, channel_files, on_first_grid, read_volume, to_grid
 
 if TYPE_CHECKING:
     from Agg2ExpLib.case.cost import Estimate
@@ -39,10 +39,13 @@ class CaseSegmentation:
         Class at each voxel, on the model's grid; of several parts a later one wins where it is not background.
     parts : tuple of Segmentation
         Of each part.
+    agreement : float, optional
+        Where another prediction was given: the share of voxels at which the networks decide the same.
     """
 
     labels: np.ndarray
     parts: tuple[Segmentation, ...]
+    agreement: float | None = None
 
     @property
     def forward_passes(self) -> int:
@@ -70,6 +73,8 @@ class Case:
         Where stages, counts and the time left go; also cancels.
     passes : PassCount
         Network passes of attributions so far.
+    given : Volume, optional
+        A prediction on any grid that is explained in place of the networks' own, with the label values of the model's makers.
 
     Examples
     --------
@@ -95,6 +100,7 @@ class Case:
     images: tuple[Volume, ...] = ()
     progress: Progress = field(default_factory=Progress)
     passes: PassCount = field(default_factory=PassCount)
+    given: Volume | None = None
 
     @classmethod
     def open(
@@ -106,6 +112,7 @@ class Case:
         precision: str = "float32",
         compute: Compute | None = None,
         progress: Progress | None = None,
+        prediction: str | os.PathLike[str] | Volume | None = None,
     ) -> Case:
         """Read a scan and a model, and prepare the one for the other.
 
@@ -113,26 +120,28 @@ class Case:
         ----------
         images : path or Volume, or a sequence of them
             The scan: files, folders with DICOM series, volumes, arrays of MONAI (MetaTensor), or nibabel images; one for each
-            channel of the model.
+            channel of the model. ``FOLDER/CASE`` stands for all of ``CASE_0000.nii.gz``, ``CASE_0001.nii.gz`` ...
         model : name, path or Model
             See :func:`Agg2ExpLib.models.load_model`.
         device, precision : str
             See :class:`~Agg2ExpLib.device.Compute`; or give that whole as ``compute``.
         progress : Progress
             Where progress goes.
+        prediction : path or Volume, optional
+            A label map that the model's makers wrote: what is explained, in place of what the networks decide here.
 
         Raises
         ------
         InputError
-            A scan, model, device or precision that cannot be used.
+            A scan, model, prediction, device or precision that cannot be used.
         """
         compute = compute or Compute(device=device, precision=precision)
         compute = replace(compute, device=str(choose_device(compute.device)))
         loaded = load_model(Path(model)) if isinstance(model, os.PathLike) else model
         loaded = load_model(loaded) if isinstance(loaded, str) else loaded
-        several = isinstance(images, Sequence) and not isinstance(images, (str, os.PathLike))
-        volumes = tuple(as_volume(one) for one in (images if several else [images]))  # type: ignore[union-attr]
-        return cls(loaded, loaded.prepare(volumes), compute, volumes, progress or Progress())
+        volumes = on_first_grid(read_images(images, loaded))
+        given = read_volume(prediction, kind="labels") if isinstance(prediction, (str, os.PathLike)) else prediction
+        return cls(loaded, loaded.prepare(volumes), compute, volumes, progress or Progress(), given=given)
 
     def __repr__(self) -> str:
         size = " x ".join(map(str, self.prepared.shape))
@@ -187,16 +196,20 @@ class Case:
         from Agg2ExpLib.case.segmentation import segment
 
         found = []
-        keep = self.prepared.needs_logits
+        given = None if self.given is None else given_labels(self.given, self.model, self.prepared)
+        keep = self.prepared.needs_logits and given is None
         for part, stitched in zip(self.model.parts, self.stitched, strict=True):
-            found.append(segment(stitched, part.classes, part.decision, keep_logits=keep, progress=self.progress))
-        labels = found[0].labels
-        for one in found[1:]:
-            labels = np.where(one.labels > 0, one.labels, labels)
-        return CaseSegmentation(labels, tuple(found))
+            one = segment(stitched, part.classes, part.decision, given=given, keep_logits=keep, progress=self.progress)
+            found.append(one)
+        if given is None:
+            return CaseSegmentation(_merged([one.labels for one in found]), tuple(found))
+        own = _merged([one.own_labels for one in found if one.own_labels is not None])
+        return CaseSegmentation(given, tuple(found), float((own == given).mean()))
 
     def prediction(self) -> Volume:
         """Return the prediction on the scan's own grid, as the model's makers would have written it."""
+        if self.given is not None:
+            return self.given
         found = self.segmentation
         return self.prepared.to_scan(found.labels, found.parts[0].logits)
 
@@ -233,6 +246,16 @@ class Case:
     def check_explainable(self, class_index: int) -> None:
         """Raise :class:`InputError` for a class that no network of the model has a logit for."""
         self._part_of(class_index)
+
+    def check_method(self, method: Explains, classes: Sequence[int]) -> None:
+        """Raise :class:`InputError` for a method that needs a gradient where a network has none."""
+        parts = self.model.parts
+        lacking = [parts[self._part_of(index)] for index in classes if parts[self._part_of(index)].no_gradient]
+        if lacking and method.needs_gradient:
+            raise InputError(
+                f"no gradient passes through {lacking[0].name or self.model.card.name} ({lacking[0].no_gradient}), and "
+                f"{method.name} needs one; use --method kernelshap or occlusion"
+            )
 
     def _part_of(self, class_index: int) -> int:
         parts: Sequence[Part] = self.model.parts
@@ -276,6 +299,7 @@ class Case:
             A class that is not there, or options that do not fit this scan.
         """
         aims = self.objectives(classes, reduction) if objectives is None else list(objectives)
+        self.check_method(method, [aim.class_index for aim in aims])
         if context.get("supervoxels") is None and any(aim.voxels for aim in aims):
             # Made once for all parts; the user's own map is read here too.
             context["supervoxels"] = self.divide(method, context.get("regions"))
@@ -337,7 +361,7 @@ class Case:
 
     def with_scan(self, x: Any) -> Case:
         """Return the same case over another scan (C, i, j, k) in network units; its segmentation is made anew."""
-        other = replace(self, passes=self.passes)
+        other = replace(self, passes=self.passes, given=None)
         other.__dict__["stitched"] = tuple(one.of(x) for one in self.stitched)
         return other
 
@@ -348,13 +372,63 @@ class Case:
         return self.with_scan(_tensor(fill_region(self.prepared, region, fill, seed))).segmentation
 
 
+def given_labels(given: Volume, model: Model, prepared: Prepared) -> np.ndarray:
+    """Return a prediction that the model's makers wrote as classes on the network's grid.
+
+    Raises
+    ------
+    InputError
+        It does not lie on the scan, or has values that are no classes of the model.
+    """
+    named = given.source or "the given prediction"
+    if not given.grid.same_as(prepared.scan_grid):
+        raise InputError(f"{named}: lies on another grid than the scan; give the prediction of this scan")
+    labels = model.card.labels
+    values = [int(value) for value in model.card.extra.get("label_values", range(len(labels)))]
+    found = np.unique(given.voxels)
+    unknown = sorted(set(found.tolist()) - set(values))
+    if unknown:
+        raise InputError(
+            f"{named}: has the label {unknown[0]}, and {model.card.name} has none of that number; is it of this model?"
+        )
+    lookup = np.zeros(max(values) + 1, dtype=np.uint8 if len(labels) <= 256 else np.uint16)
+    lookup[values] = np.arange(len(labels))
+    classes = Volume(lookup[np.asarray(given.voxels, dtype=np.int64)], given.grid)
+    return np.asarray(to_grid(classes, prepared.grid, "nearest").voxels)
+
+
+def _merged(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Join the labels of several parts; a later one wins where it is not background."""
+    labels = parts[0]
+    for one in parts[1:]:
+        labels = np.where(one > 0, one, labels)
+    return labels
+
+
 def _tensor(x: np.ndarray) -> Any:
     import torch
 
     return torch.from_numpy(x)
 
 
-def as_volume(image: Any) -> Volume:
+def read_images(images: Image | Sequence[Image], model: Model) -> list[Volume]:
+    """Return a scan as volumes, one a channel of the model, each read as what the model takes there.
+
+    Raises
+    ------
+    InputError
+        One that cannot be read.
+    """
+    several = isinstance(images, Sequence) and not isinstance(images, (str, os.PathLike))
+    given: list[Any] = list(images) if several else [images]  # type: ignore[arg-type]
+    if len(given) == 1 and isinstance(given[0], (str, os.PathLike)):
+        given = [*channel_files(Path(given[0]))] or given
+    kinds = [kind_of_channel(name) for name in model.card.channels]
+    kinds += ["scan"] * (len(given) - len(kinds))
+    return [as_volume(one, kind) for one, kind in zip(given, kinds, strict=False)]
+
+
+def as_volume(image: Any, kind: Literal["ct", "scan"] = "ct") -> Volume:
     """Return a scan as a volume: a path, a Volume, a MONAI MetaTensor (1, i, j, k) or (i, j, k), or a nibabel image.
 
     Raises
@@ -367,7 +441,7 @@ def as_volume(image: Any) -> Volume:
     if isinstance(image, Volume):
         return image
     if isinstance(image, (str, os.PathLike)):
-        return read_volume(Path(image))
+        return read_volume(Path(image), kind=kind)
     if hasattr(image, "get_fdata") and hasattr(image, "affine"):
         voxels, affine = np.asarray(image.get_fdata(dtype=np.float32)), np.asarray(image.affine)
     elif hasattr(image, "affine") and hasattr(image, "detach"):

@@ -22,6 +22,14 @@ class Explains(Protocol):
     """What a case asks of a method; see :class:`Agg2ExpLib.methods.Method`."""
 
     @property
+    def name(self) -> str:
+        """For people."""
+
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether the network must be differentiable."""
+
+    @property
     def removes_supervoxels(self) -> bool:
         """Whether it divides the scan and removes parts of it."""
 

@@ -45,6 +45,8 @@ class Segmentation:
         All stitched logits: of overlapping regions always, else when they were asked for.
     forward_passes : int
         Windows run.
+    own_labels : ndarray, optional
+        What the network itself decides, where another prediction was given as the labels.
     """
 
     labels: np.ndarray
@@ -54,6 +56,7 @@ class Segmentation:
     confidence: np.ndarray | None
     logits: np.ndarray | None
     forward_passes: int
+    own_labels: np.ndarray | None = None
 
     def channel(self, class_index: int) -> int:
         """Return the network's channel of a class.
@@ -93,6 +96,7 @@ def segment(
     classes: Sequence[int],
     decision: Decision | None = None,
     *,
+    given: np.ndarray | None = None,
     keep_logits: bool = False,
     buffer_bytes: int = BUFFER_BYTES,
     progress: Progress | None = None,
@@ -107,6 +111,8 @@ def segment(
         Class that each of the network's K channels answers.
     decision : Softmax or SigmoidRegions
         One label a voxel by default.
+    given : ndarray of int, shape (i, j, k), optional
+        Class at each voxel that is explained in place of the network's own decision; classes of other parts count as background.
     keep_logits : bool
         Keep the stitched logits of all channels.
     buffer_bytes : int
@@ -127,7 +133,13 @@ def segment(
     keep = keep_logits or isinstance(decision, SigmoidRegions)
     kept_type = torch.float32 if isinstance(decision, Softmax) else stitched.dtype
     kept = torch.zeros((count, *windows.padded_shape), dtype=kept_type) if keep else None
-    winner = _Winner(windows, stitched.dtype) if isinstance(decision, Softmax) else None
+    if given is not None and not isinstance(decision, Softmax):
+        raise InputError(
+            "a given prediction cannot be explained with overlapping regions, which one label map does not tell"
+        )
+    winner = None
+    if isinstance(decision, Softmax):
+        winner = _Winner(windows, stitched.dtype, None if given is None else _channels(given, classes))
     for group in groups:
         runs = _logits(stitched, padded, count, group, progress)
         for where, logits in settled(runs, windows, len(group), stitched.dtype, stitched.device):
@@ -142,7 +154,10 @@ def segment(
     passes = len(windows) * len(groups)
     if winner is not None:
         channel, best, confidence = winner.unpadded(windows)
-        return Segmentation(lookup[channel], tuple(classes), decision, best, confidence, logits_kept, passes)
+        labels, own = lookup[channel], None
+        if given is not None:
+            labels, own = lookup[_channels(given, classes).numpy()], labels
+        return Segmentation(labels, tuple(classes), decision, best, confidence, logits_kept, passes, own)
     assert logits_kept is not None and isinstance(decision, SigmoidRegions)  # regions keep them
     labels = np.zeros(windows.volume_shape, dtype=lookup.dtype)
     for channel_index in decision.order:
@@ -153,7 +168,9 @@ def segment(
 class _Winner:
     """The highest logit of each voxel so far, its channel, and the sum that its probability needs."""
 
-    def __init__(self, windows: Windows, dtype: torch.dtype) -> None:
+    def __init__(self, windows: Windows, dtype: torch.dtype, given: torch.Tensor | None = None) -> None:
+        self.given = None if given is None else windows.pad(given, 0)
+        self.given_logit = None if given is None else torch.zeros(windows.padded_shape, dtype=dtype)
         self.best = torch.full(windows.padded_shape, -torch.inf, dtype=dtype)
         self.channel = torch.zeros(windows.padded_shape, dtype=torch.int32)
         self.total = torch.full(windows.padded_shape, -torch.inf, dtype=dtype)
@@ -167,12 +184,25 @@ class _Winner:
         self.channel[where] = torch.where(higher, index.to(torch.int32) + first, self.channel[where])
         self.best[where] = torch.maximum(value, self.best[where])
         self.total[where] = torch.logaddexp(self.total[where], logits.logsumexp(dim=0).cpu())
+        if self.given is not None and self.given_logit is not None:
+            wanted = self.given[where] - first
+            picked = logits.cpu().gather(0, wanted.clamp(0, len(logits) - 1)[None])[0]
+            here = (wanted >= 0) & (wanted < len(logits))
+            self.given_logit[where] = torch.where(here, picked, self.given_logit[where])
 
     def unpadded(self, windows: Windows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return channel, logit and probability on the volume."""
-        parts = (self.channel, self.best, (self.best - self.total).exp())
+        """Return the winning channel on the volume, and logit and probability of it, or of the given channel."""
+        logit = self.best if self.given_logit is None else self.given_logit
+        parts = (self.channel, logit, (logit - self.total).exp())
         channel, best, confidence = (np.ascontiguousarray(windows.unpad(part).numpy()) for part in parts)
         return channel, best, confidence
+
+
+def _channels(given: np.ndarray, classes: Sequence[int]) -> torch.Tensor:
+    """Return the channel of each voxel's class; the first where it is of another part."""
+    lookup = np.zeros(max(int(given.max()), *classes) + 1, dtype=np.int64)
+    lookup[list(classes)] = np.arange(len(classes))
+    return torch.from_numpy(lookup[given])
 
 
 def _groups(windows: Windows, count: int, dtype: torch.dtype, buffer_bytes: int) -> list[range]:

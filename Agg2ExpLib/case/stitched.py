@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 
 from Agg2ExpLib.case.windows import Windows
-from Agg2ExpLib.device import Compute, autocast, dtype_of
+from Agg2ExpLib.device import Compute, dtype_of, running
 from Agg2ExpLib.errors import InputError
 
 Network = Callable[[torch.Tensor], torch.Tensor]
@@ -105,7 +105,7 @@ class StitchedNetwork:
 
     def run(self, batch: torch.Tensor) -> torch.Tensor:
         """Return the network's logits; whether gradients are recorded is the caller's choice."""
-        with autocast(self.compute.precision, self.device):
+        with running(self.compute.precision, self.device):
             return self.network(batch)
 
     def name(self, class_index: int) -> str:

@@ -6,6 +6,7 @@ Exit codes: 0 done; 2 an input or output cannot be used (one sentence on standar
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import sys
 from collections.abc import Sequence
@@ -14,29 +15,36 @@ from types import FrameType
 from Agg2ExpLib import __version__
 from Agg2ExpLib.cli.common import close_bars
 from Agg2ExpLib.cli.families import add_all
+from Agg2ExpLib.cli.screen import UnshownError, forget_output, show_any_letter
 from Agg2ExpLib.errors import Agg2ExpError, Cancelled
 
-_TWO_WORDS = (("cohort", "import"), ("cohort", "report"))
+_TWO_WORDS = (
+    ("cohort", "import"),
+    ("cohort", "report"),
+    *(("model", word) for word in ("list", "inspect", "add", "trust", "remove")),
+)
 _OUT_OF_MEMORY = ("out of memory", "can't allocate", "failed to allocate")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    options = parsed(sys.argv[1:] if arguments is None else arguments)
-    _stop_on_signals()
+    show_any_letter()
+    options = argparse.Namespace()
     try:
+        options = parsed(sys.argv[1:] if arguments is None else arguments)
+        _stop_on_signals()
         options.run(options)
         return 0
-    except BrokenPipeError:
-        # The reader of our output went away (agg2exp ... | head); that is not an error.
-        sys.stderr.close()
-        return 0
+    except UnshownError as error:
+        return _unshown(error.reason, options)
     except (Exception, KeyboardInterrupt) as error:
         sentence, code = _outcome(error, options)
         if not sentence:
             raise
         _complain(sentence)
         return code
+    finally:
+        forget_output()
 
 
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
@@ -70,9 +78,21 @@ def _outcome(error: BaseException, options: argparse.Namespace) -> tuple[str, in
     return "", 1
 
 
+def _unshown(reason: str, options: argparse.Namespace) -> int:
+    """Return the exit code when what was to be shown cannot be; what is in files is done."""
+    if not reason:
+        return 0
+    out = getattr(options, "out", None)
+    step = "make room there, or send it elsewhere" if out is None else f"the work is done, and its results are in {out}"
+    _complain(f"standard output cannot be written ({reason}); {step}")
+    return 2 if out is None else 0
+
+
 def _complain(sentence: str) -> None:
     close_bars()
-    print(f"agg2exp: {' '.join(sentence.split())}", file=sys.stderr)
+    # The exit code tells too, where nothing can be shown.
+    with contextlib.suppress(OSError):
+        print(f"agg2exp: {' '.join(sentence.split())}", file=sys.stderr)
 
 
 def _stop_on_signals() -> None:

@@ -17,6 +17,7 @@ from Agg2ExpLib.cli.common import (
     quiet_libraries,
     request_of_options,
 )
+from Agg2ExpLib.cli.screen import say
 from Agg2ExpLib.errors import InputError
 
 
@@ -90,13 +91,15 @@ def _run(options: argparse.Namespace) -> None:
         wait=options.wait,
         progress=progress_of(options),
     )
-    if options.progress != "json":
-        print(summary.describe())
-    if not summary.finished and summary.failed:
-        raise InputError(
-            f"none of {summary.failed} cases could be explained, the first because {summary.reasons[0][1]}; mend what can be "
-            "mended and run the same command with --retry-failed"
-        )
+    try:
+        if options.progress != "json":
+            say(summary.describe())
+    finally:
+        if not summary.finished and summary.failed:
+            raise InputError(
+                f"none of {summary.failed} cases could be explained, the first because {summary.reasons[0][1]}; mend what can "
+                "be mended and run the same command with --retry-failed"
+            )
 
 
 def _import(options: argparse.Namespace) -> None:
@@ -115,7 +118,7 @@ def _import(options: argparse.Namespace) -> None:
         lines.append("the regions do not fill the volume (their masses do not sum to 1): there is no enrichment")
     elif found.without_enrichment:
         lines.append(f"{found.without_enrichment} times the enrichment of a class cannot be told: a mean is missing")
-    print("\n".join(lines))
+    say("\n".join(lines))
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -134,7 +137,7 @@ def _report(options: argparse.Namespace) -> None:
         progress=progress_of(options),
     )
     if options.progress != "json":
-        print(f"report written to {path}, its pictures to {path.stem}_figures/")
+        say(f"report written to {path}, its pictures to {path.stem}_figures/")
 
 
 def table_of(folder: str | Path) -> Any:
@@ -195,9 +198,7 @@ def _fit(options: argparse.Namespace) -> None:
     path = profile.save(options.out)
     if options.progress != "json":
         notes = [f"  {profile.stability_in_words()}", *(f"  note: {note}" for note in profile.warnings())]
-        print(
-            "\n".join([f"profile of {len(profile.cases)} cases and {len(profile.classes)} classes in {path}", *notes])
-        )
+        say("\n".join([f"profile of {len(profile.cases)} cases and {len(profile.classes)} classes in {path}", *notes]))
 
 
 def _score(options: argparse.Namespace) -> None:
@@ -221,9 +222,9 @@ def _score(options: argparse.Namespace) -> None:
         return
     if many:
         patients = score_patients(profile, scores, options.false_alarms)
-        print(describe_patients(patients, options.false_alarms, len(profile.cases)))
+        say(describe_patients(patients, options.false_alarms, len(profile.cases)))
     for case in table.cases[:20]:
         mine = [one for one in scores if one.case == case]
-        print(f"{case}, " * many + describe_scores(profile, mine, options.false_alarms))
+        say(f"{case}, " * many + describe_scores(profile, mine, options.false_alarms))
     if len(table.cases) > 20:
-        print(f"and {len(table.cases) - 20} more cases; write all of them with --out FILE.csv")
+        say(f"and {len(table.cases) - 20} more cases; write all of them with --out FILE.csv")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from Agg2ExpLib.case import REDUCTIONS
+from Agg2ExpLib.cli.screen import say
 from Agg2ExpLib.demo import DEMO_MODEL
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.methods import METHODS, Method
@@ -42,7 +43,8 @@ def progress_of(options: argparse.Namespace) -> Progress:
     if options.progress == "none":
         return Progress()
     if options.progress == "json":
-        return Progress(JsonLinesSink())
+        parent = getattr(options, "parent", None)
+        return Progress(JsonLinesSink(), ask=parent.wait if parent else None)
     _BARS.append(TerminalSink())
     return Progress(_BARS[-1])
 
@@ -66,10 +68,13 @@ def add_request(parser: argparse.ArgumentParser, image: bool = True) -> None:
             "image",
             metavar="IMAGE",
             nargs="+",
-            help="scan: NIfTI, NRRD, MHA or multi-frame DICOM file, or a folder with a DICOM series; one for each channel",
+            help="scan: NIfTI, NRRD, MHA or multi-frame DICOM file, or a folder with a DICOM series; one for each channel, or "
+            "FOLDER/CASE for CASE_0000.nii.gz, CASE_0001.nii.gz ...",
         )
         parser.add_argument(
-            "--series", metavar="UID|N", help="series of a DICOM folder, by UID or number (default: the largest CT)"
+            "--series",
+            metavar="UID|N",
+            help="series of a DICOM folder, by UID or number (default: the largest CT); of several channels A,B in their order",
         )
     add_model_options(parser)
     parser.add_argument("--method", default="smoothgrad", help=f"{', '.join(METHODS)} (default smoothgrad)")
@@ -109,18 +114,33 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--model",
         default=DEMO_MODEL,
         metavar="M",
-        help=f"bundled name, model folder, nnU-Net folder, or Swin UNETR checkpoint (default {DEMO_MODEL}); see agg2exp models",
+        help=f"name (see agg2exp model list), folder or file of a model (default {DEMO_MODEL})",
+    )
+    add_card_options(parser)
+
+
+def add_card_options(parser: argparse.ArgumentParser) -> None:
+    """Add what a bare checkpoint or a program cannot tell, and what can be chosen of a model."""
+    parser.add_argument(
+        "--labels", metavar="FILE", help="JSON list of class names, class 0 first, for a bare checkpoint or a program"
     )
     parser.add_argument(
-        "--labels", metavar="FILE", help="JSON list of class names, class 0 first, for a bare checkpoint"
+        "--spacing", metavar="X,Y,Z", help="model's voxel size in mm, when there is no card; scan: its own"
     )
-    parser.add_argument("--spacing", metavar="X,Y,Z", help="model's voxel size in mm, when there is no card")
-    parser.add_argument("--window", metavar="X,Y,Z", help="network window in voxels, when there is no card")
+    parser.add_argument(
+        "--window", metavar="X,Y,Z", help="network window in voxels, when there is no card; scan: all of it"
+    )
     parser.add_argument("--overlap", type=float, help="overlap of windows, 0 to 0.9 (default: the card's)")
     parser.add_argument("--blending", help="constant or gaussian (default: the card's)")
     parser.add_argument(
         "--intensity-range", metavar="LOW,HIGH", help="HU that the network sees as 0 and 1, when there is no card"
     )
+    parser.add_argument(
+        "--intensities",
+        metavar="NAME",
+        help="of a program, in place of --intensity-range: unchanged, z-score, z-score-nonzero, min-max, percentiles[:LOW,HIGH]",
+    )
+    parser.add_argument("--channels", metavar="A,B", help="of a program: what each volume is, such as CT or T1,FLAIR")
     parser.add_argument("--orientation", metavar="RAS", help="axis codes of the network's grid, when there is no card")
     parser.add_argument(
         "--weights",
@@ -160,22 +180,34 @@ def request_of_options(options: argparse.Namespace) -> Request:
 
 def model_of(options: argparse.Namespace) -> Any:
     """Load the model that the options name."""
-    from Agg2ExpLib.models import load_model, read_labels
+    from Agg2ExpLib.models import load_model
 
-    return load_model(
-        options.model,
-        labels=read_labels(options.labels) if options.labels else None,
-        spacing=numbers(options.spacing, "--spacing", float) if options.spacing else None,
-        window=numbers(options.window, "--window", int) if options.window else None,
-        overlap=options.overlap,
-        blending=options.blending,
-        intensity_range=_range(options.intensity_range),
-        orientation=options.orientation,
-        weights=options.weights,
-        folds=class_list(options.folds),
-        mirroring=options.mirroring,
-        trust_checkpoint=options.trust_checkpoint,
-    )
+    return load_model(options.model, **card_options_of(options))
+
+
+def card_options_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what the options say beside a model."""
+    from Agg2ExpLib.models import read_labels
+
+    return {
+        "labels": read_labels(options.labels) if options.labels else None,
+        "spacing": _sides(options.spacing, "--spacing", float),
+        "window": _sides(options.window, "--window", int),
+        "overlap": options.overlap,
+        "blending": options.blending,
+        "intensity_range": _range(options.intensity_range),
+        "intensities": options.intensities,
+        "channels": class_list(options.channels),
+        "orientation": options.orientation,
+        "weights": options.weights,
+        "folds": class_list(options.folds),
+        "mirroring": options.mirroring,
+        "trust_checkpoint": options.trust_checkpoint,
+    }
+
+
+def _sides(text: str | None, option: str, kind: Callable[[str], Any]) -> Any:
+    return text if text in (None, "scan") else numbers(text, option, kind)
 
 
 def _range(text: str | None) -> tuple[float, float] | None:
@@ -262,17 +294,27 @@ def regions_of(items: Sequence[str], files: Sequence[str] = ()) -> dict[str, Any
     return found
 
 
-def images_of(options: argparse.Namespace) -> list[Any]:
-    """Return the scan: the paths as given, or volumes where a series of a DICOM folder is chosen."""
+def images_of(options: argparse.Namespace, model: Any) -> list[Any]:
+    """Return the scan: the paths as given, or volumes where series of a DICOM folder are chosen."""
     if options.series is None:
         return list(options.image)
+    from Agg2ExpLib.models import kind_of_channel
     from Agg2ExpLib.volume import read_volume
 
-    return [read_volume(one, series=options.series) for one in options.image]
+    series = [part.strip() for part in options.series.split(",")]
+    folders = list(options.image)
+    if len(series) != len(folders):
+        if min(len(series), len(folders)) != 1:
+            raise InputError(f"--series names {len(series)} series of {len(folders)} folders; give one series for each")
+        series, folders = series * len(folders), folders * len(series)
+    kinds = [kind_of_channel(name) for name in model.card.channels]
+    kinds += ["scan"] * (len(folders) - len(kinds))
+    pairs = zip(folders, series, kinds, strict=False)
+    return [read_volume(folder, kind=kind, series=one) for folder, one, kind in pairs]
 
 
 def print_result(explanation: Any) -> None:
     """Print an explanation for people."""
     from Agg2ExpLib.report import describe
 
-    print(describe(explanation))
+    say(describe(explanation))

@@ -15,6 +15,7 @@ from Agg2ExpLib.cli.common import (
     progress_of,
     quiet_libraries,
 )
+from Agg2ExpLib.cli.screen import say
 from Agg2ExpLib.errors import InputError
 
 
@@ -118,7 +119,7 @@ def _compare_methods(options: argparse.Namespace) -> None:
         progress=progress,
     )
     if options.progress != "json":
-        print(describe(found, plan))
+        say(describe(found, plan))
 
 
 def _compare_models(options: argparse.Namespace) -> None:
@@ -149,4 +150,4 @@ def _compare_models(options: argparse.Namespace) -> None:
             title = f"{found.cases} cases: {words}"
             write_figure(group_means(means, names, title, legend="network", axis=axis), out, f"models_{measure}")
     if options.progress != "json":
-        print(f"{found.to_markdown()}\n{out}/\n  models.md, models.csv, models_<measure>.png and .svg")
+        say(f"{found.to_markdown()}\n{out}/\n  models.md, models.csv, models_<measure>.png and .svg")

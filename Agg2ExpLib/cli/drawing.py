@@ -8,6 +8,7 @@ from typing import Any
 
 from Agg2ExpLib.cli.cohorts import table_of
 from Agg2ExpLib.cli.common import class_list, command, progress_of
+from Agg2ExpLib.cli.screen import say
 from Agg2ExpLib.errors import InputError
 
 
@@ -55,9 +56,9 @@ def _figures(options: argparse.Namespace) -> None:
         files = _of_case(options, folders[0], out)
     if options.progress == "json":
         return
-    print(f"{files[0].parent}/")
+    say(f"{files[0].parent}/")
     for name in dict.fromkeys(file.stem for file in files):
-        print("  " + ", ".join(file.name for file in files if file.stem == name))
+        say("  " + ", ".join(file.name for file in files if file.stem == name))
 
 
 def _of_case(options: argparse.Namespace, folder: Path, out: Path) -> list[Path]:
@@ -77,7 +78,7 @@ def _of_case(options: argparse.Namespace, folder: Path, out: Path) -> list[Path]
     )
     chosen = default_classes(explanation)
     if options.progress != "json" and classes is None and len(chosen) < len(explanation.explained):
-        print(f"bars and slices of the {len(chosen)} largest classes; name others with --classes, or --classes all")
+        say(f"bars and slices of the {len(chosen)} largest classes; name others with --classes, or --classes all")
     return files
 
 

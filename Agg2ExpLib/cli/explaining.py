@@ -1,4 +1,4 @@
-"""Commands for one case: explain, show, estimate, whatif."""
+"""Commands for one case: explain, show, estimate, whatif, needs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from Agg2ExpLib.cli.common import (
     regions_of,
     request_of_options,
 )
+from Agg2ExpLib.cli.screen import say
 
 
 def add(commands: Any) -> None:
@@ -27,6 +28,7 @@ def add(commands: Any) -> None:
     _add_show(commands)
     _add_estimate(commands)
     _add_whatif(commands)
+    _add_needs(commands)
 
 
 def _add_explain(commands: Any) -> None:
@@ -34,8 +36,19 @@ def _add_explain(commands: Any) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; must not exist")
     parser.add_argument("--overwrite", action="store_true", help="replace an Explanation folder at --out")
     parser.add_argument("--resume", action="store_true", help="keep finished classes when stopped, and go on from them")
+    parser.add_argument(
+        "--largest",
+        type=int,
+        metavar="N",
+        help="explain only the N largest that are found of the classes, for a quick look",
+    )
     add_region_options(parser)
     parser.add_argument("--truth", metavar="FILE", help="true label map, for values of kernelshap that compare with it")
+    parser.add_argument(
+        "--prediction",
+        metavar="FILE",
+        help="label map of this scan that the model's makers wrote: what is explained, in place of the model's decision here",
+    )
     add_request(parser)
 
 
@@ -47,15 +60,18 @@ def _explain(options: argparse.Namespace) -> None:
     origin = getattr(options, "scan", None)
     progress = progress_of(options)
     quiet_libraries()
+    model = model_of(options)
     explanation = explain(
-        images_of(options),
-        model_of(options),
+        images_of(options, model),
+        model,
         options.out,
         request,
         regions=regions_of(options.roi, options.rois),
         truth=options.truth,
+        prediction=options.prediction,
         overwrite=options.overwrite,
         resume=options.resume,
+        largest=options.largest,
         progress=progress,
         origin=asdict(origin) if origin else None,
     )
@@ -106,12 +122,12 @@ def _estimate(options: argparse.Namespace) -> None:
     import json
 
     from Agg2ExpLib.estimate import describe_estimate, estimate
-    from Agg2ExpLib.volume import read_volume
 
     request = request_of_options(options)
     quiet_libraries()
-    found = estimate([read_volume(one, series=options.series) for one in options.image], model_of(options), request)
-    print(json.dumps(found.to_dict()) if options.progress == "json" else describe_estimate(found))
+    model = model_of(options)
+    found = estimate(images_of(options, model), model, request)
+    say(json.dumps(found.to_dict()) if options.progress == "json" else describe_estimate(found))
 
 
 def _add_whatif(commands: Any) -> None:
@@ -122,6 +138,11 @@ def _add_whatif(commands: Any) -> None:
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; must not exist")
     parser.add_argument("--fill", default="shell", help="air, shell (mean of what is around, default) or noise")
+    _add_again(parser)
+
+
+def _add_again(parser: argparse.ArgumentParser) -> None:
+    """With what the scan is predicted again."""
     parser.add_argument("--model", metavar="M", help="where the explained model is now, if it was moved")
     parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda:N")
     parser.add_argument("--seed", type=int, default=0, help="of the noise")
@@ -145,4 +166,34 @@ def _whatif(options: argparse.Namespace) -> None:
         progress=progress_of(options),
     )
     if options.progress != "json":
-        print(describe_whatif(result))
+        say(describe_whatif(result))
+
+
+def _add_needs(commands: Any) -> None:
+    text = "say how much of the scan around a structure the model needs to find it"
+    parser = command(commands, "needs", _needs, text)
+    parser.add_argument("folder", metavar="DIR", help="Explanation folder of the scan")
+    parser.add_argument("--class", required=True, dest="name", metavar="NAME", help="the structure")
+    parser.add_argument(
+        "--fill", default="air", help="what everything farther away becomes: air (default), shell or noise"
+    )
+    _add_again(parser)
+
+
+def _needs(options: argparse.Namespace) -> None:
+    import json
+
+    from Agg2ExpLib.explanation import Explanation
+    from Agg2ExpLib.needs import describe_needs, needs
+
+    quiet_libraries()
+    found = needs(
+        Explanation.load(options.folder),
+        options.name,
+        fill=options.fill,
+        model=options.model,
+        device=options.device,
+        seed=options.seed,
+        progress=progress_of(options),
+    )
+    say(json.dumps(found.to_dict()) if options.progress == "json" else describe_needs(found))

@@ -1,4 +1,4 @@
-"""Commands that list what is there: models, environment."""
+"""The command that lists packages and devices: environment."""
 
 from __future__ import annotations
 
@@ -6,25 +6,12 @@ import argparse
 from typing import Any
 
 from Agg2ExpLib.cli.common import command
+from Agg2ExpLib.cli.screen import say
 
 
 def add(commands: Any) -> None:
     """Add these commands."""
-    _add_models(commands)
     _add_environment(commands)
-
-
-def _add_models(commands: Any) -> None:
-    command(commands, "models", _models, "list the bundled models")
-
-
-def _models(options: argparse.Namespace) -> None:
-    from Agg2ExpLib.models import bundled_models
-    from Agg2ExpLib.models.card import read_card
-
-    for name, folder in bundled_models().items():
-        card = read_card(folder)
-        print(f"{name}: {len(card.labels)} classes, spacing {card.spacing} mm, window {card.window}\n  {folder}")
 
 
 def _add_environment(commands: Any) -> None:
@@ -37,4 +24,4 @@ def _environment(options: argparse.Namespace) -> None:
     from Agg2ExpLib.environment import describe_environment, environment
 
     found = environment()
-    print(json.dumps(found) if options.progress == "json" else describe_environment(found))
+    say(json.dumps(found) if options.progress == "json" else describe_environment(found))

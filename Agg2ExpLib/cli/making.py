@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from Agg2ExpLib.cli.common import command, goes_on, numbers, progress_of, quiet_libraries
+from Agg2ExpLib.cli.screen import say
 
 
 def add(commands: Any) -> None:
@@ -42,9 +43,7 @@ def _phantom(options: argparse.Namespace) -> None:
         options.out, options.count, options.seed, spacing, findings, options.first, progress_of(options)
     )
     if options.progress != "json":
-        print(
-            f"{len(cases)} case{'s' if len(cases) > 1 else ''} in {options.out}: {cases[0].name} ... {cases[-1].name}"
-        )
+        say(f"{len(cases)} case{'s' if len(cases) > 1 else ''} in {options.out}: {cases[0].name} ... {cases[-1].name}")
 
 
 def _add_train(commands: Any) -> None:
@@ -72,7 +71,7 @@ def _train(options: argparse.Namespace) -> None:
     )
     # Of the processes of torchrun only the first writes, and tells.
     if options.progress != "json" and os.environ.get("RANK", "0") == "0":
-        print(f"model written to {out}")
+        say(f"model written to {out}")
 
 
 def _add_demo(commands: Any) -> None:
@@ -87,4 +86,4 @@ def _demo(options: argparse.Namespace) -> None:
     from Agg2ExpLib.demo import run_demo
 
     quiet_libraries()
-    print(run_demo(Path(options.out), overwrite=options.overwrite, progress=progress_of(options)))
+    say(run_demo(Path(options.out), overwrite=options.overwrite, progress=progress_of(options)))

@@ -1,8 +1,8 @@
 """What a child process hears of its parent on standard input: that it is to stop, or that the parent is gone.
 
-The parent writes the line ``listen`` at the start, and ``cancel`` when the work is to stop. The end of the input means that the
-parent has died. An input that ends before the first line belongs to nobody who listens (a shell's ``< /dev/null``, a launcher that
-hands none on), and the work simply goes on.
+The parent writes the line ``listen`` at the start, ``cancel`` when the work is to stop, and ``go on`` in answer to a question.
+The end of the input means that the parent has died. An input that ends before the first line belongs to nobody who listens (a
+shell's ``< /dev/null``, a launcher that hands none on), and the work simply goes on.
 """
 
 from __future__ import annotations
@@ -12,28 +12,55 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 
-from Agg2ExpLib.task_file import CANCEL, LISTEN
+from Agg2ExpLib.task_file import CANCEL, GO_ON, LISTEN
 
 #: Seconds for cleaning up once the parent is gone; nobody else would end a child that hangs in native code.
 LONGEST_CLEANUP_S = 60.0
 _CANCELLED_CODE = 130
 
 
-def obey_parent() -> None:
-    """Raise KeyboardInterrupt in the main thread when the parent asks for it, or is gone; once."""
+class Parent:
+    """The process that started this one."""
+
+    def __init__(self) -> None:
+        self._answered = threading.Event()
+
+    def wait(self) -> None:
+        """Return when the parent says that the work may go on, at once when nobody listens; a cancel interrupts."""
+        # In turns: on Windows a signal does not end a wait without end.
+        while not self._answered.wait(0.1):
+            pass
+
+    def go_on(self) -> None:
+        """Let :meth:`wait` return."""
+        self._answered.set()
+
+
+def obey_parent() -> Parent:
+    """Raise KeyboardInterrupt in the main thread when the parent asks for it, or is gone; once. Return who can be waited for."""
+    parent = Parent()
     try:
         stream = _own_input()
     except OSError:
         # A program without any standard input.
-        return
-    threading.Thread(target=_hear, args=(stream, interrupt_main, os._exit), daemon=True).start()
+        parent.go_on()
+        return parent
+    threading.Thread(target=_hear, args=(stream, interrupt_main, os._exit, parent.go_on), daemon=True).start()
+    return parent
 
 
-def _hear(stream: int, stop: Callable[[], None], leave: Callable[[int], None]) -> None:
+def _hear(
+    stream: int, stop: Callable[[], None], leave: Callable[[int], None], go_on: Callable[[], None] = lambda: None
+) -> None:
     lines = _lines(stream)
     if next(lines, None) != LISTEN:
+        go_on()
         return
-    next((line for line in lines if line == CANCEL), None)
+    for line in lines:
+        if line == CANCEL:
+            break
+        if line == GO_ON:
+            go_on()
     stop()
     # The main thread ends the process, and this thread with it, long before the parent is gone and this time is over.
     for _ in lines:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from Agg2ExpLib.cli.common import command, progress_of
+from Agg2ExpLib.cli.screen import say
 
 
 def add(commands: Any) -> None:
@@ -63,7 +64,7 @@ def _scene(options: argparse.Namespace) -> None:
         progress=progress_of(options),
     )
     if options.progress != "json":
-        print(f"scene written to {path}; open it in 3D Slicer")
+        say(f"scene written to {path}; open it in 3D Slicer")
 
 
 def _render(options: argparse.Namespace) -> None:
@@ -83,4 +84,4 @@ def _render(options: argparse.Namespace) -> None:
         progress=progress_of(options),
     )
     if options.progress != "json":
-        print("\n".join(str(path) for path in pictures))
+        say("\n".join(str(path) for path in pictures))

@@ -19,9 +19,9 @@ def _task(options: argparse.Namespace) -> None:
     from Agg2ExpLib.cli import parsed
     from Agg2ExpLib.task_file import TaskFile
 
-    obey_parent()
+    parent = obey_parent()
     task = TaskFile.read(options.file)
     asked = parsed([*task.command.split(), *task.arguments])
     # How a stopped or failed command is told depends on the command that was asked for.
-    vars(options).update(vars(asked), scan=task.scan)
+    vars(options).update(vars(asked), scan=task.scan, parent=parent)
     options.run(options)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.comparison.table import RANDOMISATION, QualityTable, Summary
+from Agg2ExpLib.figures.style import colour_of, drawing, new_figure
+from Agg2ExpLib.figures.writing import rendered
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _PANELS = {
     "faithfulness": ("Faithfulness", "correlation; higher is better"),
@@ -38,14 +42,15 @@ def draw(table: QualityTable, summary: Summary, names: Mapping[str, str]) -> byt
     names : mapping of str to str
         Readable names of the methods.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with drawing("light"):
+        return rendered(_figure(table, summary, names))
 
+
+def _figure(table: QualityTable, summary: Summary, names: Mapping[str, str]) -> Figure:
     methods, measures = list(summary.cells), summary.measures
     labels = list(dict.fromkeys(row.label for row in table.rows))
     height = 1.9 + 0.42 * len(methods)
-    figure = Figure(figsize=(1.7 + 2.5 * len(measures), height), dpi=150)
-    FigureCanvasAgg(figure)
+    figure = new_figure(1.7 + 2.5 * len(measures), height)
     axes = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
     for axis, measure in zip(axes, measures, strict=True):
         _panel(axis, table, summary, measure, methods, labels)
@@ -59,7 +64,7 @@ def draw(table: QualityTable, summary: Summary, names: Mapping[str, str]) -> byt
             [],
             marker=_SHAPES[number % len(_SHAPES)],
             linestyle="",
-            color=_colour(label),
+            color=colour_of(label),
             markeredgecolor="0.3",
             label=structure(label).name,
         )
@@ -70,9 +75,7 @@ def draw(table: QualityTable, summary: Summary, names: Mapping[str, str]) -> byt
     lines = -(-len(marks) // columns)
     figure.legend(handles=marks, loc="lower center", ncols=columns, fontsize=8, frameon=False)
     figure.tight_layout(rect=(0, min(0.05 + 0.22 * lines / height, 0.5), 1, 1))
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png")
-    return stream.getvalue()
+    return figure
 
 
 def _panel(
@@ -87,7 +90,7 @@ def _panel(
         offset = 0.0 if len(labels) < 2 else 0.5 * (number / (len(labels) - 1) - 0.5)
         shape = _SHAPES[number % len(_SHAPES)]
         height = methods.index(row.method) + offset
-        axis.plot(row.value, height, shape, ms=4.5, color=_colour(row.label), mec="0.3", mew=0.4)
+        axis.plot(row.value, height, shape, ms=4.5, color=colour_of(row.label), mec="0.3", mew=0.4)
     for line, method in enumerate(methods):
         cell = summary.cells[method].get(measure)
         if cell:
@@ -106,8 +109,3 @@ def _panel(
     axis.tick_params(axis="y", length=0)
     for side in ("top", "right", "left"):
         axis.spines[side].set_visible(False)
-
-
-def _colour(label: str) -> tuple[float, float, float]:
-    red, green, blue = structure(label).colour
-    return red / 255, green / 255, blue / 255

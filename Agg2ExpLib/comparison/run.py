@@ -35,6 +35,7 @@ from Agg2ExpLib.comparison.table import QualityTable, Row
 from Agg2ExpLib.device import choose_device
 from Agg2ExpLib.errors import Agg2ExpError, Cancelled, InputError, OutputError
 from Agg2ExpLib.explanation.document import voxels_sha256
+from Agg2ExpLib.figures.fonts import undrawable
 from Agg2ExpLib.models import Model
 from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.storage import Kind, clear_folder, open_folder
@@ -230,6 +231,8 @@ def _finish(result: Comparison, plan: Plan, model: Model, scans: dict[str, Path 
     write_bytes(
         out / "quality_table.md", summary.to_markdown(f"{plan.mask_sentence}\n\n{passes_sentence(result)}").encode()
     )
+    if lacking := undrawable([*(row.label for row in result.table.rows), *(spec.readable for spec in specs)]):
+        result.notes.append(lacking)
     write_bytes(out / "quality.png", draw(result.table, summary, {spec.name: spec.readable for spec in specs}))
     about: dict[str, Any] = {
         "format": FORMAT,

@@ -61,7 +61,7 @@ def image_sha256(image: Any, volume: Volume) -> str:
     """SHA-256 of a scan's file; of voxels and affine for a volume in memory, which may have been changed since it was read."""
     if isinstance(image, (str, os.PathLike)):
         return volume.sha256 or file_sha256(image)
-    return voxels_sha256(volume)
+    return voxels_sha256(image if isinstance(image, Volume) else volume)
 
 
 def scan_of(entry: Mapping[str, Any], path: Path) -> Path | Volume | None:
@@ -124,6 +124,7 @@ def document_of(
         "classes": list(classes),
         "regions": list(inputs.region_entries),
         **({"truth": inputs.truth_entry} if inputs.truth_entry else {}),
+        **({"given_prediction": _given_entry(case.given)} if case.given is not None else {}),
         **({"supervoxel_map": inputs.supervoxel_map.to_dict()} if inputs.supervoxel_map else {}),
         "network_passes": {
             "segmentation_forward": case.segmentation.forward_passes,
@@ -134,6 +135,12 @@ def document_of(
         "messages": list(messages),
         "versions": _versions(),
     }
+
+
+def _given_entry(given: Volume) -> dict[str, str]:
+    path = given.source
+    digest = voxels_sha256(given) if path is None else given.sha256 or file_sha256(path)
+    return {"path": str(path.resolve()) if path else "", "sha256": digest}
 
 
 def _versions() -> dict[str, str]:

@@ -9,6 +9,7 @@
       prediction.nii.gz            label values on the input's own grid
       attributions/<class>.nii.gz  float32 on the model's grid
       attributions/<class>_channel_<channel>.nii.gz   of each channel, where the model has several
+      importance_channels.csv                         a channel's share of the whole, and a region's share of the channel
       model_grid/image.nii.gz      the scan as the network saw it, in its own units (HU, clipped), on the model's grid
       model_grid/prediction.nii.gz label values on the model's grid: what importance was summed over
       regions/<roi>.nii.gz         extra regions on the model's grid
@@ -35,7 +36,7 @@ import numpy as np
 
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.importance import ImportanceTable
-from Agg2ExpLib.storage import Kind, safe_file_name, write_folder, write_table
+from Agg2ExpLib.storage import Kind, path_within, safe_file_name, write_folder, write_table
 from Agg2ExpLib.volume import Volume, read_volume
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ DOCUMENT = "explanation.json"
 KIND = Kind("an Explanation folder", lambda folder: (folder / DOCUMENT).is_file())
 SUPERVOXELS_FILE = "model_grid/supervoxels.nii.gz"
 #: Values of a game while it is played, for a resumed run; gone from a finished folder.
+CHANNELS_FILE = "importance_channels.csv"
+CHANNEL_COLUMNS = ("class", "channel", "roi", "channel_share", "mass")
 GAME_FILE = "attributions/game.json"
 SUPERVOXEL_COLUMNS = ("supervoxel", "name", "voxels", "value", "standard_error")
 # An honest document of 1000 classes stays far below this.
@@ -91,7 +94,7 @@ class Explanation:
         """
         folder = Path(folder)
         document = _read_document(folder)
-        missing = [name for name in document["files"] if not (folder / name).is_file()]
+        missing = [name for name in document["files"] if not path_within(folder, name).is_file()]
         if missing:
             raise InputError(
                 f"{folder} is incomplete: {missing[0]} is missing"
@@ -167,7 +170,7 @@ class Explanation:
         """The file that the document names, for names were made files of differently once; only one that was checked."""
         entry = next(entry for entry in self.document[part] if entry["id"] == name)
         stated = entry.get("file")
-        return self.folder / (stated if stated in self.document["files"] else usual)
+        return path_within(self.folder, stated if stated in self.document["files"] else usual)
 
 
 def attribution_file(name: str) -> str:

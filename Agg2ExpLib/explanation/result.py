@@ -91,7 +91,9 @@ class Result:
             f"<tr><td>{html.escape(structure(name).name)}</td><td>{self._strongest(name)}</td></tr>" for name in names
         ]
         parts.append("</table>")
-        parts += [f'<img alt="{html.escape(name)}" src="data:image/png;base64,{self._slice(name)}"/>' for name in names]
+        for name in names:
+            shown = html.escape(structure(name).name)
+            parts.append(f'<p>{shown}<br/><img alt="{shown}" src="data:image/png;base64,{self._slice(name)}"/></p>')
         return "\n".join(parts)
 
     def _strongest(self, name: str) -> str:
@@ -108,12 +110,11 @@ class Result:
         values = np.abs(self.attribution(name).voxels)
         k = int(np.unravel_index(int(values.argmax()), values.shape)[2])
         figure = matplotlib.figure.Figure(figsize=(3, 3))
-        axes = figure.add_axes((0, 0, 1, 0.9))
+        axes = figure.add_axes((0, 0, 1, 1))
         axes.imshow(self.case.prepared.grey[:, :, k].T, cmap="gray", origin="lower", vmin=0, vmax=1)
         top = float(np.quantile(values, 0.999)) or 1.0
         shown = np.ma.masked_less(values[:, :, k].T, 0.1 * top)
         axes.imshow(shown, cmap="inferno", origin="lower", alpha=0.6, vmin=0, vmax=top)
-        axes.set_title(structure(name).name, fontsize=8)
         axes.set_axis_off()
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=80)

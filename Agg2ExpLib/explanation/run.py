@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
+
 import Agg2ExpLib
 from Agg2ExpLib.case.case import Case
-from Agg2ExpLib.explanation.document import class_entry, document_of, image_sha256
+from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.explanation.document import class_entry, document_of, image_sha256, voxels_sha256
 from Agg2ExpLib.explanation.folder import Explanation, longest_file
 from Agg2ExpLib.explanation.inputs import Inputs, Source, read_inputs
 from Agg2ExpLib.explanation.result import Result
@@ -25,6 +28,8 @@ from Agg2ExpLib.volume import Volume
 
 # A larger share of what completeness promises is worth a message.
 _TOLERATED_GAP = 0.05
+# A prediction of the same model differs at borders alone.
+_AGREES = 0.95
 
 
 @dataclass
@@ -59,8 +64,10 @@ def explain(  # type: ignore[misc]
     *,
     regions: Mapping[str, Source] | None = None,
     truth: str | Path | Volume | None = None,
+    prediction: str | Path | Volume | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    largest: int | None = None,
     progress: Progress | None = None,
     origin: Mapping[str, Any] | None = None,
 ) -> Explanation | Result:
@@ -81,10 +88,14 @@ def explain(  # type: ignore[misc]
     truth : path or Volume, optional
         True classes as a label map on any grid, for value functions that compare with it. Its file and hash are noted in
         explanation.json, as those of a supervoxel map are.
+    prediction : path or Volume, optional
+        A label map of this scan that the model's makers wrote: what is explained in place of the networks' own decision.
     overwrite : bool
         Replace an Explanation folder that is there already.
     resume : bool
         Keep the finished classes when the run is stopped, and go on from them when it is started again.
+    largest : int, optional
+        Of the classes asked for, explain only that many: those of most voxels in the prediction.
     progress : Progress
         Where stages, counts and the time left go; also cancels.
     origin : mapping, optional
@@ -105,14 +116,20 @@ def explain(  # type: ignore[misc]
         When ``progress`` says so.
     """
     request, progress = request or Request(), progress or Progress()
+    if largest is not None and largest < 1:
+        raise InputError(f"the number of largest classes is {largest}: it must be at least 1")
     started = time.perf_counter()
     told = _Told(progress)
-    case = Case.open(image, model, compute=request.compute, progress=progress)
+    case = Case.open(image, model, compute=request.compute, progress=progress, prediction=prediction)
     wanted = request.class_indices(case.labels)
     for index in wanted:
         case.check_explainable(index)
+    case.check_method(request.method, wanted)
     inputs = _inputs(case, request, dict(regions or {}), truth)
-    given = [image] if len(case.images) == 1 and not isinstance(image, (list, tuple)) else list(image)
+    given = list(image) if isinstance(image, (list, tuple)) else [image]
+    if len(given) != len(case.images):
+        # Of a name that stands for several files.
+        given = [str(volume.source) for volume in case.images]
     hashes = [image_sha256(one, volume) for one, volume in zip(given, case.images, strict=True)]
     for text in _notes(case, inputs):
         told.say(text)
@@ -123,10 +140,15 @@ def explain(  # type: ignore[misc]
     timings: dict[str, float] = {}
     more = {"origin": dict(origin)} if origin else {}
     with sink.opened():
+        progress.plan(_plan(case, request, len(wanted) if largest is None else min(largest, len(wanted))))
         begin = time.perf_counter()
         case.segmentation  # noqa: B018 - computed here, so that its time is its own
         timings["segmentation_seconds"] = time.perf_counter() - begin
+        _tell_agreement(case, told)
         sink.take_segmentation(case, inputs.regions)
+        if largest is not None:
+            wanted = _largest(case, wanted, largest)
+            request = replace(request, classes=tuple(case.labels[index] for index in wanted))
         begin = time.perf_counter()
         table, classes = _attribute(case, request, inputs, wanted, sink, told)
         timings["attribution_seconds"] = time.perf_counter() - begin
@@ -136,6 +158,26 @@ def explain(  # type: ignore[misc]
         sink.close(case, table, document)
     found: Explanation | Result = sink.result()
     return found
+
+
+def _plan(case: Case, request: Request, classes: int) -> list[tuple[str, float, float]]:
+    """What is to come, in passes forward: what of it lies in which windows is known after the segmentation."""
+    from Agg2ExpLib.case.cost import BACKWARD, passes_of
+    from Agg2ExpLib.case.windows import Windows
+
+    counts = [
+        len(Windows.over(case.prepared.shape, part.tiling or case.model.card.tiling)) for part in case.model.parts
+    ]
+    ends = passes_of(request.method, max(counts), classes, len(case.labels))
+    least, most = (forward + BACKWARD * backward for forward, backward in ends)
+    return [*(("segmentation", count, count) for count in counts), ("attributions", least, most)]
+
+
+def _largest(case: Case, wanted: Sequence[int], count: int) -> list[int]:
+    """Those of the most voxels that are there, in the model's order; the first ones when none is there."""
+    sizes = np.bincount(case.segmentation.labels.ravel(), minlength=len(case.labels))
+    best = sorted(wanted, key=lambda index: -int(sizes[index]))[:count]
+    return sorted([index for index in best if sizes[index]] or best)
 
 
 def _inputs(case: Case, request: Request, regions: dict[str, Source], truth: str | Path | Volume | None) -> Inputs:
@@ -171,7 +213,11 @@ def _attribute(
     for one in found:
         name = names[one.class_index]
         rows[name] = rois.row(one.channels, one.box)
-        entries[name] = class_entry(name, one.class_index, aims[one.class_index].voxels, one, case.model.card.channels)
+        channels = case.model.card.channels
+        entries[name] = class_entry(name, one.class_index, aims[one.class_index].voxels, one, channels)
+        if len(channels) > 1:
+            masses = [_finite(rois.row(part[None], one.box)["mass"]) for part in one.channels]
+            entries[name]["channel_mass"] = dict(zip(channels, masses, strict=True))
         sink.take_class(case, name, one, rows[name], entries[name])
     for aim in aims.values():
         name = names[aim.class_index]
@@ -187,6 +233,23 @@ def _attribute(
     _tell_completeness(entries, told)
     order = [names[index] for index in wanted]
     return build_table({name: rows[name] for name in order}, rois.names), [entries[name] for name in order]
+
+
+def _finite(values: Any) -> list[float | None]:
+    """Return plain numbers; ``None`` where a channel has no attribution at all."""
+    return [float(value) if np.isfinite(value) else None for value in values]
+
+
+def _tell_agreement(case: Case, told: _Told) -> None:
+    """Say how far a given prediction is what the networks decide here."""
+    share = case.segmentation.agreement
+    if share is None:
+        return
+    told.say(
+        f"the prediction of {case.given.source.name if case.given and case.given.source else 'memory'} is explained; the model "
+        f"itself decides the same at {share:.2%} of the voxels"
+        + ("" if share > _AGREES else ": is it the prediction of this model?")
+    )
 
 
 def _divide(case: Case, request: Request, inputs: Inputs, sink: Sink) -> Any:
@@ -220,6 +283,7 @@ def _fingerprint(case: Case, request: Request, inputs: Inputs, hashes: Sequence[
         case.compute.batch_size,
         case.compute.device,
         inputs.fingerprint(),
+        "" if case.given is None else voxels_sha256(case.given),
         asdict(case.model.card),
     ]
     return json.dumps(parts, sort_keys=True, default=str)

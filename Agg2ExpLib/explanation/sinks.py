@@ -13,6 +13,8 @@ import numpy as np
 from Agg2ExpLib.case.attribution import Attribution
 from Agg2ExpLib.case.case import Case
 from Agg2ExpLib.explanation.folder import (
+    CHANNEL_COLUMNS,
+    CHANNELS_FILE,
     DOCUMENT,
     GAME_FILE,
     SUPERVOXELS_FILE,
@@ -27,7 +29,7 @@ from Agg2ExpLib.explanation.folder import (
 from Agg2ExpLib.explanation.result import Result
 from Agg2ExpLib.importance import ImportanceTable
 from Agg2ExpLib.methods.games.supervoxels import Supervoxels
-from Agg2ExpLib.storage import write_file
+from Agg2ExpLib.storage import write_file, write_table
 from Agg2ExpLib.volume import Volume, write_volume
 
 # Whole numbers are fine enough for a range as wide as this, and pack to a third.
@@ -135,6 +137,14 @@ class FolderSink:
         """Write the tables, then the document."""
         table.to_matrix_csv(self._folder / "importance.csv")
         table.to_long_csv(self._folder / "importance_long.csv")
+        rows = [
+            (entry["id"], channel, roi, repr(entry["channels"][channel]), "" if mass is None else repr(mass))
+            for entry in document["classes"]
+            for channel, masses in entry.get("channel_mass", {}).items()
+            for roi, mass in zip(table.rois, masses, strict=True)
+        ]
+        if rows:
+            write_table(self._folder / CHANNELS_FILE, CHANNEL_COLUMNS, rows)
         document["files"] = self._own_files(document, case.model.card.channels)
         write_file(self._folder / DOCUMENT, json.dumps(document, indent=1, allow_nan=False) + "\n")
 
@@ -151,6 +161,7 @@ class FolderSink:
         if len(channels) > 1:
             explained = [entry["id"] for entry in document["classes"] if "file" in entry]
             own |= {channel_file(name, channel) for name in explained for channel in channels}
+            own |= {CHANNELS_FILE} if explained else set()
         if any("supervoxels" in entry for entry in document["classes"]):
             own.add(SUPERVOXELS_FILE)
         for path in [path for path in self._folder.rglob("*") if path.is_file()]:

@@ -75,7 +75,7 @@ def box_plots(
         f"cases beyond, named where there is room.",
         note,
     ]
-    order, apart = list(range(len(names))), None
+    order, apart = list(range(len(names))), -1
     if arranged:
         known = [np.median(column[np.isfinite(column)]) if np.isfinite(column).any() else -1.0 for column in numbers.T]
         order.sort(key=lambda index: -known[index])
@@ -96,7 +96,7 @@ def box_plots(
 
         return row_charts(shown, (title or f"Over {len(cases)} cases: {chosen.title}", sentences), theme, draw,
                           axis=axis or chosen.axis, chart_width=_CHART_WIDTH, row=0.26,
-                          apart=None if apart is None else (BACKGROUND, draw_apart))  # fmt: skip
+                          apart=None if apart < 0 else (BACKGROUND, draw_apart))  # fmt: skip
 
 
 def _limits(numbers: np.ndarray, measure: Measure) -> tuple[float, float]:

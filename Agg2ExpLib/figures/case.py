@@ -10,6 +10,7 @@ from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.errors import InputError, nearest_names
 from Agg2ExpLib.explanation import Explanation
 from Agg2ExpLib.figures.bars import class_bars, context_bars
+from Agg2ExpLib.figures.fonts import undrawable
 from Agg2ExpLib.figures.graph import importance_graph
 from Agg2ExpLib.figures.heatmap import importance_heat_map
 from Agg2ExpLib.figures.measures import check_matrix, measure_of
@@ -87,6 +88,8 @@ def write_case_figures(
     volumes = CaseVolumes.of(explanation) if any(name in explanation.explained for name in chosen) else None
     total = 2 * len(chosen_measures) + 1 + len(chosen) + sum(name in explanation.explained for name in chosen)
     progress.stage("figures", total)
+    if lacking := undrawable([*table.classes, *table.rois, provenance(explanation)]):
+        progress.message(lacking)
     files = []
     for name, figure in _figures(explanation, chosen_measures, chosen, volumes, background, background_node):
         files += write_figure(figure, out, name, formats=formats, dpi=dpi)

@@ -109,7 +109,7 @@ def patients_side_by_side(
     note : str
         A sentence for the heading.
     """
-    drawn = []
+    drawn: list[list[Panel]] = []
     for row in rows:
         drawn.append([])
         for title, explanation in row:

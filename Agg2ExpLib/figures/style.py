@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from Agg2ExpLib.anatomy import RGB, SYSTEMS, structure
 from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.figures.fonts import families
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,15 +85,29 @@ def drawing(background: str) -> Iterator[Theme]:
     # The backend belongs to whoever opened a window; figures here have a canvas of their own.
     settings: Any = {key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith("backend")}
     settings.update(_settings(theme))
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(settings), _quiet_fonts():
         yield theme
+
+
+@contextlib.contextmanager
+def _quiet_fonts() -> Iterator[None]:
+    """Keep off the screen that a font lacks a weight, and for each letter what undrawable() tells once."""
+    logger = logging.getLogger("matplotlib.font_manager")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _settings(theme: Theme) -> dict[str, Any]:
     ink = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
     return {
         **dict.fromkeys(ink, theme.ink),
-        "font.family": "DejaVu Sans",
+        "font.family": families(),
         "font.size": 9.0,
         # A dollar sign in the name of a region is a dollar sign.
         "text.parse_math": False,
@@ -141,7 +158,7 @@ def text_width(text: str, size: float) -> float:
     if not text.strip():
         return 0.0
     # From the font's own metrics: within half a point of the extents of the outlines, which take seventeen times as long.
-    font = FontProperties(family="DejaVu Sans", size=size)
+    font = FontProperties(family=families(), size=size)
     return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) / 72.0
 
 

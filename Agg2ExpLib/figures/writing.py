@@ -73,7 +73,7 @@ def make_folder(folder: Path) -> None:
         raise OutputError(f"cannot make {folder}: {error.strerror}; choose another --out") from error
 
 
-def rendered(figure: Figure, kind: str, dpi: float) -> bytes:
+def rendered(figure: Figure, kind: str = "png", dpi: float = 150) -> bytes:
     """Return a figure as the bytes of a file, ``png`` or ``svg``; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     # A date or a version would make two equal figures differ.

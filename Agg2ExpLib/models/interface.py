@@ -148,6 +148,8 @@ class Part:
         When it differs from the card's.
     name : str
         For messages.
+    no_gradient : str
+        Why no gradient passes through the network; empty when one does.
     """
 
     classes: tuple[int, ...]
@@ -155,6 +157,7 @@ class Part:
     decision: Decision = field(default_factory=Softmax)
     tiling: Tiling | None = None
     name: str = ""
+    no_gradient: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -284,6 +287,11 @@ class Model(Protocol):
         InputError
             Another number of volumes than the card has channels, or volumes that do not fit the model.
         """
+
+
+def kind_of_channel(name: str) -> Literal["ct", "scan"]:
+    """Return how the volume of a channel is read: ``"ct"`` in Hounsfield units, or ``"scan"``."""
+    return "ct" if name.upper().split()[:1] == ["CT"] else "scan"
 
 
 def check_channels(images: Sequence[Volume], card: ModelCard) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from Agg2ExpLib.errors import InputError, nearest_names
 from Agg2ExpLib.models.interface import Model
+from Agg2ExpLib.models.library import Library
 from Agg2ExpLib.models.metadata import metadata_file
 from Agg2ExpLib.models.registry import format_of, formats
 from Agg2ExpLib.models.untrusted import WEIGHT_SUFFIXES
@@ -27,8 +29,13 @@ def bundled_models() -> dict[str, Path]:
     return found
 
 
+def known_models() -> dict[str, Path]:
+    """Return every model that has a name: those that the user added, and the bundled ones."""
+    return {**{name: Path(entry.path) for name, entry in Library().models().items()}, **bundled_models()}
+
+
 def find_model(source: str | Path) -> Path:
-    """Return the folder or file that a source names: a path when there is one, else a bundled model.
+    """Return the folder or file that a source names: a path when there is one, else a model of that name.
 
     Raises
     ------
@@ -38,14 +45,14 @@ def find_model(source: str | Path) -> Path:
     path = Path(source)
     if path.exists():
         return path
-    bundled = bundled_models()
-    if str(source) in bundled:
-        return bundled[str(source)]
+    known = known_models()
+    if str(source) in known:
+        return known[str(source)]
     if path.suffix in WEIGHT_SUFFIXES or len(path.parts) > 1:
         raise InputError(f"{source}: there is no such file or folder")
-    if not bundled:
+    if not known:
         raise InputError(f"{source}: there is no such file or folder, and no models are bundled here")
-    raise InputError(f"{source}: is no file, no folder and no bundled model; {nearest_names(str(source), bundled)}")
+    raise InputError(f"{source}: is no file, no folder and no known model; {nearest_names(str(source), known)}")
 
 
 #: What may be said beside a source; a format refuses what it cannot honour.
@@ -61,6 +68,8 @@ OPTIONS = (
     "folds",
     "mirroring",
     "trust_checkpoint",
+    "channels",
+    "intensities",
 )
 
 
@@ -70,8 +79,9 @@ def load_model(source: str | Path, **options: Any) -> Model:
     Parameters
     ----------
     source
-        A model folder, a MONAI bundle (folder or zip), a folder that nnU-Net v2 trained, ``totalsegmentator:TASK``, a bare
-        Swin UNETR checkpoint (``.safetensors``, ``.pt``, ``.pth``, ``.ckpt``, ``.bin``), or the name of a bundled model.
+        A model folder, a MONAI bundle (folder or zip), a folder that nnU-Net v2 trained, ``totalsegmentator:TASK``, a program
+        (TorchScript, ``.pt2``, ``.onnx``), a bare Swin UNETR checkpoint (``.safetensors``, ``.pt``, ``.pth``, ``.ckpt``,
+        ``.bin``), or the name of a bundled model or of one that was added.
     labels, spacing, window, intensity_range, overlap, blending, orientation
         Replace what the model's card says; see :class:`ModelCard` for their units. A bare checkpoint has no card: its
         missing fields are those of the paper's model, and the card's ``assumptions`` say which.
@@ -81,6 +91,8 @@ def load_model(source: str | Path, **options: Any) -> Model:
         Of nnU-Net: ``"on"`` (default) averages over mirrored copies where the checkpoint allows it, ``"off"`` saves the time.
     weights
         Which of several sets of weights in the file, such as ``"ema"``; the trained ones before their averages by default.
+    channels, intensities
+        Of a program: what each volume is, and what is done to intensities; see :mod:`Agg2ExpLib.models.programs`.
     trust_checkpoint
         See :func:`Agg2ExpLib.models.untrusted.read_sets`.
 
@@ -97,6 +109,9 @@ def load_model(source: str | Path, **options: Any) -> Model:
         raise InputError(f"--mirroring {given['mirroring']!r} must be on or off")
     if "folds" in given:
         given["folds"] = tuple(str(fold) for fold in given["folds"])
+    entry = None if Path(source).exists() else Library().models().get(str(source))
+    if entry is not None:
+        return load_model(entry.path, **{**_options_of(entry.options), **given})
     found = format_of(str(source))
     if found is None:
         path = find_model(source)
@@ -107,3 +122,7 @@ def load_model(source: str | Path, **options: Any) -> Model:
             )
     kind, place = found
     return kind.load(place, given)
+
+
+def _options_of(kept: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}

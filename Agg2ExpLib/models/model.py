@@ -36,6 +36,8 @@ class SegmentationModel:
         The weights file; empty for a network made in memory.
     preparation : callable, optional
         Volumes, one a channel, to :class:`Prepared`; by default what the card says: orientation, spacing, range of HU.
+    no_gradient : str
+        Why no gradient passes through the network; empty when one does.
     """
 
     card: ModelCard
@@ -43,6 +45,7 @@ class SegmentationModel:
     sha256: str
     source: Path | str = ""
     preparation: Callable[[Sequence[Volume]], Prepared] | None = None
+    no_gradient: str = ""
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return the logits [B, K, D, H, W] of windows [B, C, D, H, W] in network units.
@@ -62,7 +65,8 @@ class SegmentationModel:
     def parts(self) -> tuple[Part, ...]:
         """The one network."""
         first = 0 if self.card.decision.explains_background else 1
-        return (Part(tuple(range(first, len(self.card.labels))), self.to, self.card.decision, name=self.card.name),)
+        classes = tuple(range(first, len(self.card.labels)))
+        return (Part(classes, self.to, self.card.decision, name=self.card.name, no_gradient=self.no_gradient),)
 
     def grid_of(self, images: Sequence[Volume]) -> Grid:
         """Return the grid that a scan will have, where it can be told without preparing it."""

@@ -18,7 +18,7 @@ from Agg2ExpLib.models.interface import Model
 GROUP = "agg2exp.models"
 # Modules of this package that register formats. The last ones take any folder and any file, so that what is wrong with one
 # is said in detail; formats of other packages are asked before them.
-_OWN: tuple[str, ...] = ("nnunet", "totalsegmentator", "monai_bundle")
+_OWN: tuple[str, ...] = ("nnunet", "totalsegmentator", "monai_bundle", "program", "onnx")
 _LAST = ("folder", "checkpoint")
 
 
@@ -35,9 +35,8 @@ class Format:
     knows : callable
         source -> bool: whether the source is of this format, by a look at names and small files alone.
     load : callable
-        (source, options) -> Model, on the CPU. ``options`` are what the user gave beside it: ``labels``, ``spacing``,
-        ``window``, ``intensity_range``, ``overlap``, ``blending``, ``orientation``, ``weights``, ``folds``, ``mirroring``,
-        ``trust_checkpoint``; one that the format cannot honour is refused by name: :func:`refuse_options`.
+        (source, options) -> Model, on the CPU. ``options`` are what the user gave beside it, of
+        :data:`Agg2ExpLib.models.loading.OPTIONS`; one that the format cannot honour is refused by name: :func:`refuse_options`.
     """
 
     id: str

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from Agg2ExpLib.errors import Agg2ExpError, InputError
 from Agg2ExpLib.panel.live_importance import LiveImportance
-from Agg2ExpLib.panel.nodes import Segment, named_segments, segment_volume, segments_of, volume_of
+from Agg2ExpLib.panel.nodes import Layers, Segment, named_segments, segment_volume, segments_of, volume_of
 from Agg2ExpLib.panel.words.choices import method_words
 from Agg2ExpLib.panel.words.importance_rows import Row, rows_of, with_live
 
@@ -55,6 +55,7 @@ class CurrentExplanation:
         self.structure = ""
         self._live: LiveImportance | None = None
         self._seen: dict[str, tuple[Any, Row]] = {}
+        self._layers = Layers()
         self._ever: set[str] = set()
 
     @property
@@ -114,18 +115,46 @@ class CurrentExplanation:
             self._live = None
             self._seen.clear()
 
-    def go_to(self, region: str) -> None:
-        """Move the slices to the depth of a region; they stay where they are when it has no voxel."""
-        import slicer
+    def choose_region(self, region: str, segmentation_node: Any, *, move: bool = True) -> None:
+        """Select a region, or the structure itself for an empty one: thick outline, mark and slices at its strongest voxel.
 
-        node_id, _slash, identifier = region.removeprefix("segment:").partition("/")
-        node = slicer.mrmlScene.GetNodeByID(node_id) if region.startswith("segment:") else None
-        if node is not None:
-            from Agg2ExpLib.scene.views import slice_through
+        Slices and mark stay where they are when the region has no voxel.
+        """
+        from Agg2ExpLib.scene import selection, views
 
-            slice_through(slicer.mrmlScene, node.GetSegmentCenterRAS(identifier))
-        elif self.in_scene is not None:
-            self.in_scene.go_to_region(region)
+        there, name = self.in_scene, self.structure
+        if there is None or not name:
+            return
+        segment = next((one for one in segments_of(segmentation_node) if self._is(one, region)), None)
+        if segment is not None:
+            position = self._strongest_in_segment(segmentation_node, segment)
+        else:
+            position = there.strongest_in(name, region) if region else there.strongest_position(name)
+        there.select(name, "" if segment is not None else region or name, position)
+        if segmentation_node is not None and segmentation_node is not there.regions_node:
+            selection.emphasise(there.keeper, segmentation_node, [segment.identifier] if segment is not None else [])
+        if move and position is not None:
+            views.slice_through(there.scene, position)
+
+    def region_at(self, position: Sequence[float], segmentation_node: Any) -> str:
+        """Return the row at a RAS position: a painted region, else a region or structure; empty where there is none."""
+        if self.in_scene is None:
+            return ""
+        for segment, name in named_segments(segmentation_node, self._labels()).items():
+            mask = segment_volume(segmentation_node, segment.identifier)
+            if mask is not None:
+                at = np.rint(mask.grid.world_to_index([float(part) for part in position])).astype(int)
+                if ((at >= 0) & (at < mask.shape)).all() and mask.voxels[tuple(at)]:
+                    return name if name in self.region_ids else segment.key
+        return self.in_scene.region_at(position)
+
+    def _is(self, segment: Segment, region: str) -> bool:
+        return region in (segment.key, segment.name)
+
+    def _strongest_in_segment(self, node: Any, segment: Segment) -> tuple[float, float, float] | None:
+        live, mask = self._importance(), segment_volume(node, segment.identifier)
+        found = live.strongest(mask) if live is not None and mask is not None else None
+        return None if found is None or self.in_scene is None else self.in_scene.in_world(found)
 
     def rows(self, segmentation_node: Any) -> list[Row]:
         """Return every region's importance for the selected structure, those of a segmentation as they are painted now."""
@@ -145,7 +174,7 @@ class CurrentExplanation:
             return []
         found = []
         for segment, name in named_segments(segmentation_node, self._labels()).items():
-            state = _state(segmentation_node, segment)
+            state = self._state(segmentation_node, segment)
             known = self._seen.get(segment.key)
             if known is None or known[0] != state:
                 region = name if name in self.region_ids else segment.key
@@ -167,6 +196,23 @@ class CurrentExplanation:
             for one in segments_of(segmentation_node)
         ]
         return [*own, *found]
+
+    def _state(self, node: Any, segment: Segment) -> tuple[Any, ...]:
+        """What changes when a segment is edited, renamed or recoloured, or its node is moved."""
+        import slicer
+
+        name = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
+        found = node.GetSegmentation().GetSegment(segment.identifier)
+        image = found.GetRepresentation(name)
+        parent = node.GetParentTransformNode()
+        drawn = image is not None and not image.IsEmpty() and image.GetPointData().GetScalars() is not None
+        return (
+            self._layers.version(image, int(found.GetLabelValue())) if drawn else None,
+            image.GetAddressAsString("") if drawn else "",
+            segment.name,
+            segment.colour,
+            parent.GetMTime() if parent else None,
+        )
 
     def _labels(self) -> Sequence[str]:
         return self.in_scene.explanation.labels if self.in_scene else self.table.classes
@@ -210,19 +256,3 @@ def title_of(saved: SavedExplanation) -> str:
     if how and samples not in ("", "0"):
         how = _("{method}, {samples} samples").format(method=how, samples=samples)
     return f"{saved.anchor.GetName()} ({how})" if how else str(saved.anchor.GetName())
-
-
-def _state(node: Any, segment: Segment) -> tuple[Any, ...]:
-    """What changes when a segment is edited, renamed or recoloured, or its node is moved."""
-    import slicer
-
-    name = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
-    image = node.GetSegmentation().GetSegment(segment.identifier).GetRepresentation(name)
-    parent = node.GetParentTransformNode()
-    return (
-        image.GetMTime() if image else None,
-        id(image),
-        segment.name,
-        segment.colour,
-        parent.GetMTime() if parent else None,
-    )

@@ -10,7 +10,7 @@ from Agg2ExpLib.panel.compute.runner import Runner
 from Agg2ExpLib.panel.compute.task import Outcome, Task
 from Agg2ExpLib.panel.compute.task_maker import TaskMaker
 from Agg2ExpLib.panel.parameters import Parameters
-from Agg2ExpLib.panel.sections.task_line import TaskLine
+from Agg2ExpLib.panel.sections.task_line import JobStrip, TaskLine
 from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.words.buttons import busy_words
 from Agg2ExpLib.panel.words.choices import Choices, Overlay
@@ -29,6 +29,8 @@ class Desk:
     runner : Runner
         Runs them.
     line : TaskLine
+        Where it is said how a task ended, that no other section asked for.
+    strip : JobStrip
         Where every task shows its progress, whichever section asked for it.
 
     Attributes
@@ -43,13 +45,15 @@ class Desk:
         Without values: something that buttons depend on is not as before.
     """
 
-    def __init__(self, tasks: TaskMaker, runner: Runner, line: TaskLine) -> None:
+    def __init__(self, tasks: TaskMaker, runner: Runner, line: TaskLine, strip: JobStrip) -> None:
         self.tasks, self.runner, self.settings = tasks, runner, tasks.settings
         self.parameters = Parameters()
         self.logged, self.changed = Signal(), Signal()
-        self._line = line
+        self._line, self._strip = line, strip
         self._packages_ready: set[tuple[str, ...]] = set()
-        runner.watch(line)
+        runner.watch(strip)
+        strip.cancel_pressed.connect(runner.cancel)
+        strip.go_on_pressed.connect(self._go_on)
         runner.said.connect(self.logged.emit)
         runner.changed.connect(self.changed.emit)
 
@@ -88,20 +92,28 @@ class Desk:
         done : callable
             Gets outcome and task.
         line : TaskLine, optional
-            Of the section that asks: shows progress, and how the task ended when it did not end well.
+            Of the section that asks: how the task ended when it did not end well.
         needs : tuple
             Lists of packages that must be there, as :meth:`packages` takes them.
         """
+        self._strip.begin()
         if not all(self.packages(one, line) for one in needs):
+            self._strip.end_progress()
             return
         try:
             task = make()
         except Agg2ExpError as error:
             self.say(str(error), line)
+            self._strip.end_progress(sentence(str(error)))
             return
         for each in {self._line, line or self._line}:
             each.say("")
-        self.runner.start(task, line or self._line, ended=lambda outcome: self._ended(outcome, task, done, line))
+        task.asked.connect(self._strip.show_event)
+        self.runner.start(task, ended=lambda outcome: self._ended(outcome, task, done, line))
+
+    def _go_on(self) -> None:
+        if self.runner.current is not None:
+            self.runner.current.go_on()
 
     def packages(self, wanted: tuple[str, ...] = REQUIREMENTS, line: TaskLine | None = None) -> bool:
         """Check the packages of Slicer's own Python once, and offer to install them; another Python is its owner's business."""
@@ -134,6 +146,9 @@ class Desk:
         else:
             words = () if outcome.status in ("cancelled", "refused") else outcome.last_lines[-_LAST_LINES:]
             self.say("\n".join([outcome.sentence, *words]), line)
+            if outcome.status != "cancelled":
+                # Whoever has scrolled away from the section reads it too.
+                self._strip.end_progress(sentence(outcome.sentence))
 
 
 def sentence(text: str) -> str:

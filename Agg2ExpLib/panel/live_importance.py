@@ -59,6 +59,18 @@ class LiveImportance:
             found, values, Row(region, name, colour, 0.0, 0.0, 0.0, 0.0, int(found["voxels"]), live=True)
         )
 
+    def strongest(self, mask: Volume) -> list[float] | None:
+        """Return where |E| is largest within a mask, RAS without the scan's transform; ``None`` when it holds no voxel."""
+        inside = self._cropped(mask)
+        if inside is None or not inside[1].any():
+            return None
+        box, voxels = inside
+        at = np.unravel_index(
+            int(np.argmax(np.where(voxels, np.abs(self.attribution.voxels[box]), -1.0))), voxels.shape
+        )
+        place = [int(part) + side.start for part, side in zip(at, box, strict=True)]
+        return [float(part) for part in self.attribution.grid.index_to_world(place)]
+
     def _whole(self, found: dict[str, float], values: np.ndarray, row: Row) -> Row:
         """Turn shares of a box's attribution into shares of the whole volume's."""
         from dataclasses import replace

@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.scene.volumes import voxels_of
 from Agg2ExpLib.storage import region_names
 
 if TYPE_CHECKING:
     from Agg2ExpLib.anatomy import RGB
     from Agg2ExpLib.volume import Volume
+
+
+#: Empty voxels around a mask that is handed on.
+_RIM = 4
 
 
 @dataclass(frozen=True)
@@ -136,18 +141,72 @@ def segment_volume(node: Any, identifier: str) -> Volume | None:
     image = segment.GetRepresentation(name)
     if image is None or image.IsEmpty() or image.GetPointData().GetScalars() is None:
         return None
-    low, high = image.GetExtent()[::2], image.GetExtent()[1::2]
-    counts = [last - first + 1 for first, last in zip(low, high, strict=True)]
-    scalars = slicer.util.arrayFromSegmentInternalBinaryLabelmap(node, identifier)
-    inside = scalars.reshape(counts[::-1]).transpose(2, 1, 0) == segment.GetLabelValue()
-    if not inside.any():
+    inside = voxels_of(image) == segment.GetLabelValue()
+    # One axis at a time: the places of all voxels of a lung would take longer than all the rest.
+    ends = [np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    if not len(ends[0]):
         return None
+    box = tuple(slice(int(one[0]), int(one[-1]) + 1) for one in ends)
     matrix = slicer.util.vtkMatrixFromArray(np.eye(4))
     image.GetImageToWorldMatrix(matrix)
     affine = slicer.util.arrayFromVTKMatrix(matrix)
-    affine[:3, 3] += affine[:3, :3] @ np.array(low, dtype=float)
-    i, j, k = counts
-    return Volume(np.ascontiguousarray(inside).astype(np.uint8), Grid((i, j, k), to_world(node) @ affine))
+    corner = np.array(image.GetExtent()[::2], dtype=float) + [part.start for part in box]
+    affine[:3, 3] += affine[:3, :3] @ (corner - _RIM)
+    # A file of a few voxels would be taken for a damaged one.
+    mask = np.pad(inside[box].astype(np.uint8), _RIM)
+    i, j, k = mask.shape
+    return Volume(mask, Grid((i, j, k), to_world(node) @ affine))
+
+
+class Layers:
+    """Remembers the layers of a segmentation, to tell which segments a stroke has changed: often many share one layer."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[int, tuple[int, ...], np.ndarray]] = {}
+        self._versions: dict[tuple[str, int], int] = {}
+
+    def version(self, image: Any, value: int) -> int:
+        """Return a number that rises whenever the voxels of a label value have changed."""
+        # Python's own object for it may be another one each time.
+        at, extent = str(image.GetAddressAsString("")), tuple(image.GetExtent())
+        kept = self._kept.get(at)
+        if kept is None or kept[0] != image.GetMTime():
+            layer = voxels_of(image)
+            for touched in self._touched(kept, extent, layer):
+                self._versions[at, touched] = self._versions.get((at, touched), 0) + 1
+            self._kept[at] = (image.GetMTime(), extent, layer.copy(order="K"))
+        return self._versions.get((at, value), 0)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._kept.clear()
+
+    def _touched(
+        self, kept: tuple[int, tuple[int, ...], np.ndarray] | None, extent: Any, layer: np.ndarray
+    ) -> set[int]:
+        if kept is None:
+            return {value for place, value in self._versions} | set(map(int, np.unique(layer)))
+        _, before, old = kept
+        if before == extent:
+            changed = old != layer
+            return set(map(int, np.unique(np.concatenate([old[changed], layer[changed]]))))
+        # The layer has grown or shrunk: what is in both is compared, and what is in one alone has changed.
+        low = np.maximum(before[::2], extent[::2])
+        high = np.minimum(before[1::2], extent[1::2])
+        found: set[int] = set()
+        parts = []
+        for array, start in ((old, before[::2]), (layer, extent[::2])):
+            part = array[
+                tuple(slice(max(a - s, 0), max(b + 1 - s, 0)) for a, b, s in zip(low, high, start, strict=True))
+            ]
+            whole, common = (np.bincount(one.ravel(order="K").astype(np.int64), minlength=1) for one in (array, part))
+            common = np.pad(common, (0, len(whole) - len(common)))
+            found |= set(map(int, np.flatnonzero(whole != common)))
+            parts.append(part)
+        if parts[0].shape == parts[1].shape:
+            changed = parts[0] != parts[1]
+            found |= set(map(int, np.unique(np.concatenate([parts[0][changed], parts[1][changed]]))))
+        return found
 
 
 class Watch:

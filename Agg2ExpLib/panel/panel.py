@@ -12,7 +12,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from Agg2ExpLib.panel import views
-from Agg2ExpLib.panel.compute.background import load_file_library
+from Agg2ExpLib.panel.compute.background import load_libraries
 from Agg2ExpLib.panel.compute.packages import FOR_FIGURES, REQUIREMENTS, version_problem
 from Agg2ExpLib.panel.compute.runner import AtExit, Runner
 from Agg2ExpLib.panel.compute.task import Outcome, Task
@@ -33,8 +33,10 @@ from Agg2ExpLib.panel.sections.explain import ExplainSection, describe_cost
 from Agg2ExpLib.panel.sections.inputs import InputsSection
 from Agg2ExpLib.panel.sections.log import LogSection
 from Agg2ExpLib.panel.sections.results import SLIDER_DELAY_MS, ResultsSection
+from Agg2ExpLib.panel.sections.task_line import JobStrip, rough
 from Agg2ExpLib.panel.words.buttons import Facts, panel_state
-from Agg2ExpLib.panel.words.choices import Choices, Overlay
+from Agg2ExpLib.panel.words.choices import QUICK, Choices, Overlay
+from Agg2ExpLib.panel.words.refining import nothing_to_refine, refined, seconds_of
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,10 @@ class Panel:
 
     def __init__(self, ui: Any, tasks: TaskMaker, runner: Runner) -> None:
         # Now, because at the first Apply it would hold up the click.
-        load_file_library()
+        load_libraries()
         self.explain = ExplainSection(ui, self._visible_names)
-        self.desk = Desk(tasks, runner, self.explain.line)
+        self.strip = JobStrip(ui)
+        self.desk = Desk(tasks, runner, self.explain.line, self.strip)
         self.parameters = self.desk.parameters
         self.inputs = InputsSection(ui, self.desk.settings)
         self.results = ResultsSection(ui)
@@ -94,13 +97,12 @@ class Panel:
         self.results.mode_changed.connect(lambda mode: self.parameters.keep(overlay=mode))
         self.explain.options.changed.connect(self._on_options)
         self.explain.apply_pressed.connect(self.on_apply)
+        self.explain.refine_pressed.connect(self.on_refine)
         self.explain.estimate_pressed.connect(self.on_estimate)
         self.explain.environment_pressed.connect(self.on_environment)
         self.explain.compare_pressed.connect(self.on_compare)
         self.explain.results_pressed.connect(self._on_results_folder)
         self.presenter.changed.connect(self.reference.show)
-        for line in (self.results.line, self.anomaly.line):
-            line.cancel_pressed.connect(self.desk.runner.cancel)
         self.desk.logged.connect(self.log.add)
         self.desk.changed.connect(self.refresh)
         self._at_exit = AtExit(self._stop)
@@ -143,13 +145,28 @@ class Panel:
             cancelling=bool(task and task.cancelling),
             shown=shown is not None,
             structure=shown.structure if shown else "",
+            scan=shown is None or shown.ct_node is not None,
             structures=len(shown.explained) if shown else 0,
             region=str(widgets.read(self.results.region, "currentText")) if shown else "",
             computed_here=shown.computed_here if shown else True,
             figures=export.figures_available(),
             profile=self.reference.profile,
             batch=self.batch.running,
+            ticked=choices.structures != (),
+            **self._refining(choices),
         )
+
+    def _refining(self, choices: Choices) -> dict[str, str]:
+        """Whether what is shown can be refined, and how long that takes."""
+        shown, card = self.shown, self.inputs.card()
+        if shown is None or shown.in_scene is None or shown.ct_node is None:
+            return {"refinable": _("What is shown has no scan or no folder any more; press Apply.")}
+        if card is not None and card.name != shown.model_name:
+            return {"refinable": _("What is shown was made with another model; press Apply.")}
+        document, wanted = shown.in_scene.explanation.document, refined(choices, shown.explained)
+        seconds = seconds_of(document, wanted)
+        time = _("about {time}").format(time=rough(seconds)) if seconds is not None else ""
+        return {"refinable": nothing_to_refine(document, wanted), "refine_time": time}
 
     def refresh(self) -> None:
         """Give every button its look."""
@@ -237,10 +254,24 @@ class Panel:
         if self.desk.runner.current is not None:
             self.desk.runner.cancel()
             return
-        ct, regions, choices = self.inputs.ct_node(), self.inputs.regions.currentNode(), self.desk.choices()
+        choices = self.desk.choices()
+        if choices.structures == ():
+            visible = self.explain.structures.labels_of(self._visible_names())
+            choices = replace(choices, structures=tuple(visible) if len(visible) <= QUICK else ())
+        self._explain(self.inputs.ct_node(), choices)
+
+    def on_refine(self) -> None:
+        """Go on from what is shown to SmoothGrad and to what is ticked beside it."""
+        shown = self.shown
+        if shown is not None:
+            self._explain(shown.ct_node, refined(self.desk.choices(), shown.explained))
+
+    def _explain(self, ct: Any, choices: Choices) -> None:
+        regions = self.inputs.regions.currentNode()
+        structure = self.shown.structure if self.shown else ""
         self.desk.run(
             lambda: self.desk.tasks.explain(ct, choices, regions),
-            lambda outcome, task: self.presenter.show_folder(task.out or Path(), ct),
+            lambda outcome, task: self.presenter.show_folder(task.out or Path(), ct, structure),
             needs=(REQUIREMENTS,),
         )
 
@@ -303,6 +334,7 @@ class Panel:
         self.parameters.keep_structures(self.explain.structures.ticked())
         self._show_results_folder()
         self.presenter.show_key(node.explanation, node.structure)
+        self.presenter.follow_crosshair()
         self.reference.restore(node.profile)
         self._seen = self._look()
 

@@ -27,6 +27,11 @@ class Signal:
         """Add a listener."""
         self._listeners.append(listener)
 
+    @property
+    def heard(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._listeners)
+
     def emit(self, *values: Any) -> None:
         """Call every listener."""
         for listener in list(self._listeners):

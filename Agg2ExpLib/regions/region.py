@@ -46,6 +46,9 @@ class Region:
     def __post_init__(self) -> None:
         if not self.name.strip():
             raise InputError(f"{self.source or 'a region'}: a region has no name; give it one")
+        if any("\ud800" <= letter <= "\udfff" for letter in self.name):
+            cause = f"the region's name {self.name!a} is no text in the encoding of this terminal"
+            raise InputError(f"{cause}; set the terminal to UTF-8, or name the region in plain letters")
         if self.inside.shape != tuple(part.stop - part.start for part in self.box):
             raise InputError(f"region {self.name}: its voxels do not fill its box")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,12 +106,13 @@ def context_in_3d(shown: SceneExplanation, forward: Sequence[str] = (), *, visib
 
     Behind fifty veils nothing would be seen: when there are many structures only those in ``forward`` are shown.
     """
-    nodes = [node for node in (shown.segmentation_node, shown.regions_node) if node is not None]
+    nodes = _nodes(shown)
     count = sum(len(segments.explained_segments(node, shown.key)) for node in nodes)
     faint = _FAINT if count <= _MANY else _FAINT / 2
+    if visible:
+        for _surface in surfaces_in_steps(shown, forward):
+            pass
     for node in nodes:
-        if visible:
-            node.CreateClosedSurfaceRepresentation()
         display = node.GetDisplayNode()
         # One redraw, not one for each structure.
         changing = display.StartModify()
@@ -123,6 +124,26 @@ def context_in_3d(shown: SceneExplanation, forward: Sequence[str] = (), *, visib
             display.SetSegmentOpacity3D(identifier, faint)
             display.SetSegmentVisibility3D(identifier, count <= _MANY or name in forward)
         display.EndModify(changing)
+
+
+def surfaces_in_steps(shown: SceneExplanation, forward: Sequence[str]) -> Iterator[str]:
+    """Make the closed surfaces that :func:`context_in_3d` shows, those that are not there yet; yield after each.
+
+    One takes a moment, and fifty a long one: between them a window can draw itself.
+    """
+    import slicer
+
+    kind = slicer.vtkSegmentationConverter.GetClosedSurfaceRepresentationName()
+    found = [one for node in _nodes(shown) for one in segments.explained_segments(node, shown.key)]
+    rule = slicer.vtkBinaryLabelmapToClosedSurfaceConversionRule()
+    for name, segment in found:
+        if (len(found) <= _MANY or name in forward) and segment.GetRepresentation(kind) is None:
+            rule.Convert(segment)
+            yield name
+
+
+def _nodes(shown: SceneExplanation) -> list[Any]:
+    return [node for node in (shown.segmentation_node, shown.regions_node) if node is not None]
 
 
 def involved(shown: SceneExplanation, name: str, measure: Measure = "mass", count: int = 3) -> list[str]:

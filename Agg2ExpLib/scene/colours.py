@@ -14,7 +14,8 @@ import numpy as np
 
 #: Colours per table. Odd, so that a signed table has an entry for zero.
 LEVELS = 255
-_WIDEST_TITLE = 14
+_WIDEST_TITLE = 16
+_ENOUGH = 2_000_000
 # Anchors, 0 to 1, between which colours are interpolated. Dark to bright in even steps of lightness; readable by people who
 # do not tell red from green.
 _ANCHORS: dict[str, tuple[tuple[float, float, float], ...]] = {
@@ -89,7 +90,10 @@ def robust_window(values: np.ndarray, percentile: float, top_percentile: float =
     top_percentile : float
         Full colour from here on: a few stray voxels must not darken all the rest.
     """
-    strength = np.abs(values[values != 0])
+    # A percentile of some two million voxels is that of all of them.
+    flat = values.ravel(order="K")
+    flat = flat[:: max(flat.size // _ENOUGH, 1)]
+    strength = np.abs(flat[flat != 0])
     if not strength.size:
         return Window(0.5, 1.0)
     threshold, top = (float(value) for value in np.percentile(strength, [percentile, max(percentile, top_percentile)]))
@@ -133,7 +137,9 @@ def fill_table(node: Any, colours: np.ndarray, alpha: np.ndarray, span: tuple[fl
     node.EndModify(changing)
 
 
-def show_legend(display: Any, title: str, *, visible: bool = True, digits: str = "%.3g", right: bool = True) -> Any:
+def show_legend(
+    display: Any, title: str, *, visible: bool = True, digits: str = "%.2g", right: bool = True, space: bool = True
+) -> Any:
     """Show the colour legend of a display node, or hide it; return the legend's node.
 
     Parameters
@@ -146,6 +152,8 @@ def show_legend(display: Any, title: str, *, visible: bool = True, digits: str =
         Format of the numbers.
     right : bool
         At the right edge; at the left one otherwise, so that two legends do not cover each other.
+    space : bool
+        In 3D views too.
     """
     import slicer
 
@@ -167,4 +175,5 @@ def show_legend(display: Any, title: str, *, visible: bool = True, digits: str =
         text.SetFontFamilyToArial()
         text.SetShadow(True)
     legend.SetVisibility(visible)
+    legend.SetVisibility3D(space)
     return legend

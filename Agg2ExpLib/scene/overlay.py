@@ -19,7 +19,7 @@ Mode = Literal["magnitude", "signed"]
 MODES: tuple[Mode, ...] = ("magnitude", "signed")
 #: What attributions are measured in: gradients are slopes, integrated gradients and Shapley values are amounts of logit.
 _SLOPES = ("gradient", "smoothgrad")
-_TITLES = {"magnitude": "strength", "signed": "against - / for +"}
+_TITLES = {"magnitude": "relied on\nweak to strong", "signed": "spoke against -\nspoke for +"}
 
 
 def short_unit(unit: str) -> str:
@@ -76,12 +76,13 @@ def overlay_node(
 
     values = attribution.voxels
     window = robust_window(values, percentile)
-    shown = np.abs(values) if mode == "magnitude" else values
-    if mask is not None:
-        shown = np.where(mask, shown, np.float32(0))
     readable = structure(name).name
     node = keeper.get("vtkMRMLScalarVolumeNode", "overlay", f"{readable}, attribution ({mode})", Class=name, Mode=mode)
-    fill_volume_node(node, Volume(shown.astype(np.float32, copy=False), attribution.grid))
+    if mask is not None or node.GetImageData() is None or node.GetAttribute("Agg2Exp.Mask"):
+        # Where only the window changes the voxels stay: uploading them again would hold up the window.
+        shown = np.abs(values) if mode == "magnitude" else values
+        shown = shown if mask is None else np.where(mask, shown, np.float32(0))
+        fill_volume_node(node, Volume(shown.astype(np.float32, copy=False), attribution.grid))
     unit = unit_of(keeper.told[METHOD])
     node.SetAttribute(UNITS, unit)
     node.SetAttribute("Agg2Exp.Mask", mask_name)
@@ -109,7 +110,7 @@ def _show(keeper: NodeKeeper, node: Any, name: str, mode: Mode, window: Window) 
     # A threshold takes away what is exactly 0 at interpolated borders, too; the table's opacity does it softly.
     display.ApplyThresholdOff()
     display.InterpolateOn()
-    show_legend(display, legend_title(node), visible=False)
+    show_legend(display, legend_title(node), visible=False, space=False)
 
 
 def table_of(keeper: NodeKeeper, name: str, mode: Mode) -> Any:
@@ -118,9 +119,8 @@ def table_of(keeper: NodeKeeper, name: str, mode: Mode) -> Any:
 
 
 def legend_title(node: Any) -> str:
-    """Return what the legend of an overlay says."""
-    title = f"{structure(node.GetAttribute(CLASS)).name}\n{_TITLES[node.GetAttribute(MODE)]}"
-    return f"{title}\n{short_unit(node.GetAttribute(UNITS))}"
+    """Return what the legend of an overlay says, in words; the unit is an attribute of the node."""
+    return f"{structure(node.GetAttribute(CLASS)).name}\n{_TITLES[node.GetAttribute(MODE)]}"
 
 
 def hide_legends(keeper: NodeKeeper) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ _CATEGORIES = {
     "finding": ("49755003", "Morphologically Altered Structure"),
     "": ("123037004", "Anatomical Structure"),
 }
+_SEEN_THROUGH = 0.35
 UNCOLOURED = (0.55, 0.55, 0.55)
 
 
@@ -65,13 +66,16 @@ def add_label_segments(node: Any, labels: Volume, names: Mapping[int, str], key:
     from Agg2ExpLib.volume import Volume
 
     there = {name for name, _ in explained_segments(node, key)}
-    present = [int(value) for value in np.unique(labels.voxels)]
+    counts = np.bincount(labels.voxels.ravel(order="K").astype(np.int64, copy=False))
+    present = [int(value) for value in np.flatnonzero(counts)]
     missing = [value for value in present if value in names and names[value] not in there]
     if not missing:
         return
     scene, segmentation = node.GetScene(), node.GetSegmentation()
     before = set(segmentation.GetSegmentIDs())
-    kept = np.where(np.isin(labels.voxels, missing), labels.voxels, 0).astype(np.int16)
+    keeps = np.zeros(len(counts), dtype=np.int16)
+    keeps[missing] = missing
+    kept = keeps[labels.voxels]
     passing = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
     try:
         fill_volume_node(passing, Volume(kept, labels.grid))
@@ -138,14 +142,14 @@ def fill_in_slices(node: Any, filled: bool) -> None:
     display = node.GetDisplayNode()
     if display is not None:
         display.SetVisibility2DFill(filled)
+        display.SetOpacity2DFill(_SEEN_THROUGH)
         display.SetVisibility2DOutline(True)
 
 
 def colour_by_structure(node: Any, key: str) -> None:
     """Give the segments of an explanation their structures' colours back, and outlines to those that were filled."""
     found = explained_segments(node, key)
-    # A saved scene keeps six digits.
-    if all(np.allclose(segment.GetColor(), unit_colour(name), atol=1 / 512) for name, segment in found):
+    if all(_alike(segment.GetColor(), unit_colour(name)) for name, segment in found):
         # Whoever has filled them since then wants them so.
         return
     for name, segment in found:
@@ -154,11 +158,22 @@ def colour_by_structure(node: Any, key: str) -> None:
 
 
 def colour_by_value(node: Any, key: str, values: Mapping[str, float], top: float, kind: str = "importance") -> None:
-    """Colour and fill segments by a value from 0 to ``top`` on a ramp of colours.py; those without a finite one are grey."""
+    """Colour and fill segments by a value from 0 to ``top`` on a ramp of colours.py; those without a finite one are grey.
+
+    CT and overlay are seen through the fill.
+    """
     for name, segment in explained_segments(node, key):
         value = values.get(name, float("nan"))
-        segment.SetColor(*(colour_at(kind, value / top) if np.isfinite(value) else UNCOLOURED))
+        colour = colour_at(kind, value / top) if np.isfinite(value) else UNCOLOURED
+        if not _alike(segment.GetColor(), colour):
+            # Each change of a colour is drawn anew in 3D.
+            segment.SetColor(*colour)
     fill_in_slices(node, True)
+
+
+def _alike(first: Sequence[float], second: Sequence[float]) -> bool:
+    """Whether two colours are the same but for rounding: a saved scene keeps six digits."""
+    return all(abs(one - other) < 1 / 512 for one, other in zip(first, second, strict=True))
 
 
 def unit_colour(name: str) -> tuple[float, float, float]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from Agg2ExpLib.errors import InputError, nearest_names
-from Agg2ExpLib.scene import graph, overlay, saved, segments, surfaces, tables, views, volume_rendering
+from Agg2ExpLib.scene import graph, overlay, saved, segments, selection, surfaces, tables, views, volume_rendering
 from Agg2ExpLib.scene.ct import ct_for
 from Agg2ExpLib.scene.folders import file_away, remove_all
 from Agg2ExpLib.scene.legend import carry_legend, hide_legend, show_importance_legend
@@ -168,7 +168,7 @@ class SceneExplanation:
             return None
         node, _ = self._overlay(name, mode, percentile, self._mask(masked_segments, mask), masked_segments)
         views.show_in_slices(self.scene, self.ct_node, node, opacity)
-        overlay.show_legend(node.GetDisplayNode(), overlay.legend_title(node), visible=True)
+        overlay.show_legend(node.GetDisplayNode(), overlay.legend_title(node), visible=True, space=False)
         return node
 
     def colour_segments(self, name: str | None, measure: Measure = "mass", *, top: float | None = None) -> float:
@@ -181,7 +181,8 @@ class SceneExplanation:
         measure : {"mass", "enrichment"}
             Share of the attribution, or times an average region of that size.
         top : float, optional
-            The importance that gets the brightest colour; the class's largest, background aside, by default.
+            The importance from which on the colour is the brightest; by default the largest of other regions than background
+            and the class itself, which would use up the scale.
 
         Returns
         -------
@@ -197,7 +198,7 @@ class SceneExplanation:
         self.check_class(name)
         tables.check_measure(measure)
         row = tables.row_of(self.explanation.importance, name, measure)
-        best = tables.strongest(self.explanation.importance, name, measure, 1, without=("background",))
+        best = tables.strongest(self.explanation.importance, name, measure, 1, without=("background", name))
         top = top or (best[0][1] if best else 1.0)
         for node in nodes:
             segments.colour_by_value(node, self.key, row, top)
@@ -310,9 +311,10 @@ class SceneExplanation:
         """Return where |E| of a class is largest, RAS millimetres in the world (the CT's transform is applied)."""
         attribution = self._attribution(name)
         at = np.unravel_index(int(np.argmax(np.abs(attribution.voxels))), attribution.shape)
-        return self._in_world([float(part) for part in attribution.grid.index_to_world(at)])
+        return self.in_world([float(part) for part in attribution.grid.index_to_world(at)])
 
-    def _in_world(self, point: list[float]) -> tuple[float, float, float]:
+    def in_world(self, point: list[float]) -> tuple[float, float, float]:
+        """Return a point with the CT's transform applied."""
         ct = self.ct_node
         if ct is not None and ct.GetParentTransformNode() is not None:
             world = [0.0, 0.0, 0.0]
@@ -326,11 +328,54 @@ class SceneExplanation:
         views.jump_to(self.scene, position)
         return position
 
-    def go_to_region(self, name: str) -> None:
-        """Move every slice view to the depth of a structure or region; nothing moves for one without a voxel."""
-        place = self.centres.get(name)
-        if place is not None:
-            views.slice_through(self.scene, self._in_world([float(part) for part in place]))
+    def strongest_in(self, name: str, region: str) -> tuple[float, float, float] | None:
+        """Return where |E| of a class is largest within a structure or region, RAS in the world; None without a voxel."""
+        values = np.abs(self._attribution(name).voxels)
+        box: tuple[slice, ...] = (slice(None),) * 3
+        if region in self.explanation.regions:
+            inside = self.explanation.region(region).voxels > 0
+        elif region in self.explanation.labels:
+            index = self.explanation.labels.index(region)
+            box = (self._boxes.get(index) or box) if index else box
+            inside = self._labels.voxels[box] == index
+        else:
+            return None
+        if not inside.any():
+            return None
+        at = np.unravel_index(int(np.argmax(np.where(inside, values[box], -1.0))), inside.shape)
+        index_in_scan = [int(part) + (side.start or 0) for part, side in zip(at, box, strict=True)]
+        return self.in_world([float(part) for part in self._attribution(name).grid.index_to_world(index_in_scan)])
+
+    @cached_property
+    def _boxes(self) -> dict[int, tuple[slice, ...]]:
+        from scipy.ndimage import find_objects
+
+        found = find_objects(self._labels.voxels.astype(np.int32, copy=False))
+        return {index: box for index, box in enumerate(found, start=1) if box is not None}
+
+    def region_at(self, position: Sequence[float]) -> str:
+        """Return the region, else the structure, at a RAS position of the world; empty outside of the scan."""
+        ct, point = self.ct_node, [float(part) for part in position]
+        if ct is not None and ct.GetParentTransformNode() is not None:
+            local = [0.0, 0.0, 0.0]
+            ct.TransformPointFromWorld(point, local)
+            point = local
+        at = np.rint(self._labels.grid.world_to_index(point)).astype(int)
+        if (at < 0).any() or (at >= self._labels.shape).any():
+            return ""
+        place = tuple(int(part) for part in at)
+        inside = (name for name in self.explanation.regions if self.explanation.region(name).voxels[place] > 0)
+        return next(inside, self.explanation.labels[int(self._labels.voxels[place])])
+
+    def select(self, name: str, region: str, position: Sequence[float] | None) -> None:
+        """Emphasise the outline of a structure or region and put a mark at a position; None takes the mark away."""
+        selection.mark(self.keeper, position, name, region)
+        for node in (self.segmentation_node, self.regions_node):
+            if node is not None:
+                selection.emphasise(self.keeper, node, [
+                    node.GetSegmentation().GetSegmentIdBySegment(segment)
+                    for one, segment in segments.explained_segments(node, self.key) if one == region
+                ])  # fmt: skip
 
     @property
     def graph_is_shown(self) -> bool:
@@ -348,6 +393,7 @@ class SceneExplanation:
         volume_rendering.hide_renderings(self.keeper)
         hide_legend(self.keeper, "volume-legend")
         self._hide("surface")
+        self.select("", "", None)
         self.colour_segments(None)
 
     def file_away(self) -> int:

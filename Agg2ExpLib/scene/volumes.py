@@ -65,9 +65,13 @@ def image_of(voxels: np.ndarray) -> Any:
 
 def array_of(node: Any) -> np.ndarray:
     """Return a view of a volume node's voxels, shape (i, j, k)."""
+    return voxels_of(node.GetImageData())
+
+
+def voxels_of(image: Any) -> np.ndarray:
+    """Return a view of a vtkImageData's voxels, shape (i, j, k)."""
     from vtkmodules.util.numpy_support import vtk_to_numpy
 
-    image = node.GetImageData()
     i, j, k = image.GetDimensions()
     array: np.ndarray = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(k, j, i).transpose(2, 1, 0)
     return array

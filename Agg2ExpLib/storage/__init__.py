@@ -11,7 +11,7 @@ from Agg2ExpLib.storage.folders import (
     write_folder,
 )
 from Agg2ExpLib.storage.locks import FolderLock
-from Agg2ExpLib.storage.names import file_key, region_names, safe_file_name
+from Agg2ExpLib.storage.names import file_key, path_within, region_names, safe_file_name
 
 __all__ = [
     "FolderLock",
@@ -22,6 +22,7 @@ __all__ = [
     "new_file",
     "open_folder",
     "partial_folder",
+    "path_within",
     "region_names",
     "replace_folder",
     "safe_file_name",

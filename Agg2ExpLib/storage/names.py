@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 
 # Windows has no file of these names, whatever the ending and the case.
 _RESERVED = {"con", "prn", "aux", "nul", *(port + number for port in ("com", "lpt") for number in "0123456789¹²³")}
@@ -66,6 +68,15 @@ def file_key(name: str) -> str:
     (True, False)
     """
     return safe_file_name(name).casefold()
+
+
+def path_within(folder: Path, name: str) -> Path:
+    """Return the path of a file of a folder, also where the system's own encoding lacks letters of its name (``LC_ALL=C``)."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        name = os.fsdecode(name.encode("utf-8", "surrogatepass"))
+    return folder / name
 
 
 def region_names(wanted: Sequence[str], labels: Sequence[str]) -> list[str]:

@@ -28,7 +28,6 @@ from Agg2ExpLib.cohort.run.cases import find_cohort
 from Agg2ExpLib.cohort.run.runner import default_workers, run_cohort
 from Agg2ExpLib.cohort.run.work import Job
 from Agg2ExpLib.cohort.table.tables import CohortTable
-from Agg2ExpLib.device import count_cores
 from Agg2ExpLib.errors import Agg2ExpError, InputError, OutputError
 from Agg2ExpLib.progress import Progress, TerminalSink
 from Agg2ExpLib.request import request_of
@@ -97,10 +96,9 @@ def run_study(options: argparse.Namespace, progress: Progress) -> str:
     phantoms = {"reference": design.write_reference, "new": design.write_new}
     request = request_of(options.method, classes=classes, samples=options.samples, device=options.device)
     workers = options.workers or default_workers(options.device)
-    threads = max(1, count_cores() // workers)
     for name, write in phantoms.items():
         write(out / "phantoms" / name, progress)
-        job = Job(out / name, partial(load_model, options.model), request, threads=threads)
+        job = Job(out / name, partial(load_model, options.model), request)
         summary = run_cohort(
             find_cohort(out / "phantoms" / name), job, workers=workers, retry_failed=True, progress=progress
         )

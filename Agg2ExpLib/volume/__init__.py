@@ -6,6 +6,7 @@ the geometry.
 
 from __future__ import annotations
 
+from Agg2ExpLib.volume.channels import channel_files, on_first_grid
 from Agg2ExpLib.volume.dicom import describe_series, is_dicom
 from Agg2ExpLib.volume.grid import Grid
 from Agg2ExpLib.volume.headers import MIN_AXIS, refuse
@@ -23,6 +24,7 @@ __all__ = [
     "Grid",
     "Volume",
     "as_labels",
+    "channel_files",
     "check_exists",
     "crop",
     "describe_series",
@@ -30,6 +32,7 @@ __all__ = [
     "is_dicom",
     "labels_to_input_grid",
     "model_grid",
+    "on_first_grid",
     "preprocess",
     "read_image_file",
     "read_volume",

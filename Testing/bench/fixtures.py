@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import stat
 import sys
 import time
@@ -152,6 +153,39 @@ def widget(module, settings):
 @pytest.fixture
 def panel(widget):
     return widget.panel
+
+
+def box(*ends):
+    """Return a mask of the small explanation's size that is a box."""
+    from Testing.bench.small_explanation import SHAPE
+
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[tuple(slice(low, high) for low, high in ends)] = True
+    return mask
+
+
+#: Within the heart, and far from everything.
+SPOT = box((5, 8), (5, 8), (5, 8))
+ELSEWHERE = box((20, 23), (1, 4), (1, 4))
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory):
+    """An Explanation folder with two findings, as the child process would have left it; not to be written to."""
+    from Testing.bench.small_explanation import write_small_explanation
+
+    folder = tmp_path_factory.mktemp("written") / "chest-explained"
+    return write_small_explanation(folder, regions={"spot": SPOT, "far": ELSEWHERE}, model="thorax-phantom")
+
+
+@pytest.fixture
+def explained(panel, written, tmp_path):
+    """A panel that shows an explanation of a CT with two findings; no process was needed for it."""
+    panel.ct, panel.findings = add_ct(), add_findings(spot=SPOT, far=ELSEWHERE)
+    panel.inputs.volume.setCurrentNode(panel.ct)
+    panel.inputs.regions.setCurrentNode(panel.findings)
+    panel.presenter.show_folder(shutil.copytree(written, tmp_path / "results" / written.name), panel.ct)
+    return panel
 
 
 class Pip:

@@ -1,4 +1,4 @@
-"""Pictures of the panel in the states that a user meets, light and dark, 380 pixels wide.
+"""Pictures of the panel in the states that a user meets, light and dark, 360 pixels wide.
 
 ``python -m Testing.bench.screenshots EXPLANATION OUT`` needs an Explanation folder (``make demo`` makes one).
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 ROOT = Path(__file__).resolve().parents[2]
-WIDTH = 380
+WIDTH = 360
 DARK = {
     "Window": (50, 50, 50), "WindowText": (240, 240, 240), "Base": (35, 35, 35), "AlternateBase": (44, 44, 44),
     "Text": (240, 240, 240), "Button": (60, 60, 60), "ButtonText": (240, 240, 240), "ToolTipBase": (60, 60, 60),
@@ -57,6 +57,7 @@ class Studio:
         self.out, self.theme = out, theme
         self.host.resize(WIDTH, 900)
         self.host.show()
+        self.contents = self.widget.ui.sectionsContents
 
     def only(self, *sections):
         panel = self.panel
@@ -73,10 +74,12 @@ class Studio:
 
     def take(self, name):
         turn()
-        self.host.resize(WIDTH, self.host.sizeHint().height())
-        turn()
-        self.host.resize(WIDTH, max(self.host.heightForWidth(WIDTH), self.host.minimumSizeHint().height()))
-        turn()
+        # As high as all that scrolls, so that nothing is left out.
+        for _round in range(3):
+            strip = self.panel.strip.frame.height() + 8 if self.panel.strip.frame.isVisible() else 0
+            needed = self.contents.layout().totalHeightForWidth(self.contents.width())
+            self.host.resize(WIDTH, needed + strip + 8)
+            turn(0.1)
         path = self.out / f"panel-{name}-{self.theme}.png"
         self.host.grab().save(str(path))
         print(path, self.host.width(), "x", self.host.height())
@@ -115,13 +118,15 @@ def session(studio, explanation, reference):
     studio.only("inputs", "explain")
     studio.take("1-start")
     panel.presenter.show_folder(explanation)
-    panel.explain.say_cost("Between 1 min 12 s and 1 min 58 s, about 2.1 GB on the CPU.")
     panel.explain.show_state(panel_state(Facts(volume="ct", job="explain")))
-    panel.explain.show_event(Event("attributions", 7, 20, "heart", 42.0))
+    panel.strip.begin()
+    panel.strip.show_event(Event("attributions", 7, 20, "heart", 42.0, least_left=42.0, most_left=42.0))
     studio.take("2-running")
-    panel.explain.end_progress()
+    panel.strip.show_event(Event("segmentation", 3, 20, "", 42.0, "question", 2880.0, 9000.0))
+    studio.take("2b-question")
+    panel.strip.end_progress()
     panel.refresh()
-    panel.explain.say("")
+    panel.explain.line.say("")
     panel.results.structure.setCurrentIndex(panel.results.structure.findData("heart"))
     studio.only("results")
     panel.results.table.table.setCurrentCell(2, 0)

@@ -143,6 +143,12 @@ class Application:
 
     settings = userSettings
 
+    def pauseRender(self):
+        """Nothing is drawn on the bench."""
+
+    def resumeRender(self):
+        """As above."""
+
     def layoutManager(self):
         return None
 

@@ -217,8 +217,8 @@ def patients(
     rows = [
         [(f"{side}: {table.cases[i]}\nscore {scores[i, index]:.2f}", opened[i]) for i in some] for side, some in sides
     ]
-    figure = patients_side_by_side(rows, name, background=background,
-                                   note="Top: the oddest explanations of this structure; below: the most usual.")  # fmt: skip
+    note = "Top: the oddest explanations of this structure; below: the most usual."
+    figure = patients_side_by_side(rows, name, background=background, note=note)
     return Drawing(
         f"patients_{safe_file_name(name)}",
         f"The oddest and the most usual patients: {structure(name).name}",

@@ -29,6 +29,7 @@ from Agg2ExpLib.cohort.report.html_warning import write_warning
 from Agg2ExpLib.cohort.report.page import Page, interval, number
 from Agg2ExpLib.cohort.table.tables import CohortTable
 from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.figures.fonts import undrawable
 from Agg2ExpLib.figures.measures import BACKGROUND
 from Agg2ExpLib.figures.writing import make_folder
 from Agg2ExpLib.progress import Progress
@@ -91,6 +92,9 @@ def write_report(
     quality = None if methods is None else _quality(Path(methods))
     _head(page, table)
     progress.stage("report", 6)
+    texts = [*table.classes, *table.rois, *table.cases, *(one for test in groupings for one in test.split(table))]
+    if lacking := undrawable(texts):
+        progress.message(lacking)
     _global(page, table)
     progress.advance(detail="global importance")
     _distributions(page, table, kept)

@@ -22,7 +22,7 @@ def _knows(source: str) -> bool:
 
 def _load(source: str, options: Mapping[str, Any]) -> SegmentationModel:
     path, given = Path(source), dict(options)
-    refuse_options(given, source, ("folds", "mirroring"))
+    refuse_options(given, source, ("folds", "mirroring", "channels", "intensities"))
     trusted = bool(given.pop("trust_checkpoint", False))
     digest = sha256(path)
     wanted = given.pop("weights", None)

@@ -28,7 +28,7 @@ def _knows(source: str) -> bool:
 
 def _load(source: str, options: Mapping[str, Any]) -> SegmentationModel:
     folder, given = Path(source), dict(options)
-    refuse_options(given, source, ("folds", "mirroring"))
+    refuse_options(given, source, ("folds", "mirroring", "channels", "intensities"))
     trusted, wanted = bool(given.pop("trust_checkpoint", False)), given.pop("weights", None)
     card = read_card(folder, **given)
     _refuse_silence(folder, given)

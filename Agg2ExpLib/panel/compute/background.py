@@ -11,11 +11,12 @@ import qt
 from Agg2ExpLib.panel.signals import Signal
 
 
-def load_file_library() -> None:
-    """Import what writes volumes now, before work begins: importing it in a thread would hold up the window."""
+def load_libraries() -> None:
+    """Import what writes volumes and measures them now, before work begins: importing it later would hold up the window."""
     import importlib
 
-    importlib.import_module("SimpleITK")
+    for name in ("SimpleITK", "scipy.ndimage"):
+        importlib.import_module(name)
 
 
 class Background:

@@ -72,14 +72,14 @@ def parse_line(line: str) -> Event | dict[str, Any] | str:
 
 
 def _event(found: dict[str, Any]) -> Event | None:
-    left = found.get("seconds_left")
+    left = [found.get(key) for key in ("seconds_left", "least_left", "most_left")]
     numbers = (found["done"], found["total"])
     texts = (found["stage"], found.get("detail", ""), found.get("kind", "progress"))
     if not all(isinstance(number, int) for number in numbers) or not all(isinstance(text, str) for text in texts):
         return None
-    if left is not None and not isinstance(left, (int, float)):
+    if not all(one is None or isinstance(one, (int, float)) for one in left):
         return None
-    return Event(found["stage"], *numbers, texts[1], left, texts[2])
+    return Event(found["stage"], *numbers, texts[1], left[0], texts[2], *left[1:])
 
 
 def _decoded(line: bytes) -> str:

@@ -24,7 +24,7 @@ from Agg2ExpLib.panel.compute.background import Background
 from Agg2ExpLib.panel.compute.child_output import LineReader, parse_line
 from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.progress import Event
-from Agg2ExpLib.task_file import CANCEL, LISTEN
+from Agg2ExpLib.task_file import CANCEL, GO_ON, LISTEN
 
 #: Seconds that a child has for cleaning up after it was asked to stop.
 PATIENCE_S = 5.0
@@ -101,6 +101,8 @@ class Task:
         With the latest :class:`~Agg2ExpLib.progress.Event`; events that came at once are told as one.
     said : Signal
         With a list of lines for the log.
+    asked : Signal
+        With an event of the kind ``question``: the work waits for :meth:`go_on`. Where nobody listens it goes on at once.
     finished : Signal
         With the :class:`Outcome`, once.
     """
@@ -118,7 +120,7 @@ class Task:
         answer_file: Path | None = None,
     ) -> None:
         self.kind, self.name, self.command, self.out = kind, name, list(command), out
-        self.progressed, self.said, self.finished = Signal(), Signal(), Signal()
+        self.progressed, self.said, self.asked, self.finished = Signal(), Signal(), Signal(), Signal()
         self.outcome: Outcome | None = None
         self._surroundings, self._answer_file = surroundings, answer_file
         self._temporary = [Path(folder) for folder in temporary]
@@ -166,6 +168,11 @@ class Task:
         if self._begun:
             self._deadline = time.monotonic() + PATIENCE_S
             self._process.write(CANCEL + b"\n")
+
+    def go_on(self) -> None:
+        """Answer the child's question."""
+        if self.running and self._begun:
+            self._process.write(GO_ON + b"\n")
 
     def kill(self) -> None:
         """End everything now and clean up; the outcome is told before this returns. For scene close, reload and exit."""
@@ -259,7 +266,10 @@ class Task:
                 waiting = waiting or bool(data)
                 for line in reader.feed(data):
                     latest = self._sort(line, channel == qt.QProcess.StandardError, lines) or latest
-        if latest:
+        if latest and latest.kind == "question":
+            # It is the last that the child says before the answer.
+            self.asked.emit(latest) if self.asked.heard else self.go_on()
+        elif latest:
             self.progressed.emit(latest)
         if lines:
             self.said.emit(lines)
@@ -268,7 +278,7 @@ class Task:
     def _sort(self, line: str, is_error: bool, lines: list[str]) -> Event | None:
         found = line if is_error else parse_line(line)
         if isinstance(found, Event):
-            if found.kind == "progress":
+            if found.kind != "message":
                 return found
             line = found.detail
         elif isinstance(found, dict):

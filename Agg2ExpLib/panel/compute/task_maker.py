@@ -5,19 +5,20 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from Agg2ExpLib.cohort.judge.scoring import FALSE_ALARMS
 from Agg2ExpLib.errors import OutputError
-from Agg2ExpLib.panel.compute.background import load_file_library
+from Agg2ExpLib.panel.compute.background import load_libraries
 from Agg2ExpLib.panel.compute.interpreter import interpreter, program
 from Agg2ExpLib.panel.compute.scan_files import SUFFIX, ScanFile, ScanFiles
 from Agg2ExpLib.panel.compute.task import Task
 from Agg2ExpLib.panel.nodes import named_segments, segment_volume
 from Agg2ExpLib.panel.user_settings import UserSettings
-from Agg2ExpLib.panel.words.choices import Choices, comparison_options
+from Agg2ExpLib.panel.words.choices import QUICK, Choices, comparison_options
 from Agg2ExpLib.storage import discard_folder, safe_file_name
 from Agg2ExpLib.task_file import TaskFile
 
@@ -77,6 +78,9 @@ class TaskMaker:
 
     def estimate(self, volume_node: Any, choices: Choices) -> Task:
         """Return the task that says what an explanation would cost."""
+        if choices.structures == ():
+            # Which ones are the largest is not known before the segmentation, nor does it matter here.
+            choices = replace(choices, structures=choices.labels()[1 : 1 + QUICK] or None)
         return self._task("estimate", "the estimate", "estimate", self.scans.of(volume_node), choices.options())
 
     def whatif(
@@ -89,6 +93,10 @@ class TaskMaker:
         if mask is not None:
             return self._task("whatif", "the what-if", "whatif", folder, options, masks={name: mask}, out=target)
         return self._task("whatif", "the what-if", "whatif", folder, options | {"roi": name}, out=target)
+
+    def needs(self, folder: Path, structure: str, device: str = "auto") -> Task:
+        """Return the task that finds how much around a structure the model needs; its answer says so."""
+        return self._task("needs", "the question", "needs", folder, {"class": structure, "device": device})
 
     def figures(self, folder: Path, out: Path, options: Mapping[str, object]) -> Task:
         """Return the task that draws the figures of an explanation."""
@@ -177,7 +185,7 @@ class TaskMaker:
 
         handed_over = scan is not None or bool(given)
         if handed_over:
-            load_file_library()
+            load_libraries()
         else:
             prepare()
         task = Task(

@@ -148,6 +148,8 @@ class BatchController:
         """Return the request with the options as they are: a folder that has cases goes on as it was begun."""
         begun = self.seen.request is not None
         choices = self.request.choices if begun or self._paused else self._desk.choices()
+        # A cohort is no quick look.
+        choices = replace(choices, structures=choices.structures or None)
         return replace(self.request, choices=choices, keep=self.section.keep, workers=self.section.workers)
 
     def _take(self, request: Request) -> None:

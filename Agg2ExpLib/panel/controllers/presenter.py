@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Milliseconds from an edit of a segment to the new numbers; edits within them are taken together.
 LIVE_DELAY_MS = 80
+#: Milliseconds that the crosshair must rest before what lies under it is chosen.
+PICK_DELAY_MS = 150
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,15 @@ class Presenter:
         self.picture: Any = None
         self._results, self._inputs, self._desk = results, inputs, desk
         self._drawn: _Drawn | None = None
-        self._segment_watch = Watch()
+        self._segment_watch, self._crosshair_watch = Watch(), Watch()
+        self._steps: Iterator[Any] = iter(())
+        self._step_timer = qt.QTimer()
+        self._step_timer.setInterval(0)
+        self._step_timer.timeout.connect(lambda *_: self._on_step())
+        self._pick_timer = qt.QTimer()
+        self._pick_timer.setSingleShot(True)
+        self._pick_timer.setInterval(PICK_DELAY_MS)
+        self._pick_timer.timeout.connect(lambda *_: self._on_crosshair())
         self._live_timer = qt.QTimer()
         self._live_timer.setSingleShot(True)
         self._live_timer.setInterval(LIVE_DELAY_MS)
@@ -75,16 +86,32 @@ class Presenter:
     def close(self) -> None:
         """Hear nothing more."""
         self._segment_watch.clear()
+        self._crosshair_watch.clear()
+        self._pick_timer.stop()
+        self._step_timer.stop()
         self._live_timer.stop()
+
+    def follow_crosshair(self) -> None:
+        """Follow Slicer's crosshair, which Shift and the mouse move in slices and in 3D."""
+        node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+        self._crosshair_watch.clear()
+        if node is not None:
+            self._crosshair_watch.add(node, "ModifiedEvent", lambda *_: self._pick_timer.start())
+
+    def _on_crosshair(self) -> None:
+        node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+        if node is not None:
+            self.pick(node.GetCrosshairRAS())
 
     def forget(self) -> None:
         """Let go of a scene that is being closed."""
+        self._step_timer.stop()
         self._segment_watch.clear()
         self.shown = None
         self.refresh_live()
 
-    def show_folder(self, folder: Path, ct_node: Any = None) -> None:
-        """Put an Explanation folder into the scene and show it.
+    def show_folder(self, folder: Path, ct_node: Any = None, structure: str = "") -> None:
+        """Put an Explanation folder into the scene and show it, of a structure that was shown before that one.
 
         Raises
         ------
@@ -97,9 +124,33 @@ class Presenter:
         title = _("Explanation of {scan}").format(scan=ct_node.GetName()) if ct_node is not None else None
         with widgets.busy():
             put = show_explanation(Folder.load(folder), slicer.mrmlScene, name=title, ct_node=ct_node)
-        self.show_key(put.key, explanation=put.explanation)
+        # The window draws itself between the halves of a large explanation.
+        qt.QCoreApplication.processEvents(qt.QEventLoop.ExcludeUserInputEvents)
+        self.show_key(put.key, structure, explanation=put.explanation)
+        self._show_anatomy()
         self._results.frame.collapsed = False
         widgets.reveal(self._results.frame)
+
+    def _show_anatomy(self) -> None:
+        """Show the structures faintly in 3D, which is empty otherwise; their surfaces are made one by one meanwhile."""
+        from Agg2ExpLib.scene import arrange, views
+
+        shown = self.shown
+        if shown is None or shown.in_scene is None or not shown.structure:
+            return
+        there, forward = shown.in_scene, arrange.involved(shown.in_scene, shown.structure)
+
+        def finish() -> None:
+            arrange.context_in_3d(there, forward)
+            views.look_from_front(there.scene, arrange.bounds_of_structures(there))
+
+        self._steps = chain(arrange.surfaces_in_steps(there, forward), (finish() for _once in (1,)))
+        self._step_timer.start()
+
+    def _on_step(self) -> None:
+        """Make the next surface, while that is still what is shown."""
+        if self.shown is None or next(self._steps, self) is self:
+            self._step_timer.stop()
 
     def show_key(self, key: str, structure: str = "", explanation: Explanation | None = None) -> None:
         """Show an explanation of the scene, the first one when there is none of that key; its folder may be read already."""
@@ -120,7 +171,6 @@ class Presenter:
         self._results.show_structures(
             explained, self.shown.absent if self.shown else [], structure if structure in explained else ""
         )
-        self._results.say_whatif("")
         self.watch_segments()
         self.show_structure(self._results.chosen_structure())
         self.changed.emit()
@@ -133,6 +183,7 @@ class Presenter:
                 self._draw_overlay()
                 self._follow_in_views(name)
             self.refresh_live()
+            self._select(move=not self._desk.parameters.restoring)
         self.tell_about_shown()
         self._desk.parameters.remember(
             explanation=self.shown.key if self.shown else "", structure=self.shown.structure if self.shown else ""
@@ -253,8 +304,26 @@ class Presenter:
         """Say what the chosen line means, go there, and offer its region to the what-if."""
         self._tell_meaning()
         if self.shown is not None:
-            self.shown.go_to(region)
+            self._select()
             widgets.choose(self._results.region, region)
+            self._desk.changed.emit()
+
+    def _select(self, *, move: bool = True) -> None:
+        """Show in every view what is selected: the chosen line's region, else the structure itself."""
+        if self.shown is not None:
+            segmentation = self._inputs.regions.currentNode()
+            self.shown.choose_region(self._results.table.chosen_region(), segmentation, move=move)
+
+    def pick(self, position: Sequence[float]) -> None:
+        """Choose the line of what lies at a RAS position, where somebody has pointed in a view; the slices stay there."""
+        if self.shown is None or not self.shown.structure:
+            return
+        region = self.shown.region_at(position, self._inputs.regions.currentNode())
+        if region and region != self._results.table.chosen_region():
+            self._results.table.choose_region(region, quietly=True)
+            self._tell_meaning()
+            widgets.choose(self._results.region, region)
+            self._select(move=False)
             self._desk.changed.emit()
 
     def _tell_meaning(self) -> None:

@@ -42,7 +42,7 @@ class AnomalySection:
         self.frame = ui.anomalyCollapsibleButton
         self.profile, self.message, self.list = ui.profileLabel, ui.comparisonLabel, ui.verdictsList
         self.false_alarms = ui.falseAlarmsSpinBox
-        self.line = TaskLine(ui.anomalyProgressBar, ui.comparisonLabel, ui.anomalyCancelButton)
+        self.line = TaskLine(ui.comparisonLabel)
         self.picture, self.words, self.plot = ui.referencePictureLabel, ui.referenceWordsLabel, ui.plotReferenceButton
         self.coloured, self.colours_key = ui.colourByAnomalyCheckBox, ui.anomalyColoursKeyLabel
         self.buttons = {"open profile": ui.openProfileButton, "compare": ui.compareProfileButton}

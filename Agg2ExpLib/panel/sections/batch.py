@@ -36,7 +36,7 @@ class BatchSection:
         self.keep_box, self.workers_box = ui.keepExplanationsCheckBox, ui.batchProcessesSpinBox
         self.settings, self.reason = ui.batchSettingsLabel, ui.batchReasonLabel
         self.table, self.more = ui.batchTable, ui.batchMoreLabel
-        self.line = TaskLine(ui.batchProgressBar, ui.batchStatusLabel)
+        self.line = TaskLine(ui.batchStatusLabel, ui.batchProgressBar)
         self.buttons = {
             "cases folder": ui.casesFolderButton,
             "cases table": ui.casesTableButton,

@@ -24,25 +24,26 @@ class ExplainSection:
 
     Attributes
     ----------
-    changed, apply_pressed, estimate_pressed, environment_pressed, results_pressed, compare_pressed : Signal
+    changed, apply_pressed, refine_pressed, estimate_pressed, environment_pressed, results_pressed, compare_pressed : Signal
         Without values.
     """
 
     def __init__(self, ui: Any, visible_names: Callable[[], Iterable[str]]) -> None:
-        self.changed, self.apply_pressed, self.estimate_pressed = Signal(), Signal(), Signal()
+        self.changed, self.apply_pressed, self.refine_pressed = Signal(), Signal(), Signal()
+        self.estimate_pressed = Signal()
         self.environment_pressed, self.results_pressed, self.compare_pressed = Signal(), Signal(), Signal()
         self.frame, self.advanced = ui.explainCollapsibleButton, ui.advancedCollapsibleButton
         self.structures = StructureList(ui, visible_names)
         self.method, self.samples = ui.methodComboBox, ui.samplesSpinBox
         self.options = OptionControls(ui.methodOptionsFrame)
         self.device, self.results_folder = ui.deviceComboBox, ui.resultsFolderLabel
-        self.apply, self.estimate = ui.applyButton, ui.estimateButton
+        self.apply, self.refine, self.estimate = ui.applyButton, ui.refineButton, ui.estimateButton
         self.environment, self.compare, self.results = (
             ui.environmentButton,
             ui.compareMethodsButton,
             ui.resultsFolderButton,
         )
-        self.cost, self.line = ui.costLabel, TaskLine(ui.progressBar, ui.statusLabel)
+        self.cost, self.line = ui.costLabel, TaskLine(ui.statusLabel)
         # The reason stands under the button too: a tooltip is not found with the keyboard.
         self.reason = ui.applyReasonLabel
         self.cost.setVisible(False)
@@ -50,6 +51,7 @@ class ExplainSection:
         self.device.addItem(_("CPU"), "cpu")
         for button, signal in (
             (self.apply, self.apply_pressed),
+            (self.refine, self.refine_pressed),
             (self.estimate, self.estimate_pressed),
             (self.environment, self.environment_pressed),
             (self.compare, self.compare_pressed),
@@ -77,8 +79,8 @@ class ExplainSection:
         self.options.show(options_of(name), options)
 
     def show_model(self, card: ModelCard | None) -> None:
-        """List the structures of another model, all ticked."""
-        self.structures.fill(card.labels if card else (), card.colours if card else ())
+        """List the structures of another model, none ticked."""
+        self.structures.fill(card.labels if card else (), card.colours if card else (), ticked=())
 
     def show_devices(self, devices: list[dict[str, Any]]) -> None:
         """Offer the devices that the child process found."""
@@ -101,6 +103,7 @@ class ExplainSection:
         """Give the buttons their looks."""
         looks = {
             "apply": self.apply,
+            "refine": self.refine,
             "estimate": self.estimate,
             "environment": self.environment,
             "compare methods": self.compare,

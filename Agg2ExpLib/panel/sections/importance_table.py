@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import qt
+from slicer.i18n import tr as _
 
+from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.panel.sections import widgets
 from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.words.importance_rows import COLUMNS, Row, sort_rows
@@ -14,8 +16,10 @@ from Agg2ExpLib.panel.words.importance_rows import COLUMNS, Row, sort_rows
 _ORDER = tuple(COLUMNS)
 _BAR_WIDTH = 32
 #: Pixels of the columns after the first, which takes the rest: a name needs most of 380 pixels.
-_WIDTHS = {"share": 90, "size": 72, "for": 96}
+_WIDTHS = {"share": 84, "size": 68, "for": 90}
 _ROWS_SHOWN = 11
+# More lines than these are searched.
+_MANY = 24
 
 
 class ImportanceTable:
@@ -23,8 +27,8 @@ class ImportanceTable:
 
     Parameters
     ----------
-    table : QTableWidget
-        Of the .ui.
+    table, search, note : QTableWidget, QLineEdit, QLabel
+        Of the .ui: the table, what its lines are searched by where they are many, and what is said of all of them.
 
     Attributes
     ----------
@@ -32,12 +36,17 @@ class ImportanceTable:
         With the identifier of the region of the current line.
     """
 
-    def __init__(self, table: Any) -> None:
+    def __init__(self, table: Any, search: Any, note: Any) -> None:
         self.region_chosen = Signal()
         self._rows: list[Row] = []
         self._explained = ""
         self._sort, self._descending = "share", True
-        self.table = table
+        self.table, self.search, self.note = table, search, note
+        # The ends of long names differ.
+        self.table.setTextElideMode(qt.Qt.ElideMiddle)
+        for hidden in (search, note):
+            hidden.setVisible(False)
+        search.textChanged.connect(lambda *_: self._filter())
         self.table.setColumnCount(len(_ORDER))
         self.table.setIconSize(qt.QSize(_BAR_WIDTH, widgets.PATCH))
         header = self.table.horizontalHeader()
@@ -59,7 +68,7 @@ class ImportanceTable:
     def show_rows(self, rows: Sequence[Row], explained: str) -> None:
         """Show the regions of a structure; order, scroll position and the chosen line are kept."""
         chosen = self.chosen_region()
-        self._explained = explained
+        told, self._explained = self._explained == explained, explained
         ordered = sort_rows(rows, self._sort, self._descending)
         same = [row.region for row in ordered] == [row.region for row in self._rows]
         before, self._rows = self._rows, ordered
@@ -69,12 +78,28 @@ class ImportanceTable:
         was = max((row.share for row in before if row.share == row.share), default=0.0)
         for line, row in enumerate(ordered):
             # While somebody paints only a line or two change; the others are left alone.
-            if not (same and before[line] == row and was == largest):
+            if line >= len(before) or before[line] != row or was != largest or not told:
                 self._fill(line, row, largest)
         if not same and chosen:
             self._choose(chosen)
         self.table.blockSignals(False)
+        self.search.setVisible(len(ordered) > _MANY)
+        self._filter()
+        self._tell_overlap()
         self.table.setMinimumHeight(26 + 22 * min(max(len(ordered), 4), _ROWS_SHOWN))
+
+    def _filter(self) -> None:
+        """Hide the lines that do not have the searched words in name, identifier or system."""
+        words = str(widgets.read(self.search, "text")).lower().split() if len(self._rows) > _MANY else []
+        for line, row in enumerate(self._rows):
+            text = f"{row.name} {row.region} {structure(row.region).system}".lower() if words else ""
+            self.table.setRowHidden(line, not all(word in text for word in words))
+
+    def _tell_overlap(self) -> None:
+        """Say when regions overlap, so that nobody wonders at shares of more than the whole."""
+        whole = sum(row.share for row in self._rows if row.share == row.share)
+        self.note.setVisible(whole > 1.005)
+        self.note.setText(_("Regions overlap: their shares add up to {whole}.").format(whole=f"{100 * whole:.0f} %"))
 
     def show_signed(self, signed: bool) -> None:
         """Show for and against in place of the enrichment, as the overlay does: both do not fit beside a name."""
@@ -88,9 +113,11 @@ class ImportanceTable:
         line = self.table.currentRow()
         return self._rows[line].region if 0 <= line < len(self._rows) else ""
 
-    def choose_region(self, region: str) -> None:
-        """Make a region's line the current one, where there is one."""
+    def choose_region(self, region: str, *, quietly: bool = False) -> None:
+        """Make a region's line the current one, where there is one; ``quietly`` tells nobody."""
+        self.table.blockSignals(quietly)
         self._choose(region)
+        self.table.blockSignals(False)
 
     def sort_by(self, column: str, descending: bool) -> None:
         """Order the lines by a column of :data:`~Agg2ExpLib.panel.words.importance_rows.COLUMNS`."""

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.models import bundled_models
+from Agg2ExpLib.models import bundled_models, known_models
 from Agg2ExpLib.models.card import ModelCard
 from Agg2ExpLib.panel.compute.background import Background
 from Agg2ExpLib.panel.nodes import is_overlay
@@ -75,16 +75,15 @@ class InputsSection:
         source = self.model_source
         if not source:
             return _("No model is installed with this module; press Add and choose a model folder or file.")
-        if source in bundled_models():
-            return ""
-        if not Path(source).exists():
+        place = known_models().get(source, Path(source))
+        if not place.exists():
             return _("The model {name} is no longer at {place}; add it again.").format(
-                name=Path(source).name, place=source
+                name=Path(source).name, place=place
             )
         return ""
 
     def refill_models(self, select: str = "") -> None:
-        """List the bundled models and those that the user added."""
+        """List the bundled models, those of ``agg2exp model add``, and those that the user added here."""
         wanted = select or self.model_source
         self.model.blockSignals(True)
         self.model.clear()
@@ -92,6 +91,8 @@ class InputsSection:
             card = card_of(name)
             title = card.name if card else name
             self.model.addItem(_("{model} (demo)").format(model=title) if "phantom" in name else title, name)
+        for name in known_models().keys() - bundled_models().keys():
+            self.model.addItem(name, name)
         for path in self._settings.models():
             self.model.addItem(Path(path).name, path)
         self.model.blockSignals(False)
@@ -179,7 +180,7 @@ def _digest(source: str) -> str:
     from Agg2ExpLib.models.bundle import weights_file
     from Agg2ExpLib.volume import file_sha256
 
-    path = bundled_models().get(source, Path(source))
+    path = known_models().get(source, Path(source))
     try:
         return file_sha256(weights_file(path) if path.is_dir() else path)
     except InputError as error:

@@ -12,6 +12,7 @@ from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.panel.sections import widgets
 from Agg2ExpLib.panel.sections.importance_table import ImportanceTable
 from Agg2ExpLib.panel.sections.task_line import TaskLine
+from Agg2ExpLib.panel.sections.whatif_list import WhatIfList
 from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.words.buttons import PanelState
 from Agg2ExpLib.panel.words.choices import FILL_TEXTS
@@ -30,7 +31,7 @@ class ResultsSection:
     mode_changed : Signal
         With magnitude, signed or off.
     pressed : Signal
-        With the name of a button: bars, heat map, graph, graph3d, strongest, export, open, whatif.
+        With the name of a button: bars, heat map, graph, graph3d, strongest, export, open, whatif, needs.
     explanation_changed : Signal
         With the key of another explanation.
     """
@@ -38,9 +39,13 @@ class ResultsSection:
     def __init__(self, ui: Any) -> None:
         self.structure_changed, self.mode_changed, self.pressed = Signal(), Signal(), Signal()
         self.explanation_changed = Signal()
-        self.frame, self.table = ui.resultsCollapsibleButton, ImportanceTable(ui.importanceTable)
+        self.frame, self.table = (
+            ui.resultsCollapsibleButton,
+            ImportanceTable(ui.importanceTable, ui.regionSearchBox, ui.overlapLabel),
+        )
         self.notice, self.meaning, self.whatif = ui.noticeLabel, ui.meaningLabel, ui.whatIfLabel
-        self.line = TaskLine(ui.resultsProgressBar, ui.resultsStatusLabel, ui.resultsCancelButton)
+        self.line = TaskLine(ui.resultsStatusLabel)
+        self._regions: list[tuple[str, str, tuple[int, int, int]]] = []
         self.explanation, self.structure = ui.explanationComboBox, ui.structureComboBox
         self.region, self.fill = ui.whatIfRegionComboBox, ui.whatIfFillComboBox
         self.percentile, self.opacity = ui.hideWeakestSlider, ui.opacitySlider
@@ -62,11 +67,13 @@ class ResultsSection:
             "strongest": ui.strongestButton,
             "export": ui.exportButton,
             "whatif": ui.whatIfButton,
+            "needs": ui.needsButton,
         }
         shown_over = (self.percentile, self.opacity, self.masked, self.coloured, self.rendering)
         # What they do, to be told again after the tooltip has said why they cannot be used.
         self._tips = [(one, str(widgets.read(one, "toolTip"))) for one in (*self.modes.values(), *shown_over)]
-        for label in (self.meaning, self.whatif):
+        self.whatifs, self.needs = WhatIfList(ui), ui.needsLabel
+        for label in (self.meaning, self.whatif, self.needs):
             label.setVisible(False)
         for index, (identifier, (name, tip)) in enumerate(FILL_TEXTS.items()):
             self.fill.addItem(name, identifier)
@@ -123,6 +130,10 @@ class ResultsSection:
 
     def show_regions(self, regions: Sequence[tuple[str, str, tuple[int, int, int]]], selected: str = "") -> None:
         """List what can be replaced in the what-if as (key, name, colour)."""
+        if not selected and list(regions) == self._regions:
+            # While somebody paints they stay the same.
+            return
+        self._regions = list(regions)
         before = selected or str(widgets.chosen(self.region) or "")
         self.region.blockSignals(True)
         self.region.clear()
@@ -155,6 +166,11 @@ class ResultsSection:
         """Show what changed; empty hides it."""
         self.whatif.setText(text)
         self.whatif.setVisible(bool(text))
+
+    def say_needs(self, text: str) -> None:
+        """Show what the structure needs around it; empty hides it."""
+        self.needs.setText(text)
+        self.needs.setVisible(bool(text))
 
     def step(self, by: int) -> None:
         """Show the next or the previous explained structure, round and round."""

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from Agg2ExpLib.anatomy import RGB, structure
 from Agg2ExpLib.panel.sections import widgets
 from Agg2ExpLib.panel.signals import Signal
+from Agg2ExpLib.panel.words.choices import QUICK
 
 
 class StructureList:
@@ -62,10 +63,10 @@ class StructureList:
         self._tell()
 
     def ticked(self) -> tuple[str, ...] | None:
-        """Return the ticked structures; ``None`` when all are (or none is known), which is the command's default."""
+        """Return the ticked structures; ``None`` when all are, which is the command's default."""
         items = self._items()
         found = tuple(str(item.data(qt.Qt.UserRole)) for item in items if item.checkState() == qt.Qt.Checked)
-        return None if len(found) == len(items) else found
+        return None if items and len(found) == len(items) else found
 
     def tick(self, labels: Iterable[str] | None) -> None:
         """Tick these structures alone; every one for ``None``. What the search hides keeps its tick."""
@@ -80,9 +81,13 @@ class StructureList:
 
     def tick_visible(self) -> None:
         """Tick the structures whose segments are shown."""
-        shown = {name.lower() for name in self._visible_names()}
+        self.tick(self.labels_of(self._visible_names()))
+
+    def labels_of(self, names: Iterable[str]) -> list[str]:
+        """Return the structures that have one of these readable names or identifiers."""
+        wanted = {name.lower() for name in names}
         labels = [str(item.data(qt.Qt.UserRole)) for item in self._items()]
-        self.tick([label for label in labels if label.lower() in shown or structure(label).name.lower() in shown])
+        return [label for label in labels if label.lower() in wanted or structure(label).name.lower() in wanted]
 
     def _items(self) -> list[Any]:
         return [self.list.item(index) for index in range(int(widgets.read(self.list, "count")))]
@@ -101,12 +106,18 @@ class StructureList:
     def _tell(self) -> None:
         items, ticked = self._items(), self.ticked()
         count = len(items) if ticked is None else len(ticked)
+        quick = _("a quick look at what is visible, or at the {count} largest").format(count=QUICK)
         if not items:
-            words = _("The model's structures are told when it runs.")
+            words = _("The model's structures are told when it runs; Apply takes {quick}.").format(quick=quick)
+        elif ticked == () and not any(item.isHidden() for item in items):
+            words = _("None ticked: {quick}.").format(quick=quick)
         elif all(item.isHidden() for item in items):
             words = _("No structure has this in its name; {count} of {all} are ticked.").format(
                 count=count, all=len(items)
             )
         else:
             words = _("{count} of {all} structures").format(count=count, all=len(items))
+            hidden = sum(item.isHidden() and item.checkState() == qt.Qt.Checked for item in items)
+            if hidden:
+                words = _("{count}, {hidden} of them not in the search").format(count=words, hidden=hidden)
         self.count.setText(words)

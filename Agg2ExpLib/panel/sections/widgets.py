@@ -21,10 +21,13 @@ def read(widget: Any, name: str) -> Any:
 
 @contextmanager
 def busy() -> Iterator[None]:
-    """Show the waiting cursor while something is read that takes longer than a moment."""
+    """Show the waiting cursor while something is read that takes longer than a moment; views are drawn once, at the end."""
+    import slicer.util
+
     qt.QApplication.setOverrideCursor(qt.QCursor(qt.Qt.WaitCursor))
     try:
-        yield
+        with slicer.util.RenderBlocker():
+            yield
     finally:
         qt.QApplication.restoreOverrideCursor()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from slicer.i18n import tr as _
 
@@ -18,14 +18,16 @@ class Facts:
     problem : str
         Why model, structures or settings cannot be used; empty when they can.
     job : str
-        What is running: empty, ``preparing``, ``explain``, ``estimate``, ``whatif``, ``environment``, ``figures``, ``score``,
-        ``compare``, ``report``, ``fit``.
+        What is running: empty, ``preparing``, ``explain``, ``estimate``, ``whatif``, ``needs``, ``environment``, ``figures``,
+        ``score``, ``compare``, ``report``, ``fit``.
     cancelling : bool
         Whether it was asked to stop.
     shown : bool
         Whether an explanation is shown.
     structure : str
         Readable name of the structure whose explanation is shown.
+    scan : bool
+        Whether the scan that was explained is still in the scene.
     structures : int
         How many explained structures there are to step through.
     region : str
@@ -38,6 +40,12 @@ class Facts:
         Path of the reference profile; empty when there is none.
     batch : bool
         Whether a batch runs, which takes all of the machine.
+    ticked : bool
+        Whether structures are ticked.
+    refinable : str
+        Why what is shown cannot be refined; empty when it can.
+    refine_time : str
+        How long that takes, in words; empty when it is not known.
     """
 
     volume: str = ""
@@ -46,12 +54,16 @@ class Facts:
     cancelling: bool = False
     shown: bool = False
     structure: str = ""
+    scan: bool = True
     structures: int = 0
     region: str = ""
     computed_here: bool = True
     figures: bool = True
     profile: str = ""
     batch: bool = False
+    ticked: bool = True
+    refinable: str = ""
+    refine_time: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,6 +101,7 @@ _JOBS = {
     "explain": _("An explanation is being computed"),
     "estimate": _("The cost is being estimated"),
     "whatif": _("A what-if is being computed"),
+    "needs": _("It is being found out what a structure needs"),
     "environment": _("The environment is being checked"),
     "figures": _("The figures are being drawn"),
     "compare": _("Methods are being compared"),
@@ -99,6 +112,7 @@ _JOBS = {
 _BATCH = _("A batch of many patients is running; pause it under Cohort first.")
 _NOTHING_SHOWN = _("There is no explanation yet: choose a CT and press Apply, or open one.")
 
+_QUICK_FIRST = _("Press Apply first: a quick look, which Refine makes steadier.")
 _GONE = _("The Explanation folder is no longer where it was; press Apply to compute it again.")
 
 
@@ -119,6 +133,11 @@ def panel_state(facts: Facts) -> PanelState:
     shown = "" if facts.shown else _NOTHING_SHOWN
     looks = {
         "apply": _apply(facts),
+        "refine": Look(
+            _("Refine ({time})").format(time=facts.refine_time) if facts.refine_time else _("Refine"),
+            _("SmoothGrad on the structures shown and on all that are ticked; what is there stays."),
+            network or _inputs(facts) or (_QUICK_FIRST if not facts.shown else facts.refinable),
+        ),
         "estimate": Look(
             _("Estimate time and memory"),
             _("Times one pass of the network on this device and counts how many are needed."),
@@ -129,7 +148,7 @@ def panel_state(facts: Facts) -> PanelState:
             _(
                 "Measures faithfulness, sensitivity and complexity of three methods with few samples, on the ticked structures."
             ),
-            network or _inputs(facts),
+            network or _inputs(facts) or ("" if facts.ticked else _("Tick the structures to compare methods on.")),
         ),
         "environment": Look(
             _("Check environment"),
@@ -138,6 +157,7 @@ def panel_state(facts: Facts) -> PanelState:
         ),
         "open": Look(_("Open explanation"), _("Shows an Explanation folder that was computed before."), busy),
         "whatif": _whatif(facts, network),
+        "needs": _needs(facts, network),
         "open profile": Look(
             _("Open"), _("Opens a reference profile (.npz) and compares the shown explanation with it."), busy
         ),
@@ -212,6 +232,15 @@ def _whatif(facts: Facts, busy: str) -> Look:
     )
 
 
+def _needs(facts: Facts, busy: str) -> Look:
+    look = _of_structure(
+        facts,
+        _("What does it need?"),
+        _("Finds the least margin around the structure at which the model still finds it, in 6 to 8 predictions."),
+    )
+    return replace(look, reason=look.reason or busy)
+
+
 def _compare(facts: Facts, busy: str) -> Look:
     reason = busy
     if not facts.shown:
@@ -235,6 +264,8 @@ def _of_structure(facts: Facts, text: str, tip: str) -> Look:
         reason = _("No structure was explained: none of those asked for is in the segmentation.")
     elif not facts.computed_here:
         reason = _GONE
+    elif not facts.scan:
+        reason = _("The scan that was explained is no longer in the scene; open the explanation again.")
     return Look(text, tip, reason)
 
 

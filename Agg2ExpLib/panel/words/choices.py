@@ -14,7 +14,7 @@ from Agg2ExpLib.case import REDUCTIONS
 from Agg2ExpLib.device import PRECISIONS
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.methods import METHODS
-from Agg2ExpLib.models import bundled_models
+from Agg2ExpLib.models import known_models
 from Agg2ExpLib.models.card import ModelCard, read_card
 from Agg2ExpLib.panel.words.options import bound_options
 from Agg2ExpLib.request import Request, request_of
@@ -59,6 +59,8 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 #: Stands for the overlap that a model's card names.
 OWN_OVERLAP = -0.05
 
+#: How many structures a quick look is at.
+QUICK = 2
 #: A quick comparison of methods on one scan: minutes, not the hours of a benchmark. The command has all methods and settings.
 COMPARISON = {
     "methods": ("gradient", "smoothgrad=5", "integrated-gradients=5"),
@@ -76,7 +78,7 @@ class Choices:
     model : str
         Bundled name, folder or file.
     structures : tuple of str, optional
-        Identifiers; ``None`` is every structure of the model.
+        Identifiers; ``None`` is every structure of the model, none at all a quick look at the :data:`QUICK` largest.
     method, reduction, precision, device
         As in :class:`~Agg2ExpLib.request.Request`.
     samples : int
@@ -105,8 +107,6 @@ class Choices:
         """Return why these choices cannot be used, in one sentence; empty when they can."""
         if not self.model:
             return _("Choose a model first.")
-        if self.structures is not None and not self.structures:
-            return _("Tick at least one structure to explain.")
         if self.overlap is not None and not 0.0 <= self.overlap <= 0.9:
             return _("The overlap is {overlap}; it must be 0 to 0.9.").format(overlap=f"{self.overlap:g}")
         try:
@@ -126,7 +126,7 @@ class Choices:
         bound = bound_options(self.method)
         return request_of(
             self.method,
-            classes=self.structures,
+            classes=self.structures or None,
             reduction=self.reduction,
             precision=self.precision,
             device=self.device,
@@ -139,6 +139,7 @@ class Choices:
         return {
             "model": self.model,
             "classes": self.structures,
+            "largest": QUICK if self.structures == () else None,
             "method": self.method,
             "reduction": self.reduction,
             "precision": self.precision,
@@ -147,6 +148,10 @@ class Choices:
             **{name: getattr(self, name) for name in sorted(bound_options(self.method))},
             **{name.replace("_", "-"): value for name, value in self.more},
         }
+
+
+#: What a new panel asks for: an answer within a minute on a CPU.
+QUICK_LOOK = Choices(structures=(), method="gradient")
 
 
 def choices_of(**values: Any) -> Choices:
@@ -164,8 +169,8 @@ def method_words(method: str) -> tuple[str, str]:
 
 
 def card_of(source: str) -> ModelCard | None:
-    """Return the card of a bundled model or a model folder; ``None`` for a bare checkpoint or an unreadable folder."""
-    folder = bundled_models().get(source, Path(source))
+    """Return the card of a named model or a model folder; ``None`` for a bare checkpoint or an unreadable folder."""
+    folder = known_models().get(source, Path(source))
     try:
         return read_card(folder) if folder.is_dir() else None
     except InputError:

@@ -33,7 +33,7 @@ class DicomScan:
     ids: DicomIds
 
 
-def read_series(path: Path, wanted: str | int | None, notes: list[str]) -> DicomScan:
+def read_series(path: Path, wanted: str | int | None, notes: list[str], *, ct: bool = True) -> DicomScan:
     """Read one series of a folder, or a multi-frame file.
 
     Parameters
@@ -44,6 +44,8 @@ def read_series(path: Path, wanted: str | int | None, notes: list[str]) -> Dicom
         SeriesInstanceUID or series number.
     notes : list of str
         A sentence is added for everything that was left out, repaired or looks odd.
+    ct : bool
+        A CT is expected; anything else is told.
 
     Raises
     ------
@@ -65,11 +67,12 @@ def read_series(path: Path, wanted: str | int | None, notes: list[str]) -> Dicom
         notes.append(
             f"{len(copies)} {noun} with the same SOPInstanceUID and left out, such as {copies[0][1].path.name}."
         )
-    if first.modality and first.modality != "CT":
-        notes.append(f"The DICOM series says that it is {first.modality}, not CT.")
-    elif first.unit not in ("", "HU", "US"):
+    if first.modality and (first.modality == "CT") != ct:
+        taken = "not CT" if ct else "and the model does not take CT"
+        notes.append(f"The DICOM series says that it is {first.modality}, {taken}.")
+    elif ct and first.unit not in ("", "HU", "US"):
         notes.append(f"The DICOM series says that its values are {first.unit}, not Hounsfield units.")
-    if first.secondary:
+    if first.secondary and ct:
         notes.append("The slices are secondary captures; check that their values are Hounsfield units.")
     voxels, affine = _straight_and_even(voxels, stack, AIR_HU if first.modality in ("", "CT") else float(voxels.min()))
     sha256 = joined_digest(digests) if path.is_dir() else digests[0]
