@@ -16,7 +16,6 @@ import torch
 
 from Agg2ExpLib.case.attribution import Attribution, Slices
 from Agg2ExpLib.case.objective import Objective, output_gradient
-from Agg2ExpLib.case.segmentation import batches
 from Agg2ExpLib.case.stitched import StitchedNetwork
 from Agg2ExpLib.case.windows import Windows
 from Agg2ExpLib.errors import Agg2ExpError
@@ -117,8 +116,12 @@ def _explain_group(
         x, weight = points.at(number) if points.at else (stitched.x, 1.0)
         padded = stitched.padded(x)
         suffix = f", sample {number + 1} of {points.count}" if points.count > 1 else ""
-        for indices in batches(needed, stitched.compute.batch_size):
-            _add_gradients(stitched, sums, padded, indices, weight, context, suffix)
+
+        def run(indices: list[int], padded: torch.Tensor = padded) -> list[tuple[_Sum, torch.Tensor, float]]:
+            return _gradients(stitched, sums, padded, indices)
+
+        for indices, found in stitched.in_batches(needed, run):
+            _add_gradients(stitched, found, indices, weight, context, suffix)
     if from_nothing:
         _add_baseline(stitched, sums, context)
     for one in sums:
@@ -128,22 +131,15 @@ def _explain_group(
         yield _finish(stitched, one, values)
 
 
-def _add_gradients(
-    stitched: StitchedNetwork,
-    sums: Sequence[_Sum],
-    padded: torch.Tensor,
-    indices: list[int],
-    weight: float,
-    context: Context,
-    suffix: str,
-) -> None:
-    """Run some windows forward once, and backward once for each class that they hold."""
+def _gradients(
+    stitched: StitchedNetwork, sums: Sequence[_Sum], padded: torch.Tensor, indices: list[int]
+) -> list[tuple[_Sum, torch.Tensor, float]]:
+    """Run some windows forward once, and backward once for each class that they hold; return its gradients, scaled."""
     active = [one for one in sums if not one.windows.isdisjoint(indices)]
     batch = stitched.batch(padded, indices).requires_grad_(True)
     with torch.enable_grad():
         logits = stitched.run(batch)
-    context.passes.forward += len(indices)
-    context.progress.advance(len(indices))
+    found = []
     for number, one in enumerate(active):
         start = torch.stack([output_gradient(stitched, one.objective, index) for index in indices])
         # A power of two, so that it is undone exactly: half precision must not lose small gradients.
@@ -152,6 +148,22 @@ def _add_gradients(
         (gradient,) = torch.autograd.grad(
             target, batch, (start * scale).to(target.dtype), retain_graph=number + 1 < len(active)
         )
+        found.append((one, gradient, scale))
+    return found
+
+
+def _add_gradients(
+    stitched: StitchedNetwork,
+    found: Sequence[tuple[_Sum, torch.Tensor, float]],
+    indices: list[int],
+    weight: float,
+    context: Context,
+    suffix: str,
+) -> None:
+    """Add the gradients of some windows to their classes' sums."""
+    context.passes.forward += len(indices)
+    context.progress.advance(len(indices))
+    for one, gradient, scale in found:
         for index, value in zip(indices, gradient, strict=True):
             if index in one.windows:
                 volume, _ = stitched.windows.inside(index)
