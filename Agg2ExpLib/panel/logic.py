@@ -58,7 +58,7 @@ class PanelLogic(CohortLogic):
         model : str
             Name of a bundled model, a model folder, or a checkpoint file.
         structures : sequence of str, optional
-            What is explained; every structure of the model by default.
+            What is explained; every structure of the model by default, of an empty list the two largest that are found.
         method, samples
             As the options of ``agg2exp explain``.
         rois : vtkMRMLSegmentationNode, optional
