@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.task_file import CANCEL, FORMAT_VERSION, LISTEN, ScanOrigin, TaskFile
+from Agg2ExpLib.task_file import CANCEL, FORMAT_VERSION, GO_ON, LISTEN, ScanOrigin, TaskFile
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = ROOT / "Agg2ExpLib" / "cli" / "__main__.py"
@@ -134,6 +134,8 @@ def test_a_child_that_is_asked_to_stop_leaves_nothing_and_says_so(task, tmp_path
     out = task()
     child = start(command(tmp_path))
     say(child, LISTEN)
+    # It asks before work of more than ten minutes.
+    say(child, GO_ON)
     assert until(lambda: at_work(out))
     say(child, CANCEL)
     words = child.communicate(timeout=300)[1].decode()

@@ -58,7 +58,7 @@ class PanelLogic(CohortLogic):
         model : str
             Name of a bundled model, a model folder, or a checkpoint file.
         structures : sequence of str, optional
-            What is explained; every structure of the model by default, of an empty list the two largest that are found.
+            What is explained; every structure of the model by default.
         method, samples
             As the options of ``agg2exp explain``.
         rois : vtkMRMLSegmentationNode, optional
@@ -99,6 +99,8 @@ class PanelLogic(CohortLogic):
         told: Callable[[Event], None] | None = options.pop("progressCallback", None)
         completed: Callable[[SceneExplanation], None] | None = options.pop("completedCallback", None)
         wanted = None if structures is None else tuple(structures)
+        if wanted == ():
+            raise InputError("tick at least one structure, or leave structures out for all of them")
         choices = choices_of(model=model, structures=wanted, method=method, samples=samples, **options)
         problem = choices.problem()
         if problem:
