@@ -44,7 +44,7 @@ finally:
 PARENT = """
 import subprocess, sys, time
 child = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE)
-child.stdin.write(b"listen\\n")
+child.stdin.write(b"listen\\ngo on\\n")
 child.stdin.flush()
 print(child.pid, flush=True)
 time.sleep(600)
