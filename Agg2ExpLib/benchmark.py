@@ -156,7 +156,10 @@ def _method(name: str, way: str) -> Method:
     if name == "kernelshap":
         scan = {"scope": "scan"} if way in ("plain", "captum") else {}
         return method_of(name, samples=COALITIONS, estimator="captum" if way == "captum" else "regression", **scan)
-    options = {"smoothgrad": {"samples": POINTS}, "integrated-gradients": {"samples": POINTS, "path": "uniform"}}
+    options: dict[str, dict[str, Any]] = {
+        "smoothgrad": {"samples": POINTS},
+        "integrated-gradients": {"samples": POINTS, "path": "uniform"},
+    }
     return method_of(name, **options.get(name, {}))
 
 

@@ -135,7 +135,7 @@ def test_a_child_that_is_asked_to_stop_leaves_nothing_and_says_so(task, tmp_path
     out = task()
     child = start(command(tmp_path))
     say(child, LISTEN)
-    # So many samples take hours: the child asks before it goes on.
+    # It asks before work of more than ten minutes.
     say(child, GO_ON)
     assert until(lambda: at_work(out))
     say(child, CANCEL)
