@@ -20,6 +20,29 @@ settings.load_profile("tests")
 pytest_plugins = ["Testing.bench.fixtures"]
 
 
+#: What a fresh Slicer has not: tests that need it are skipped there, and only there.
+OPTIONAL = ("torch", "monai", "sklearn", "pandas", "matplotlib", "pyarrow")
+
+
+def _skipped_without(outcome):
+    error = outcome.excinfo[1] if outcome.excinfo else None
+    missing = (getattr(error, "name", None) or "").partition(".")[0]
+    if bench.in_slicer and isinstance(error, ImportError) and missing in OPTIONAL:
+        outcome.force_exception(pytest.skip.Exception(f"Slicer's Python has no {missing}", _use_item_location=True))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_setup(item):
+    """Skip a test whose fixtures need what this Slicer has not."""
+    _skipped_without((yield))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    """Skip a test that needs what this Slicer has not."""
+    _skipped_without((yield))
+
+
 @pytest.fixture(autouse=True)
 def torchs_threads():
     """Give the next test the threads of this one: where workers share the cores, two threads each cost many times as much."""

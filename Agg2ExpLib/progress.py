@@ -77,6 +77,7 @@ class Progress:
         self._ask, self._ask_above = ask, ask_above
         self._plan: list[tuple[str, float, float]] = []
         self._pace: float | None = None
+        self._first: tuple[int, float] | None = None
 
     def plan(self, steps: Sequence[tuple[str, float, float]]) -> None:
         """Tell the stages to come as (name, least, most), in units as long as those of the first of them."""
@@ -85,7 +86,7 @@ class Progress:
     def stage(self, name: str, total: int, detail: str = "", before: int = 0) -> None:
         """Begin a stage of ``total`` units, of which an earlier run did ``before``: they say nothing of today's pace."""
         self._stage, self._done, self._total, self._detail, self._start = name, before, total, detail, self._clock()
-        self._before = before
+        self._before, self._first = before, None
         names = [step[0] for step in self._plan]
         if name in names:
             del self._plan[: names.index(name) + 1]
@@ -111,21 +112,31 @@ class Progress:
         left = None
         now, rest = self._done - self._before, self._total - self._done
         if now > 0 and rest >= 0:
-            self._pace = (self._clock() - self._start) / now
+            self._pace = self._pace_now(now)
             left = self._pace * rest
         least = most = None
         if self._pace is not None:
             # A stage that has just begun is taken to be as fast as the one before.
-            least, most = (self._pace * (max(rest, 0) + sum(step[end] for step in self._plan)) for end in (1, 2))
+            least = self._pace * (max(rest, 0) + sum(step[1] for step in self._plan))
+            most = self._pace * (max(rest, 0) + sum(step[2] for step in self._plan))
         event = Event(self._stage, self._done, self._total, self._detail, left, "progress", least, most)
         self._sink(event)
-        # The first units are slow: memory is taken, kernels are chosen.
         if self._ask and least is not None and least > self._ask_above and now >= min(3, self._total):
             ask, self._ask = self._ask, None
             self._sink(replace(event, kind="question"))
             begin = self._clock()
             ask()
-            self._start += self._clock() - begin
+            waited = self._clock() - begin
+            self._start += waited
+            self._first = self._first and (self._first[0], self._first[1] + waited)
+
+    def _pace_now(self, done: int) -> float:
+        """Seconds a unit; the first is slow, for memory is taken and kernels are chosen: it counts only until there are three."""
+        now = self._clock()
+        if self._first is None:
+            self._first = (done, now)
+        units, then = self._first
+        return (now - then) / (done - units) if done >= units + 2 else (now - self._start) / done
 
     def _check(self) -> None:
         if self._cancelled and self._cancelled():

@@ -2,10 +2,14 @@
 
     Slicer --testing --no-splash --additional-module-paths Agg2Exp --python-script Testing/run_in_slicer.py [OPTIONS] [TESTS]
 
-TESTS are files of this folder or names as pytest writes them; by default every test of the panel. Slicer ends with pytest's exit
-code: 0 when all passed, something else when not. Slicer has no pytest: it is taken from the folder that ``--packages`` names
-(default: build/slicer-test-packages in this checkout) and installed there with pip the first time. Slicer's own packages stay as
-they are. Without a network, fill that folder elsewhere: ``PythonSlicer -m pip install --target DIR pytest hypothesis``.
+TESTS are names of files of this folder without ``.py`` (Slicer takes the first file of that kind for its script), such as
+``test_panel`` or ``test_panel::test_a_new_panel_says_what_to_do_first``; by default every test of the panel. Tests that need a
+package which Slicer's Python lacks (torch, MONAI, scikit-learn in a fresh one) are skipped with its name.
+
+Slicer ends with pytest's exit code: 0 when all passed, something else when not. Slicer has no pytest: it is taken from the folder
+that ``--packages`` names (default: build/slicer-test-packages in this checkout) and installed there with pip the first time.
+Slicer's own packages stay as they are. Without a network, fill that folder elsewhere:
+``PythonSlicer -m pip install --target DIR pytest hypothesis``.
 """
 
 import argparse
@@ -48,10 +52,18 @@ def main(arguments):
     from Testing import bench
 
     bench.in_slicer = True
-    tests = given.tests or [str(file) for pattern in FILES for file in sorted((ROOT / "Testing").glob(pattern))]
+    tests = [named(text) for text in given.tests] or [
+        str(file) for pattern in FILES for file in sorted((ROOT / "Testing").glob(pattern))
+    ]
     return int(
         pytest.main(["-p", "no:cacheprovider", "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), *tests])
     )
+
+
+def named(text):
+    """Return what pytest calls a test that is named without ``.py``."""
+    file, colons, test = text.partition("::")
+    return f"{ROOT / 'Testing' / file.removesuffix('.py')}.py{colons}{test}"
 
 
 def get_packages(folder):

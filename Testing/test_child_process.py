@@ -12,6 +12,7 @@ import pytest
 
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.task_file import CANCEL, FORMAT_VERSION, LISTEN, ScanOrigin, TaskFile
+from Testing.bench import warm
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = ROOT / "Agg2ExpLib" / "cli" / "__main__.py"
@@ -102,7 +103,7 @@ def task(model, tmp_path):
 
 
 def command(tmp_path):
-    return [sys.executable, str(PROGRAM), "task", str(tmp_path / "task.json")]
+    return [*warm.python(), str(PROGRAM), "task", str(tmp_path / "task.json")]
 
 
 def windows_command(tmp_path):

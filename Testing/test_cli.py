@@ -1,7 +1,6 @@
 import json
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from Agg2ExpLib.cli import main
 from Agg2ExpLib.models.bundle import write_model_folder
 from Agg2ExpLib.models.card import ModelCard
 from Agg2ExpLib.phantom import write_phantoms
+from Testing.bench import warm
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,7 +98,7 @@ def test_label_count_mismatch_names_both_counts(case, small_model, tmp_path, cap
 
 def test_ctrl_c_midway_leaves_nothing_and_says_so(case, small_model, tmp_path):
     # Enough samples that the work cannot be done before the signal arrives.
-    command = [sys.executable, str(ROOT / "Agg2ExpLib" / "cli" / "__main__.py"), "explain", str(case / "ct.nii.gz"), "--model",
+    command = [*warm.python(), str(ROOT / "Agg2ExpLib" / "cli" / "__main__.py"), "explain", str(case / "ct.nii.gz"), "--model",
                str(small_model), "--out", str(tmp_path / "out"), "--samples", "50000", "--progress", "json"]  # fmt: skip
     # Where tests run in the background this signal may be ignored, which children would inherit.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -4,7 +4,6 @@ import csv
 import json
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from Agg2ExpLib.phantom import write_phantoms
 from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.quality import MEASURES
 from Agg2ExpLib.volume import Grid, Volume
+from Testing.bench import warm
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).resolve().parents[1]
@@ -256,7 +256,7 @@ def test_a_killed_process_repeats_no_finished_method(cases, small_model, tmp_pat
     case = sorted(cases.iterdir())[0]
     words = words_of(case, small_model, out)
     result = out / "cases" / case.name / "gradient.json"
-    with subprocess.Popen([sys.executable, str(ROOT / "Agg2ExpLib" / "cli" / "__main__.py"), *words]) as process:
+    with subprocess.Popen([*warm.python(), str(ROOT / "Agg2ExpLib" / "cli" / "__main__.py"), *words]) as process:
         while not result.exists() and process.poll() is None:
             time.sleep(0.02)
         process.kill()

@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from Agg2ExpLib.methods.games.masking import LinearValues, MaskedValues
 from Agg2ExpLib.methods.games.shapley import exact
 from Agg2ExpLib.methods.games.supervoxels import Supervoxels, make_supervoxels
 from Agg2ExpLib.volume import Grid, Volume, write_volume
+from Testing.bench import warm
 
 torch.set_num_threads(1)
 ROOT = Path(__file__).resolve().parents[1]
@@ -397,7 +397,7 @@ def test_a_killed_game_goes_on_from_the_coalitions_it_has_played(tmp_path):
     case, model = write_case(tmp_path)
     words = ["explain", str(case), "--model", str(model), "--method", "kernelshap", "--supervoxels", "cubes",
              "--supervoxel-count", "30", "--samples", "150", "--resume", "--progress", "json"]  # fmt: skip
-    command = [sys.executable, str(ROOT / "Agg2ExpLib" / "cli" / "__main__.py"), *words, "--out", str(tmp_path / "out")]
+    command = [*warm.python(), str(ROOT / "Agg2ExpLib" / "cli" / "__main__.py"), *words, "--out", str(tmp_path / "out")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             event = json.loads(line)

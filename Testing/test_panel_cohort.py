@@ -2,13 +2,13 @@
 
 import os
 import shutil
-import sys
 
 import pytest
 
 from Agg2ExpLib.panel.words.batch import Request, Seen, look
 from Agg2ExpLib.panel.words.batch_buttons import BatchFacts, batch_state
 from Agg2ExpLib.panel.words.buttons import Facts, panel_state
+from Testing.bench import warm
 from Testing.bench.fixtures import add_ct, read, turn
 from Testing.bench.small_explanation import AFFINE, scan
 
@@ -280,7 +280,7 @@ def test_buttons_of_a_batch_say_why_they_cannot_be_pressed():
 def test_a_script_runs_a_real_cohort_and_scores_a_patient_against_it(module, settings, cases, tmp_path):
     from Testing.test_slicer_module import write_small_model
 
-    settings.setValue("Agg2Exp/PythonExecutable", sys.executable)
+    settings.setValue("Agg2Exp/PythonExecutable", warm.program(tmp_path))
     logic, events = module.Agg2ExpLogic(), []
     model = str(write_small_model(tmp_path))
     write_cases(cases, "zz four")

@@ -235,7 +235,7 @@ def test_heat_map_and_graph_are_drawn_by_the_real_command_and_shown(opened, monk
     # Drawn already: the second button is only to find its picture among them.
     monkeypatch.setattr(opened.presenter, "draw_figures", lambda _shown, _out, then, _classes: then())
     opened.results.buttons["graph"].click()
-    assert shown == [("heat_map_mass.png", "Heat map"), ("graph_mass.png", "Graph")]
+    assert shown == [("heat_map_mass.png", "Heat map: heart"), ("graph_mass.png", "Graph: heart")]
 
 
 def test_figures_are_exported_where_the_user_says(opened, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import pytest
 
 from Agg2ExpLib.panel.words.verdicts import Reason, Verdict, Verdicts
 from Agg2ExpLib.scene.nodes import PROVENANCE, provenance
+from Testing.bench import warm
 from Testing.bench.fixtures import add_ct, read, turn
 from Testing.bench.small_explanation import write_small_explanation
 from Testing.bench.small_reference import write_reference
@@ -154,11 +155,10 @@ def test_the_provenance_of_a_node_is_what_explanations_write(tmp_path):
 
 
 def test_a_script_compares_methods_on_an_explanation(module, settings, tmp_path):
-    import sys
 
     from Testing.test_slicer_module import write_small_model
 
-    settings.setValue("Agg2Exp/PythonExecutable", sys.executable)
+    settings.setValue("Agg2Exp/PythonExecutable", warm.program(tmp_path))
     logic = module.Agg2ExpLogic()
     model = str(write_small_model(tmp_path))
     shown = logic.explain(add_ct(), model, method="gradient")

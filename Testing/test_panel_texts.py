@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from Testing.bench.fixtures import read
+from Testing.bench.fixtures import read, turn
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted([*(ROOT / "Agg2ExpLib" / "panel").rglob("*.py"), ROOT / "Agg2Exp" / "Agg2Exp.py"])
@@ -134,7 +134,7 @@ def test_the_tab_key_goes_through_the_panel_from_top_to_bottom(widget):
         widget.ui.logCollapsibleButton,
     ):
         frame.setProperty("collapsed", False)
-    qt.QCoreApplication.processEvents()
+    turn(lambda: False, 0.1)
     seen, one = [], widget.ui.inputsCollapsibleButton
     while one not in seen:
         seen.append(one)
@@ -155,12 +155,12 @@ def test_the_tab_key_goes_through_the_panel_from_top_to_bottom(widget):
 def test_a_script_that_writes_a_parameter_is_seen_in_the_panel(panel, widget):
     node = widget._parameterNode
     node.samples = 7
-    node.method = type(node.method)["gradient"]
+    node.method = type(node.method)["occlusion"]
     node.overlay = "signed"
     node.allStructures, node.structures = False, ["heart"]
     assert read(panel.explain.samples, "value") == 7
     assert not panel.explain.samples.isEnabled()
-    assert read(panel.explain.method, "currentText") == "Plain gradient (fast)"
+    assert read(panel.explain.method, "currentText") == "Occlusion"
     assert panel.results.modes["signed"].isChecked()
     assert panel.explain.structures.ticked() == ("heart",)
     assert panel.parameters.choices().samples == 7

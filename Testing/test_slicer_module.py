@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from Testing import bench
+from Testing.bench import warm
 from Testing.bench.fixtures import add_ct, add_findings, turn
 from Testing.bench.small_explanation import SHAPE, scan
 
@@ -186,7 +187,7 @@ def test_a_segment_is_read_where_it_lies(bench_scene):
 
 def test_the_real_child_process_explains_a_ct_of_the_scene(logic, settings, tmp_path):
     model = write_small_model(tmp_path)
-    settings.setValue("Agg2Exp/PythonExecutable", sys.executable)
+    settings.setValue("Agg2Exp/PythonExecutable", warm.program(tmp_path))
     spot = np.zeros(SHAPE, dtype=bool)
     spot[4:8, 4:8, 4:8] = True
     shown = logic.explain(add_ct(), str(model), method="gradient", rois=add_findings(spot=spot))
@@ -202,7 +203,7 @@ def test_methods_are_compared_on_the_chosen_ct_by_the_real_child_process(panel, 
 
     # The bench's CT has fewer voxels than a subset of the usual size.
     monkeypatch.setitem(choices.COMPARISON, "subset-voxels", 500)
-    settings.setValue("Agg2Exp/PythonExecutable", sys.executable)
+    settings.setValue("Agg2Exp/PythonExecutable", warm.program(tmp_path))
     add_ct()
     assert panel.explain.compare.isEnabled()
     panel.inputs.add_model(str(write_small_model(tmp_path)))

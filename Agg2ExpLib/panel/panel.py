@@ -269,6 +269,9 @@ class Panel:
     def _explain(self, ct: Any, choices: Choices) -> None:
         regions = self.inputs.regions.currentNode()
         structure = self.shown.structure if self.shown else ""
+        if choices.structures and structure not in choices.structures:
+            # Who asks for one structure wants to see that one.
+            structure = choices.structures[0]
         self.desk.run(
             lambda: self.desk.tasks.explain(ct, choices, regions),
             lambda outcome, task: self.presenter.show_folder(task.out or Path(), ct, structure),

@@ -12,6 +12,8 @@ import slicer
 PLOT_LAYOUT = 2407
 #: Attribute of the layout node: the layout before this module's.
 BEFORE = "Agg2Exp.LayoutBefore"
+# Pixels of a picture in its window, and of that window.
+_WIDEST, _HIGHEST = 1000, 860
 _SLICES = (
     ("Red", "Axial", "R", "#F34A33"),
     ("Yellow", "Sagittal", "Y", "#EDD54C"),
@@ -28,22 +30,21 @@ def add_layout() -> None:
 
 def show_plot_and_table(chart: Any, table: Any) -> None:
     """Show a chart and a table below the slices and beside the 3D view; does nothing where Slicer has no window."""
-    selection = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSelectionNode")
-    if selection is not None:
-        selection.SetActiveTableID(table.GetID() if table else None)
     layout = _layout_node()
     if layout is not None:
         if layout.GetViewArrangement() != PLOT_LAYOUT:
             layout.SetAttribute(BEFORE, str(layout.GetViewArrangement()))
         add_layout()
         layout.SetViewArrangement(PLOT_LAYOUT)
-    choose_chart(chart)
+    choose_chart(chart, table)
 
 
-def choose_chart(chart: Any) -> None:
-    """Show a chart, or None, in the plot view, where there is one."""
+def choose_chart(chart: Any, table: Any = None) -> None:
+    """Show a chart, or None, in the plot view, where there is one; and a table, when one is given."""
     selection = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSelectionNode")
     if selection is not None:
+        if table is not None:
+            selection.SetActiveTableID(table.GetID())
         selection.SetActivePlotChartID(chart.GetID() if chart else None)
     logic = slicer.app.applicationLogic()
     if logic is not None:
@@ -119,13 +120,15 @@ def show_picture(parent: Any, path: Path, title: str) -> Any:
     window.setWindowTitle(title)
     picture = qt.QLabel()
     pixmap = qt.QPixmap(str(path))
-    picture.setPixmap(pixmap.scaledToWidth(min(pixmap.width(), 1000), qt.Qt.SmoothTransformation))
+    pixmap = pixmap.scaledToWidth(min(pixmap.width(), _WIDEST), qt.Qt.SmoothTransformation)
+    picture.setPixmap(pixmap)
     picture.setAccessibleName(title)
     area = qt.QScrollArea()
     area.setWidget(picture)
     layout = qt.QVBoxLayout(window)
     layout.setContentsMargins(0, 0, 0, 0)
     layout.addWidget(area)
-    window.resize(1020, 760)
+    # As large as its picture, as far as a small screen allows.
+    window.resize(pixmap.width() + 4, min(pixmap.height() + 4, _HIGHEST))
     window.show()
     return window

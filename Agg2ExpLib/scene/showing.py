@@ -213,6 +213,11 @@ class SceneExplanation:
         self.file_away()
         return chart
 
+    def readable_table(self, name: str) -> Any:
+        """Return a table (vtkMRMLTableNode) of one class for people, made or updated: regions by share, in words."""
+        self.check_class(name)
+        return tables.readable_node(self.keeper, self.explanation.importance, name)
+
     def show_surface(self, name: str, structures: Sequence[str] | None = None, *, visible: bool = True) -> list[Any]:
         """Show closed surfaces with the class's attribution on them; return the vtkMRMLModelNodes.
 

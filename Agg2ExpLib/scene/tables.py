@@ -76,6 +76,20 @@ def table_node(keeper: NodeKeeper, table: ImportanceTable) -> Any:
     return node
 
 
+def readable_node(keeper: NodeKeeper, table: ImportanceTable, name: str) -> Any:
+    """Make or update the table of one explained class: region, share and enrichment as people read them, largest first."""
+    share, enrichment = row_of(table, name, "mass"), row_of(table, name, "enrichment")
+    known = sorted((roi for roi in share if np.isfinite(share[roi])), key=lambda roi: -share[roi])
+    node = keeper.get("vtkMRMLTableNode", "readable-table", f"What {structure(name).name} relied on", Class=name)
+    texts = {
+        "Region": [structure(roi).name for roi in known],
+        "Share": [f"{100 * share[roi]:.1f} %" for roi in known],
+        "For its size": [f"{enrichment[roi]:.1f} x" if np.isfinite(enrichment[roi]) else "-" for roi in known],
+    }
+    fill_columns(node, texts, {})
+    return node
+
+
 def chart_nodes(keeper: NodeKeeper, table: ImportanceTable, name: str, measure: str, count: int = 8) -> Any:
     """Make or update the bar chart of the regions that matter most for a class; return the chart node.
 

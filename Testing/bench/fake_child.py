@@ -128,8 +128,8 @@ def stop_kindly(work):
     from Agg2ExpLib.cli.parent import obey_parent
 
     try:
-        obey_parent()
-        work()
+        parent = obey_parent()
+        work(parent)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
@@ -152,11 +152,20 @@ def main():
 
         sys.exit(real(sys.argv[3:]))
     (Path(sys.argv[1]).parent / "task.json").write_text(json.dumps(found))
-    stop_kindly(lambda: work(found["command"], found["arguments"], behaviour))
+    stop_kindly(lambda parent: work(found["command"], found["arguments"], behaviour, parent))
 
 
-def work(command, words, behaviour):
+def ask(parent):
+    """Ask as the command does before long work, and wait for the answer."""
+    event = {"stage": "attributions", "done": 3, "total": 9, "detail": "", "seconds_left": 2400.0, "kind": "question"}
+    print(json.dumps(event | {"least_left": 2400.0, "most_left": 4800.0}), flush=True)
+    parent.wait()
+
+
+def work(command, words, behaviour, parent):
     given = options(words)
+    if behaviour.get("ask"):
+        ask(parent)
     if command == "cohort report":
         # Drawing a report takes seconds and is tested with the command.
         Path(given["out"]).write_text("<html>the report</html>")

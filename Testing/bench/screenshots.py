@@ -92,6 +92,30 @@ def wait_for(panel, begin):
     turn()
 
 
+def show_whatifs(panel, explanation):
+    """Two what-ifs and what a structure needs, as if the network had just predicted again; made up."""
+    import shutil
+
+    from Agg2ExpLib.panel.compute.task import Outcome
+    from Agg2ExpLib.panel.controllers.whatif import show_whatif_segmentation
+
+    for region, fill, after in (("pleural_effusion", "air", 1180.0), ("heart", "shell", 905.0)):
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copy(explanation / "prediction.nii.gz", folder)
+            lines = [
+                "class,dice,volume_before_ml,volume_after_ml",
+                f"lung_lower_lobe_right,0.88,944.0,{after}",
+                "heart,0.98,612.0,598.0",
+            ]
+            (Path(folder) / "whatif.csv").write_text("\n".join(lines) + "\n")
+            show_whatif_segmentation(Path(folder), panel.shown, region, fill)
+    answer = {
+        "sentence": "The heart needs 12 mm around it.",
+        "tried": [[0, 0.2], [5, 0.6], [10, 0.91], [12, 0.96], [20, 0.99]],
+    }
+    panel.whatif._on_answered(Outcome("done", answer=answer), panel.shown, panel.shown.structure)
+
+
 def show_batch(panel):
     """A batch in the middle of its work, as the section shows it; nothing runs."""
     from Agg2ExpLib.panel.controllers.batch import describe_settings
@@ -115,6 +139,8 @@ def session(studio, explanation, reference):
     from Agg2ExpLib.progress import Event
 
     panel = studio.panel
+    studio.only("inputs", "explain", "results", "anomaly", "cohort", "log")
+    studio.take("0-empty")
     studio.only("inputs", "explain")
     studio.take("1-start")
     panel.presenter.show_folder(explanation)
@@ -133,6 +159,10 @@ def session(studio, explanation, reference):
     studio.take("3-results")
     panel.results.modes["signed"].click()
     studio.take("4-for-against")
+    panel.results.modes["magnitude"].click()
+    show_whatifs(panel, explanation)
+    studio.only("results")
+    studio.take("4b-whatif")
     studio.only("inputs", "explain", "anomaly", "log")
     panel.explain.advanced.collapsed = False
     panel.inputs.show_card()

@@ -305,8 +305,8 @@ def describe_settings(choices: Choices) -> str:
     'Goes on as it was begun: thorax-phantom, SmoothGrad, 20 samples, 1 structure.'
     """
     name = method_words(choices.method)[0]
-    count = _("all structures") if choices.structures is None else f"{len(choices.structures)} structure"
-    count += "s" if choices.structures is not None and len(choices.structures) != 1 else ""
+    count = f"{len(choices.structures)} structure" if choices.structures else _("all structures")
+    count += "s" if choices.structures and len(choices.structures) != 1 else ""
     if "samples" in bound_options(choices.method):
         name = _("{method}, {samples} samples").format(method=name, samples=choices.samples)
     return _("Goes on as it was begun: {model}, {method}, {count}.").format(

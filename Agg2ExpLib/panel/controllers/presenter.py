@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,11 +126,11 @@ class Presenter:
         # The window draws itself between the halves of a large explanation.
         qt.QCoreApplication.processEvents(qt.QEventLoop.ExcludeUserInputEvents)
         self.show_key(put.key, structure, explanation=put.explanation)
-        self._show_anatomy()
+        self._show_anatomy(opened=ct_node is None)
         self._results.frame.collapsed = False
         widgets.reveal(self._results.frame)
 
-    def _show_anatomy(self) -> None:
+    def _show_anatomy(self, *, opened: bool) -> None:
         """Show the structures faintly in 3D, which is empty otherwise; their surfaces are made one by one meanwhile."""
         from Agg2ExpLib.scene import arrange, views
 
@@ -143,8 +142,16 @@ class Presenter:
         def finish() -> None:
             arrange.context_in_3d(there, forward)
             views.look_from_front(there.scene, arrange.bounds_of_structures(there))
+            if there.ct_node is not None and opened:
+                # The legends stand beside the anatomy, not on it.
+                views.fit_slices(there.scene, arrange.bounds_of(there.ct_node), right=0.14)
+                self._select()
 
-        self._steps = chain(arrange.surfaces_in_steps(there, forward), (finish() for _once in (1,)))
+        def steps() -> Iterator[Any]:
+            yield from arrange.surfaces_in_steps(there, forward)
+            finish()
+
+        self._steps = steps()
         self._step_timer.start()
 
     def _on_step(self) -> None:
@@ -200,7 +207,7 @@ class Presenter:
 
             graph_in_patient(shown.in_scene, name, move=False)
         if shown.in_scene.owns_chart(views.active_chart()):
-            views.choose_chart(shown.in_scene.show_chart(name))
+            views.choose_chart(shown.in_scene.show_chart(name), shown.in_scene.readable_table(name))
 
     def show_region(self, name: str, region: str) -> None:
         """Show a structure, and choose a region's line in its table."""
@@ -356,7 +363,8 @@ class Presenter:
                 graph_in_patient(shown.in_scene, shown.structure)
         elif name == "bars":
             if not (shown.in_scene.owns_chart(views.active_chart()) and views.leave_plots()):
-                views.show_plot_and_table(shown.in_scene.show_chart(shown.structure), shown.saved.table_node)
+                chart = shown.in_scene.show_chart(shown.structure)
+                views.show_plot_and_table(chart, shown.in_scene.readable_table(shown.structure))
         elif name in ("heat map", "graph"):
             self._draw(name, shown)
         elif name == "export":
@@ -379,6 +387,7 @@ class Presenter:
     def _draw(self, name: str, shown: CurrentExplanation) -> None:
         out = export.figures_folder(shown)
         prefix, title = ("heat_map", _("Heat map")) if name == "heat map" else ("graph", _("Graph"))
+        title = _("{picture}: {structure}").format(picture=title, structure=structure(shown.structure).name)
 
         def show() -> None:
             pictures = sorted(out.glob(f"{prefix}_mass.png")) or sorted(out.glob(f"{prefix}_*.png"))

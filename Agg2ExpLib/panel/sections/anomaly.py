@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,8 @@ class AnomalySection:
         self.list.setMaximumHeight(height + 60)
 
     def _add(self, text: str, name: str, region: str, *, bold: bool = False) -> None:
-        item = qt.QListWidgetItem(text)
+        # A number keeps its unit, and a range its ends, on one line.
+        item = qt.QListWidgetItem(re.sub(r"(?<=\d)-(?=\d)", "\u2011", text).replace(" %", "\u00a0%"))
         item.setToolTip(_LINE)
         font = item.font()
         font.setBold(bold)

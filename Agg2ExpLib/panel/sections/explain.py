@@ -47,7 +47,8 @@ class ExplainSection:
         # The reason stands under the button too: a tooltip is not found with the keyboard.
         self.reason = ui.applyReasonLabel
         self.cost.setVisible(False)
-        self.device.addItem(_("automatic (a GPU that answers, else the CPU)"), "auto")
+        self.device.addItem(_("automatic"), "auto")
+        self.device.setItemData(0, _("A GPU that answers, else the CPU."), qt.Qt.ToolTipRole)
         self.device.addItem(_("CPU"), "cpu")
         for button, signal in (
             (self.apply, self.apply_pressed),
@@ -75,7 +76,8 @@ class ExplainSection:
         for index, one in enumerate(Method):
             # Bound anew with each scene, the list holds names alone.
             self.method.setItemData(index, method_words(one.name)[1], qt.Qt.ToolTipRole)
-        self.samples.setEnabled("samples" in bound_options(name))
+        # Refine takes them too, whatever the method.
+        self.samples.setEnabled("samples" in bound_options(name) or name == "gradient")
         self.options.show(options_of(name), options)
 
     def show_model(self, card: ModelCard | None) -> None:

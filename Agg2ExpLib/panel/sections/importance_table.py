@@ -14,9 +14,9 @@ from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.words.importance_rows import COLUMNS, Row, sort_rows
 
 _ORDER = tuple(COLUMNS)
-_BAR_WIDTH = 32
+_BAR_WIDTH = 28
 #: Pixels of the columns after the first, which takes the rest: a name needs most of 380 pixels.
-_WIDTHS = {"share": 84, "size": 68, "for": 90}
+_WIDTHS = {"share": 74, "size": 70, "for": 86}
 _ROWS_SHOWN = 11
 # More lines than these are searched.
 _MANY = 24
@@ -129,7 +129,8 @@ class ImportanceTable:
         self.table.setHorizontalHeaderLabels([COLUMNS[name][0] for name in _ORDER])
         for index, name in enumerate(_ORDER):
             self.table.horizontalHeaderItem(index).setToolTip(COLUMNS[name][1])
-            side = qt.Qt.AlignRight if index else qt.Qt.AlignLeft
+            # In the middle there is room for the arrow that tells the order.
+            side = qt.Qt.AlignHCenter if index else qt.Qt.AlignLeft
             _align(self.table.horizontalHeaderItem(index), side)
         order = qt.Qt.DescendingOrder if self._descending else qt.Qt.AscendingOrder
         self.table.horizontalHeader().setSortIndicator(_ORDER.index(self._sort), order)

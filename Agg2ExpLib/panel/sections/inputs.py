@@ -91,10 +91,12 @@ class InputsSection:
             card = card_of(name)
             title = card.name if card else name
             self.model.addItem(_("{model} (demo)").format(model=title) if "phantom" in name else title, name)
+            self.model.setItemData(self.model.findData(name), card.description if card else title, qt.Qt.ToolTipRole)
         for name in known_models().keys() - bundled_models().keys():
             self.model.addItem(name, name)
         for path in self._settings.models():
             self.model.addItem(Path(path).name, path)
+            self.model.setItemData(self.model.findData(path), path, qt.Qt.ToolTipRole)
         self.model.blockSignals(False)
         if wanted:
             widgets.choose(self.model, wanted)
@@ -145,6 +147,9 @@ class InputsSection:
             self._write_card()
 
     def _on_model(self, *_: Any) -> None:
+        if self.card() is None and Path(self.model_source).is_file():
+            # What is assumed of it must be read before it is used.
+            self.card_text.setVisible(True)
         if self.card_text.isVisible():
             self._write_card()
         self.changed.emit()
@@ -154,8 +159,9 @@ def describe_card(card: ModelCard | None, source: str, digest: str) -> str:
     """Return what a card says, for people."""
     if card is None:
         return _(
-            "{source}\nA bare checkpoint without a card: structures, spacing and window are taken as the paper's.\n"
-            "sha256 {digest}"
+            "{source}\nA checkpoint without a card: nothing in it says its structures, voxel size and window. Those of the paper are "
+            "taken (1.5 mm, 96 voxels), and the results are wrong for a model that was trained otherwise: give it a model folder "
+            "with metadata.json, or use agg2exp explain with --labels, --spacing and --window.\nsha256 {digest}"
         ).format(source=source, digest=digest)
     labels = ", ".join(structure(label).name for label in card.labels[1:])
     spacing = " × ".join(f"{step:g}" for step in card.spacing) + " mm" if card.spacing else _("the scan's own")

@@ -155,7 +155,7 @@ def panel_state(facts: Facts) -> PanelState:
             _("Lists packages and devices of the computing Python, for a report of a problem."),
             busy,
         ),
-        "open": Look(_("Open explanation"), _("Shows an Explanation folder that was computed before."), busy),
+        "open": Look(_("Open …"), _("Shows an Explanation folder that was computed before."), busy),
         "whatif": _whatif(facts, network),
         "needs": _needs(facts, network),
         "open profile": Look(

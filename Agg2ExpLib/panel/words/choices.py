@@ -21,7 +21,7 @@ from Agg2ExpLib.request import Request, request_of
 
 #: Identifier -> name on the surface and what it does in one sentence.
 METHOD_TEXTS = {
-    "gradient": (_("Plain gradient (fast)"), _("Gradient of the structure's summed logit: one pass, noisy.")),
+    "gradient": (_("Gradient (fast)"), _("Gradient of the structure's summed logit: one pass, noisy.")),
     "smoothgrad": (
         _("SmoothGrad"),
         _("Mean gradient over noisy copies of the scan: steadier, as many passes as samples."),
@@ -43,8 +43,8 @@ METHOD_TEXTS = {
     ),
 }
 REDUCTION_TEXTS = {
-    "sum": _("sum of the logits over the structure"),
-    "mean": _("mean of the logits over the structure"),
+    "sum": _("sum over the structure"),
+    "mean": _("mean over the structure"),
     "probability": _("mean weighted by probability"),
 }
 #: Fills of the what-if, as ``agg2exp whatif`` knows them.
@@ -138,7 +138,7 @@ class Choices:
         """Return the options of ``agg2exp explain`` and ``estimate``."""
         return {
             "model": self.model,
-            "classes": self.structures,
+            "classes": self.structures or None,
             "largest": QUICK if self.structures == () else None,
             "method": self.method,
             "reduction": self.reduction,

@@ -111,6 +111,8 @@ class Verdict:
         'heart: UNUSUAL, percentile 97'
         >>> Verdict("heart", "unusual", 97.5, p=0.02).words()
         'heart: UNUSUAL (p 0.020), percentile 97'
+        >>> Verdict("heart", "usual", 0.0, p=1.0).words()
+        'heart: usual (p 1.00)'
         >>> Verdict("aorta", "few").words()
         'aorta: too few reference cases'
         """
@@ -120,7 +122,9 @@ class Verdict:
         # Rounded down: only what is as odd as the oddest reference case is at 100.
         words = {UNUSUAL: "UNUSUAL", UNDECIDED: "too few reference cases for a verdict"}
         chance = "" if self.p is None else f" (p {p_in_words(self.p)})"
-        return f"{name}: {words.get(self.verdict, 'usual')}{chance}, percentile {int(self.percentile)}"
+        told = f"{name}: {words.get(self.verdict, 'usual')}{chance}"
+        # "Percentile 0" of what is usual reads as if something were wrong.
+        return told if self.verdict == USUAL else f"{told}, percentile {int(self.percentile)}"
 
 
 @dataclass(frozen=True)
