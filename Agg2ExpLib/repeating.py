@@ -146,7 +146,7 @@ def _read(source: Path) -> dict[str, Any]:
     version = document.get("format_version")
     if isinstance(version, bool) or not isinstance(version, int) or version > REQUEST_VERSION:
         raise InputError(
-            f"{source}: has format version {version!r}, this Agg2Exp reads up to {REQUEST_VERSION}; update Agg2Exp"
+            f"{source}: has format version {version!r:.40}, this Agg2Exp reads up to {REQUEST_VERSION}; update Agg2Exp"
         )
     return dict(document)
 
