@@ -68,6 +68,8 @@ class Request:
         The A of equation 2: a key of :data:`~Agg2ExpLib.case.REDUCTIONS`.
     compute : Compute
         Device, precision, batch size, memory.
+    largest : int, optional
+        Of these classes, explain only that many: those of most voxels in the prediction. explanation.json names them.
 
     Raises
     ------
@@ -79,8 +81,11 @@ class Request:
     classes: tuple[str, ...] | None = None
     reduction: str = "sum"
     compute: Compute = field(default_factory=Compute)
+    largest: int | None = None
 
     def __post_init__(self) -> None:
+        if self.largest is not None and (not isinstance(self.largest, int) or self.largest < 1):
+            raise InputError(f"the number of largest classes is {self.largest!r:.40}: it must be a whole number from 1")
         if self.reduction not in REDUCTIONS:
             raise InputError(f"unknown reduction {self.reduction!r}: use {', '.join(REDUCTIONS)}")
         if self.classes is not None:
@@ -94,6 +99,7 @@ class Request:
             **options,
             "classes": list(self.classes) if self.classes is not None else None,
             "reduction": self.reduction,
+            **({} if self.largest is None else {"largest": self.largest}),
             **self.compute.to_dict(),
         }
 
@@ -113,9 +119,9 @@ class Request:
         if classes is not None and (isinstance(classes, str) or not all(isinstance(name, str) for name in classes)):
             raise InputError("classes of a request must be a list of names")
         compute = {key: given.pop(key) for key in _COMPUTE_KEYS if given.get(key) is not None}
-        reduction = given.pop("reduction", "sum")
+        reduction, largest = given.pop("reduction", "sum"), given.pop("largest", None)
         method = method_of(given.pop("method"), **given)
-        return cls(method, None if classes is None else tuple(classes), reduction, Compute(**compute))
+        return cls(method, None if classes is None else tuple(classes), reduction, Compute(**compute), largest)
 
     def class_indices(self, labels: Sequence[str]) -> list[int]:
         """Return the indices of the classes to explain, in the model's order.
@@ -155,6 +161,7 @@ def request_of(
     classes: Sequence[str] | None = None,
     reduction: str = "sum",
     preset: str | None = None,
+    largest: int | None = None,
     **options: Any,
 ) -> Request:
     """Make a request of one flat list of values; ``None`` keeps a default.
@@ -163,7 +170,7 @@ def request_of(
     ----------
     method : str
         A key of :data:`~Agg2ExpLib.methods.METHODS`.
-    classes, reduction
+    classes, reduction, largest
         See :class:`Request`.
     preset : str, optional
         A key of :data:`PRESETS`, whose options hold where none is given.
@@ -181,7 +188,8 @@ def request_of(
         if preset not in PRESETS:
             raise InputError(f"unknown preset {preset!r}: use {', '.join(PRESETS)}")
         given = {**PRESETS[preset].get(method, {}), **given}
-    return Request(method_of(method, **given), None if classes is None else tuple(classes), reduction, compute)
+    chosen = None if classes is None else tuple(classes)
+    return Request(method_of(method, **given), chosen, reduction, compute, largest)
 
 
 def identity_of_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

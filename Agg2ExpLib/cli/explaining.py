@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from Agg2ExpLib.case import REDUCTIONS
@@ -57,15 +57,17 @@ def _add_explain(commands: Any) -> None:
 
 def _explain(options: argparse.Namespace) -> None:
     from Agg2ExpLib.explanation import explain
+    from Agg2ExpLib.explanation.inputs import Copied
 
-    request = request_of_options(options)
+    request = replace(request_of_options(options), largest=options.largest)
     # Of a scan that the panel hands over, perhaps as a copy.
     origin = getattr(options, "scan", None)
     progress = progress_of(options)
     quiet_libraries()
     model = model_of(options)
+    images = images_of(options, model)
     explanation = explain(
-        images_of(options, model),
+        Copied(images, asdict(origin)) if origin else images,
         model,
         options.out,
         request,
@@ -74,9 +76,7 @@ def _explain(options: argparse.Namespace) -> None:
         prediction=options.prediction,
         overwrite=options.overwrite,
         resume=options.resume,
-        largest=options.largest,
         progress=progress,
-        origin=asdict(origin) if origin else None,
     )
     if options.progress != "json":
         print_result(explanation)

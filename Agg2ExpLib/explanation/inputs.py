@@ -19,6 +19,14 @@ from Agg2ExpLib.volume import Grid, Volume, file_sha256, read_volume, to_grid
 Source = str | Path | Volume | Region
 
 
+@dataclass(frozen=True)
+class Copied:
+    """A scan that is a copy which a program has made, and where it came from, for explanation.json."""
+
+    scan: Any
+    origin: Mapping[str, Any]
+
+
 @dataclass(frozen=True, eq=False)
 class Inputs:
     """Volumes beside the scan, on the model's grid.

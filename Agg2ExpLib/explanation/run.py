@@ -13,10 +13,9 @@ import numpy as np
 
 import Agg2ExpLib
 from Agg2ExpLib.case.case import Case
-from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.explanation.document import class_entry, document_of, image_sha256, voxels_sha256
 from Agg2ExpLib.explanation.folder import Explanation, longest_file
-from Agg2ExpLib.explanation.inputs import Inputs, Source, read_inputs
+from Agg2ExpLib.explanation.inputs import Copied, Inputs, Source, read_inputs
 from Agg2ExpLib.explanation.result import Result
 from Agg2ExpLib.explanation.sinks import FolderSink, MemorySink, Sink
 from Agg2ExpLib.importance import ImportanceTable, build_table
@@ -67,15 +66,13 @@ def explain(  # type: ignore[misc]
     prediction: str | Path | Volume | None = None,
     overwrite: bool = False,
     resume: bool = False,
-    largest: int | None = None,
     progress: Progress | None = None,
-    origin: Mapping[str, Any] | None = None,
 ) -> Explanation | Result:
     """Segment a scan, attribute each class's prediction to voxels, and aggregate to RoI importance.
 
     Parameters
     ----------
-    image : path or Volume, or a sequence of them
+    image : path or Volume, or a sequence of them, or Copied
         The scan: a file, a folder with a DICOM series, or a volume already read; one for each channel of the model.
     model : name, path or Model
         What is explained; see :func:`Agg2ExpLib.models.load_model`.
@@ -94,12 +91,8 @@ def explain(  # type: ignore[misc]
         Replace an Explanation folder that is there already.
     resume : bool
         Keep the finished classes when the run is stopped, and go on from them when it is started again.
-    largest : int, optional
-        Of the classes asked for, explain only that many: those of most voxels in the prediction.
     progress : Progress
         Where stages, counts and the time left go; also cancels.
-    origin : mapping, optional
-        Where the scan came from, when ``image`` is a copy that a program has made; noted in explanation.json.
 
     Returns
     -------
@@ -116,8 +109,7 @@ def explain(  # type: ignore[misc]
         When ``progress`` says so.
     """
     request, progress = request or Request(), progress or Progress()
-    if largest is not None and largest < 1:
-        raise InputError(f"the number of largest classes is {largest}: it must be at least 1")
+    image, more = (image.scan, {"origin": dict(image.origin)}) if isinstance(image, Copied) else (image, {})
     started = time.perf_counter()
     told = _Told(progress)
     case = Case.open(image, model, compute=request.compute, progress=progress, prediction=prediction)
@@ -138,17 +130,16 @@ def explain(  # type: ignore[misc]
         sign, longest = _fingerprint(case, request, inputs, hashes), longest_file(case.labels, case.model.card.channels)
         sink = FolderSink(Path(out), sign, longest, overwrite=overwrite, resume=resume)
     timings: dict[str, float] = {}
-    more = {"origin": dict(origin)} if origin else {}
     with sink.opened():
-        progress.plan(_plan(case, request, len(wanted) if largest is None else min(largest, len(wanted))))
+        progress.plan(_plan(case, request, min(request.largest or len(wanted), len(wanted))))
         begin = time.perf_counter()
         case.segmentation  # noqa: B018 - computed here, so that its time is its own
         timings["segmentation_seconds"] = time.perf_counter() - begin
         _tell_agreement(case, told)
         sink.take_segmentation(case, inputs.regions)
-        if largest is not None:
-            wanted = _largest(case, wanted, largest)
-            request = replace(request, classes=tuple(case.labels[index] for index in wanted))
+        if request.largest is not None:
+            wanted = _largest(case, wanted, request.largest)
+            request = replace(request, classes=tuple(case.labels[index] for index in wanted), largest=None)
         begin = time.perf_counter()
         table, classes = _attribute(case, request, inputs, wanted, sink, told)
         timings["attribution_seconds"] = time.perf_counter() - begin
