@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
 Triple = tuple[int, int, int]
 _ONE: Triple = (1, 1, 1)
+# OneDNN computes as many as eight channels at a time, wanted or not; the gradient in a CT has one.
+_FEW_CHANNELS, _FEW_TAPS = 1, 27
 
 
 class FastConvolutions(TorchFunctionMode):
@@ -75,8 +78,14 @@ class _Convolution(torch.autograd.Function):
     def forward(
         x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, padding: Triple, dilation: Triple
     ) -> torch.Tensor:
-        """Let oneDNN compute it."""
-        return torch.mkldnn_convolution(x.contiguous(), weight, bias, padding, _ONE, dilation, 1)
+        """Let oneDNN compute it, or the matrix product where it is one or nearly one."""
+        if weight.shape[2:] == _ONE and padding == (0, 0, 0):
+            found = torch.matmul(weight[:, :, 0, 0, 0], x.flatten(2)).unflatten(2, x.shape[2:])
+        elif len(weight) <= _FEW_CHANNELS and dilation == _ONE and weight[0, 0].numel() <= _FEW_TAPS:
+            found = _to_few_channels(x, weight, padding)
+        else:
+            return torch.mkldnn_convolution(x.contiguous(), weight, bias, padding, _ONE, dilation, 1)
+        return found if bias is None else found.add_(bias[:, None, None, None])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
@@ -98,3 +107,24 @@ class _Convolution(torch.autograd.Function):
         """Convolve the tangent: the bias does not change."""
         found: torch.Tensor = _Convolution.apply(tangent, ctx.weight, None, ctx.padding, ctx.dilation)
         return found
+
+
+def _to_few_channels(x: torch.Tensor, weight: torch.Tensor, padding: Triple) -> torch.Tensor:
+    """Return a convolution that answers few channels: one matrix product for all taps of the kernel, then shifted sums."""
+    size = _triple(weight.shape[2:])
+    i, j, k = (n + 2 * p - s + 1 for n, p, s in zip(x.shape[2:], padding, size, strict=True))
+    channels = len(weight)
+    # Rows: channels, then taps.
+    taps = weight.permute(0, 2, 3, 4, 1).reshape(-1, weight.shape[1])
+    out = x.new_zeros((len(x), channels, i, j, k))
+    for image, sums in zip(x, out, strict=True):
+        parts = torch.matmul(taps, image.flatten(1)).unflatten(1, image.shape[1:]).unflatten(0, (channels, -1))
+        for number, tap in enumerate(np.ndindex(*size)):
+            # Of the voxels that this tap reaches, those within the image.
+            there, here = [], []
+            for step, around, n, m in zip(tap, padding, x.shape[2:], (i, j, k), strict=True):
+                first, last = max(around - step, 0), min(n + around - step, m)
+                here.append(slice(first, last))
+                there.append(slice(first + step - around, last + step - around))
+            sums[(slice(None), *here)] += parts[(slice(None), number, *there)]
+    return out

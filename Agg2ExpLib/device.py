@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,10 @@ from Agg2ExpLib.errors import InputError
 if TYPE_CHECKING:
     import torch
 
+# M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD of malloc.h.
+_MALLOC_OPTIONS = {-4: 0, -1: 2**31 - 1, -2: 64 * 1024**2}
+_ON_A_GPU = 4
+_OUT_OF_MEMORY = ("out of memory", "can't allocate", "failed to allocate")
 PRECISIONS = ("float32", "float64", "bfloat16", "float16")
 
 
@@ -25,10 +30,12 @@ class Compute:
         ``auto`` (a GPU that answers, else the CPU), ``cpu`` or ``cuda:N``.
     precision : str
         ``float32``, ``float64``, ``bfloat16`` or ``float16`` (GPU only). The only field that results depend on beyond rounding.
-    batch_size : int
-        Windows per network pass.
+    batch_size : int, optional
+        Windows per network pass; chosen by default, see :attr:`windows_at_once`. Fewer where memory does not suffice.
     memory_budget : int
         Bytes that the attributions held at one time may take; more classes are processed in groups.
+    recompute : bool
+        Take less memory for a gradient: a network's blocks are computed again in the backward pass.
 
     Raises
     ------
@@ -38,8 +45,9 @@ class Compute:
 
     device: str = "auto"
     precision: str = "float32"
-    batch_size: int = 1
+    batch_size: int | None = None
     memory_budget: int = 2 * 1024**3
+    recompute: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -48,12 +56,19 @@ class Compute:
             raise InputError(f"unknown device {self.device!r:.40}: use auto, cpu or cuda:N")
         for name in ("batch_size", "memory_budget"):
             value = getattr(self, name)
+            if name == "batch_size" and value is None:
+                continue
             if isinstance(value, bool) or not isinstance(value, int):
                 raise InputError(f"{name.replace('_', ' ')} is {value!r:.40}: it must be a whole number")
-        if self.batch_size < 1:
+        if self.batch_size is not None and self.batch_size < 1:
             raise InputError(f"batch size is {self.batch_size}: it must be at least 1")
         if self.memory_budget < 1:
             raise InputError(f"memory budget is {self.memory_budget} bytes: it must be positive")
+
+    @property
+    def windows_at_once(self) -> int:
+        """Windows per network pass: as asked for, else 1 on the processor, where more gain nothing, and 4 on a GPU."""
+        return self.batch_size or (1 if self.device == "cpu" else _ON_A_GPU)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -158,6 +173,31 @@ def use_threads(count: int) -> None:
 
     torch.set_num_threads(count)
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(count)
+
+
+def keep_freed_memory() -> None:
+    """Let the memory that networks free stay with this process: for processes of our own, on Linux with glibc; else nothing.
+
+    By its defaults glibc gives every large block back at once, and networks take and free gigabytes a second: the kernel then
+    spends a fifth of the processor time on clearing pages.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    import ctypes
+
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    for option, value in _MALLOC_OPTIONS.items():
+        set_option(option, value)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was full: torch, of the processor, and ITK say that with a RuntimeError."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
+    )
 
 
 def dtype_of(precision: str, device: torch.device) -> torch.dtype:

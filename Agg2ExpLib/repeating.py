@@ -159,7 +159,9 @@ def _request(document: Mapping[str, Any], source: Path) -> Request:
         if document["format"] == FORMAT:
             # Version 0.1 lists the options of every method.
             kept = identity_of_settings(settings)
-            apart = {key: settings.get(key) for key in ("classes", "device", "batch_size", "memory_budget")}
+            apart = {
+                key: settings.get(key) for key in ("classes", "device", "batch_size", "memory_budget", "recompute")
+            }
             given = {**kept, **apart, **{key: settings[key] for key in ("supervoxels",) if key in kept}}
             return Request.from_dict({key: value for key, value in given.items() if value is not None})
         return Request.from_dict(settings)

@@ -94,7 +94,7 @@ def whatif(
         raise OutputError(f"{out} exists already; give another --out")
     check_fill(fill)
     first = explanation.model_prediction()
-    inside = _region(explanation, region, mask, first)
+    inside = region_of(explanation, region, mask, first)
     case = case_of(explanation, model, Compute(device=device), progress)
     found = case.what_if(inside, fill, seed)
     before, after = np.asarray(first.voxels), np.asarray(found.labels)
@@ -204,7 +204,14 @@ def _source(told: str, name: str) -> str | Path:
     return folder if (folder / "configs" / "metadata.json").is_file() else weights
 
 
-def _region(explanation: Explanation, name: str, mask: str | Path | Volume | None, first: Volume) -> np.ndarray:
+def region_of(explanation: Explanation, name: str, mask: str | Path | Volume | None, first: Volume) -> np.ndarray:
+    """Return a class, a region of an explanation or any mask on the model's grid, the grid of ``first``.
+
+    Raises
+    ------
+    InputError
+        A name that is not known, or a region without a voxel within the scan.
+    """
     if mask is not None:
         image = explanation.document["image"]
         frame = image.get("dicom", {}).get("frame_of_reference", "")

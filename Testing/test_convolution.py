@@ -61,6 +61,8 @@ def _both(layer, x, direction):
         {"dilation": (1, 2, 1), "padding": (1, 4, 0)},
         {"channels": (1, 12), "padding": 1},
         {"channels": (12, 1), "padding": 1},
+        {"channels": (1, 4), "kernel": (3, 5, 1), "padding": (2, 0, 0)},
+        {"channels": (1, 4), "dilation": 2, "padding": 1},
     ],
 )
 @pytest.mark.parametrize("batch", [1, 3])

@@ -23,7 +23,7 @@ FLOORS = (
     {"explanation"},
     {"figures", "report", "scene"},
     {"comparison"},
-    {"phantom", "training", "environment", "estimate", "whatif"},
+    {"phantom", "training", "environment", "estimate", "whatif", "respond"},
     {"repeating", "needs"},
     {"cohort"},
     {"studies"},

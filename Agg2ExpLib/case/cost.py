@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 
 from Agg2ExpLib.case.context import Explains
+from Agg2ExpLib.case.recomputing import Recomputing
 from Agg2ExpLib.case.segmentation import BUFFER_BYTES
+from Agg2ExpLib.case.stitched import Network
 from Agg2ExpLib.case.windows import Windows
 from Agg2ExpLib.device import Compute, choose_device, dtype_of, running
 from Agg2ExpLib.models import Model, Part
@@ -75,10 +77,11 @@ def cost_of(model: Model, shape: Triple, method: Explains, classes: int, compute
         Where and how exactly.
     """
     device, card = choose_device(compute.device), model.card
+    compute = replace(compute, device=str(device))
     windows = [Windows.over(shape, part.tiling or card.tiling) for part in model.parts]
     count, labels = sum(map(len, windows)), len(card.labels)
     side = windows[0].window
-    forward, backward, memory = _time_one(model.parts[0], side, len(card.channels), device, compute.precision)
+    forward, backward, memory = _time_batch(model.parts[0], side, len(card.channels), device, compute)
     points, _ = method.passes(method.players(labels)) if method.removes_supervoxels else method.passes()
     least, most = ((count + ahead, back) for ahead, back in passes_of(method, count, classes, labels))
     return Estimate(
@@ -112,28 +115,33 @@ def passes_of(method: Explains, windows: int, classes: int, labels: int) -> tupl
     return (points, classes * backwards), (windows * points, classes * windows * backwards)
 
 
-def _time_one(
-    part: Part, window: Sequence[int], channels: int, device: torch.device, precision: str
+def _time_batch(
+    part: Part, window: Sequence[int], channels: int, device: torch.device, compute: Compute
 ) -> tuple[float, float, int]:
-    """Return the seconds of one window forward and backward, and the bytes at the peak; the first pass warms up."""
-    dtype = dtype_of(precision, device)
-    network = part.build(device, dtype)
+    """Return the seconds of a window forward and backward, in a batch as in the run, and the bytes at the peak.
+
+    The first pass warms up.
+    """
+    dtype, count = dtype_of(compute.precision, device), compute.windows_at_once
+    network: Network = part.build(device, dtype)
+    if compute.recompute:
+        network = Recomputing(network)
     on_gpu = device.type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
     forward = backward = 0.0
     for _ in range(2):
-        batch = torch.full((1, channels, *window), 0.5, dtype=dtype, device=device, requires_grad=True)
+        batch = torch.full((count, channels, *window), 0.5, dtype=dtype, device=device, requires_grad=True)
         begin = _now(on_gpu)
-        with running(precision, device):
+        with running(compute.precision, device):
             logits = network(batch)
         middle = _now(on_gpu)
-        forward = middle - begin
+        forward = (middle - begin) / count
         if part.no_gradient:
             continue
         torch.autograd.grad(logits[:, 0].sum(), batch)
-        backward = _now(on_gpu) - middle
-    return forward, backward, torch.cuda.max_memory_allocated(device) if on_gpu else _process_peak()
+        backward = (_now(on_gpu) - middle) / count
+    return forward, backward, torch.cuda.max_memory_allocated(device) if on_gpu else process_peak()
 
 
 def _now(on_gpu: bool) -> float:
@@ -142,7 +150,7 @@ def _now(on_gpu: bool) -> float:
     return time.perf_counter()
 
 
-def _process_peak() -> int:
+def process_peak() -> int:
     """Peak resident bytes of this process; 0 where the system does not tell (Windows)."""
     if sys.platform == "win32":
         return 0

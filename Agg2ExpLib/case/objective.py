@@ -88,8 +88,24 @@ def bounding_box(mask: np.ndarray) -> Slices:
     return parts[0], parts[1], parts[2]
 
 
-def output_gradient(stitched: StitchedNetwork, objective: Objective, index: int) -> torch.Tensor:
-    """Return ``a_c * weight_w / total_weight`` within a window: where its vector-Jacobian product starts."""
+def output_share(
+    stitched: StitchedNetwork, objective: Objective, part: tuple[slice, ...] = (slice(None),) * 3
+) -> torch.Tensor:
+    """Return ``a_c / total_weight`` within (a part of) the class's box, on the device: what windows and samples have in common."""
+    windows = stitched.windows
+    first = [b.start + p for b, p in zip(objective.box, windows.pad_before, strict=True)]
+    i, j, k = (slice(f, f + n) for f, n in zip(first, objective.weight.shape, strict=True))
+    found = torch.from_numpy(objective.weight[part]) / windows.total_weight[i, j, k][part]
+    return found.to(stitched.weight)
+
+
+def output_gradient(
+    stitched: StitchedNetwork, objective: Objective, index: int, share: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return ``a_c * weight_w / total_weight`` within a window: where its vector-Jacobian product starts.
+
+    Many windows share the first factor: :func:`output_share`.
+    """
     windows, weight = stitched.windows, stitched.weight
     out = torch.zeros(windows.window, dtype=weight.dtype, device=weight.device)
     volume, window = windows.inside(index)
@@ -101,7 +117,5 @@ def output_gradient(stitched: StitchedNetwork, objective: Objective, index: int)
         for c, v, w in zip(common, volume, window, strict=True)
     )
     of_box = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(common, objective.box, strict=True))
-    of_padded = tuple(slice(c.start + p, c.stop + p) for c, p in zip(common, windows.pad_before, strict=True))
-    share = torch.from_numpy(objective.weight[of_box]) / windows.total_weight[of_padded]
-    out[here] = share.to(out) * weight[here]
+    out[here] = (output_share(stitched, objective, of_box) if share is None else share[of_box]) * weight[here]
     return out

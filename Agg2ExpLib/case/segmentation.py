@@ -216,11 +216,15 @@ def _logits(
     stitched: StitchedNetwork, padded: torch.Tensor, count: int, group: range, progress: Progress
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Yield (window, logits [len(group), ...]) window by window."""
-    for indices in batches(range(len(stitched.windows)), stitched.compute.batch_size):
+
+    def run(indices: list[int]) -> torch.Tensor:
         batch = stitched.batch(padded, indices)
         with torch.no_grad():
             answer = stitched.run(batch)
         check_answer(answer, batch, count)
+        return answer
+
+    for indices, answer in stitched.in_batches(range(len(stitched.windows)), run):
         for index, logits in zip(indices, answer, strict=True):
             yield index, logits[group.start : group.stop].to(padded.dtype)
             progress.advance()
@@ -262,12 +266,6 @@ def settled(
         box[axis] = slice(0, side)
         buffer[(slice(None), *box)] += weight * logits
     yield from settle(min(side, windows.padded_shape[axis] - position))
-
-
-def batches(indices: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Split window indices into batches."""
-    for first in range(0, len(indices), size):
-        yield list(indices[first : first + size])
 
 
 def check_answer(answer: torch.Tensor, batch: torch.Tensor, count: int) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 
 from Agg2ExpLib.case.windows import Windows
-from Agg2ExpLib.device import Compute, dtype_of, running
+from Agg2ExpLib.device import Compute, dtype_of, is_out_of_memory, running
 from Agg2ExpLib.errors import InputError
 
+Answer = TypeVar("Answer")
 Network = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -102,6 +104,34 @@ class StitchedNetwork:
     def batch(self, padded: torch.Tensor, indices: Sequence[int]) -> torch.Tensor:
         """Cut windows out of a padded volume, shape (B, C, window)."""
         return torch.stack([padded[(slice(None), *self.windows.slices(index))] for index in indices])
+
+    @cached_property
+    def _at_once(self) -> list[int]:
+        """The windows that a pass may take, as far as is known of the memory."""
+        return [self.compute.windows_at_once]
+
+    def in_batches(
+        self, items: Sequence[int], run: Callable[[list[int]], Answer]
+    ) -> Iterator[tuple[list[int], Answer]]:
+        """Yield items in batches, each with ``run`` of it; where memory is full, smaller batches are taken from then on.
+
+        A batch that did not fit is repeated in parts, so ``run`` must keep nothing; what was yielded before it is not lost.
+        """
+        first = 0
+        while first < len(items):
+            part = list(items[first : first + self._at_once[0]])
+            try:
+                found = run(part)
+            except (RuntimeError, MemoryError) as error:
+                if len(part) == 1 or not is_out_of_memory(error):
+                    raise
+                self._at_once[0] = len(part) // 2
+            else:
+                first += len(part)
+                yield part, found
+                continue
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
 
     def run(self, batch: torch.Tensor) -> torch.Tensor:
         """Return the network's logits; whether gradients are recorded is the caller's choice."""

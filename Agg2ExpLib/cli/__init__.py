@@ -16,6 +16,7 @@ from Agg2ExpLib import __version__
 from Agg2ExpLib.cli.common import close_bars
 from Agg2ExpLib.cli.families import add_all
 from Agg2ExpLib.cli.screen import UnshownError, forget_output, show_any_letter
+from Agg2ExpLib.device import is_out_of_memory, keep_freed_memory
 from Agg2ExpLib.errors import Agg2ExpError, Cancelled
 
 _TWO_WORDS = (
@@ -23,12 +24,14 @@ _TWO_WORDS = (
     ("cohort", "report"),
     *(("model", word) for word in ("list", "inspect", "add", "trust", "remove")),
 )
-_OUT_OF_MEMORY = ("out of memory", "can't allocate", "failed to allocate")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     show_any_letter()
+    if arguments is None:
+        # The process is ours: the console script's, or the panel's child.
+        keep_freed_memory()
     options = argparse.Namespace()
     try:
         options = parsed(sys.argv[1:] if arguments is None else arguments)
@@ -66,12 +69,8 @@ def _outcome(error: BaseException, options: argparse.Namespace) -> tuple[str, in
         return "cancelled; nothing incomplete was left behind", 130
     if isinstance(error, Agg2ExpError):
         return str(error), 2
-    # torch and ITK say with a RuntimeError that memory is full.
-    full = isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
-    if full or isinstance(error, MemoryError):
-        return (
-            "not enough memory; explain fewer classes (--classes), or use a coarser --spacing or a smaller --window"
-        ), 2
+    if is_out_of_memory(error):
+        return ("not enough memory; try --recompute, fewer classes (--classes), or a smaller --window"), 2
     if isinstance(error, OSError) and error.filename is not None:
         # Such as a name that is too long, or a folder that may not be entered, wherever it was touched first.
         return f"{error.filename}: {error.strerror}; check the path and the permission to use it", 2

@@ -88,7 +88,12 @@ def add_request(parser: argparse.ArgumentParser, image: bool = True) -> None:
     parser.add_argument("--reduction", default="sum", help=f"{', '.join(REDUCTIONS)} (default sum)")
     parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda:N")
     parser.add_argument("--precision", default="float32", help="float32 (default), float64, bfloat16, float16 (GPU)")
-    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="windows per network pass (default 1)")
+    parser.add_argument(
+        "--batch-size", type=int, metavar="N", help="windows per network pass (default: chosen by the device)"
+    )
+    parser.add_argument(
+        "--recompute", action="store_true", help="gradients in less memory, computing a network's blocks again (slower)"
+    )
     add_method_options(parser)
 
 
@@ -175,6 +180,7 @@ def request_of_options(options: argparse.Namespace) -> Request:
         precision=options.precision,
         device=options.device,
         batch_size=options.batch_size,
+        recompute=options.recompute or None,
         **given,
     )
 

@@ -74,7 +74,9 @@ def _add_compare_methods(commands: Any) -> None:
     parser.add_argument("--estimator", help="of kernelshap: regression (default), shap or captum")
     parser.add_argument("--device", help="auto (default), cpu or cuda:N")
     parser.add_argument("--precision", help="float32 (default), float64, bfloat16, float16 (GPU)")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="windows per network pass (default 1)")
+    parser.add_argument(
+        "--batch-size", type=int, metavar="N", help="windows per network pass (default: chosen by the device)"
+    )
     parser.add_argument("--seed", type=int, help="of everything random (default 0)")
 
 

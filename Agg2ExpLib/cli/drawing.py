@@ -106,7 +106,7 @@ def _side_by_side(options: argparse.Namespace, folders: list[Path], out: Path) -
     opened = [Explanation.load(folder) for folder in folders]
     named = [(str(one.document["settings"].get("method")), one) for one in opened]
     if len({name for name, _ in named}) < len(named):
-        named = [(folder.resolve().name, one) for folder, one in zip(folders, opened, strict=True)]
+        named = [(str(folder), one) for folder, one in zip(folders, opened, strict=True)]
     classes = class_list(options.classes)
     if classes is None:
         chosen = tuple(name for name in default_classes(opened[0]) if all(name in one.explained for one in opened))

@@ -1,4 +1,4 @@
-"""Commands for one case: explain, show, estimate, whatif, needs."""
+"""Commands for one case: explain, show, estimate, whatif, needs, respond."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
+from Agg2ExpLib.case import REDUCTIONS
 from Agg2ExpLib.cli.common import (
     add_region_options,
     add_request,
+    class_list,
     command,
     images_of,
     model_of,
@@ -28,6 +30,7 @@ def add(commands: Any) -> None:
     _add_show(commands)
     _add_estimate(commands)
     _add_whatif(commands)
+    _add_respond(commands)
     _add_needs(commands)
 
 
@@ -167,6 +170,38 @@ def _whatif(options: argparse.Namespace) -> None:
     )
     if options.progress != "json":
         say(describe_whatif(result))
+
+
+def _add_respond(commands: Any) -> None:
+    parser = command(commands, "respond", _respond, "say how every structure would answer a change of a region")
+    parser.add_argument("folder", metavar="DIR", help="Explanation folder of the scan")
+    parser.add_argument(
+        "--roi", required=True, metavar="NAME[=FILE]", help="a class, a region of the explanation, or any mask file"
+    )
+    parser.add_argument("--change", default="brighter", help="brighter (by one network unit, default) or gone")
+    parser.add_argument("--out", metavar="FILE", help="CSV file to write")
+    parser.add_argument("--classes", metavar="A,B", help="classes to ask; default every structure")
+    parser.add_argument("--reduction", default="mean", help=f"{', '.join(REDUCTIONS)} (default mean)")
+    parser.add_argument("--model", metavar="M", help="where the explained model is now, if it was moved")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda:N")
+
+
+def _respond(options: argparse.Namespace) -> None:
+    from Agg2ExpLib.device import Compute
+    from Agg2ExpLib.explanation import Explanation
+    from Agg2ExpLib.respond import describe_response, respond, write_response
+    from Agg2ExpLib.whatif import case_of, region_of
+
+    quiet_libraries()
+    explanation = Explanation.load(options.folder)
+    name, _, file = options.roi.partition("=")
+    inside = region_of(explanation, name.strip(), file or None, explanation.model_prediction())
+    case = case_of(explanation, options.model, Compute(device=options.device), progress_of(options))
+    found = respond(case, inside, options.change, class_list(options.classes), options.reduction)
+    if options.out:
+        write_response(found, options.out)
+    if options.progress != "json":
+        say(describe_response(found))
 
 
 def _add_needs(commands: Any) -> None:

@@ -169,7 +169,7 @@ class Plan:
     seed: int = 0
     device: str = "auto"
     precision: str = "float32"
-    batch_size: int = 1
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
         if not self.methods:

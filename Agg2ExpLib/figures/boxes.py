@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,7 @@ def box_plots(
         f"cases beyond, named where there is room.",
         note,
     ]
-    order, apart = list(range(len(names))), None
+    order, apart = list(range(len(names))), -1
     if arranged:
         known = [np.median(column[np.isfinite(column)]) if np.isfinite(column).any() else -1.0 for column in numbers.T]
         order.sort(key=lambda index: -known[index])
@@ -95,14 +96,17 @@ def box_plots(
 
         return row_charts(shown, (title or f"Over {len(cases)} cases: {chosen.title}", sentences), theme, draw,
                           axis=axis or chosen.axis, chart_width=_CHART_WIDTH, row=0.26,
-                          apart=None if apart is None else (BACKGROUND, draw_apart))  # fmt: skip
+                          apart=None if apart < 0 else (BACKGROUND, draw_apart))  # fmt: skip
 
 
 def _limits(numbers: np.ndarray, measure: Measure) -> tuple[float, float]:
     finite = numbers[np.isfinite(numbers)]
     if not measure.ratio:
         most = max(float(finite.max(initial=0.0)), 0.01)
-        return 0.0, min(1.0, most) * 1.04 if most <= 1.0 else most * 1.04
+        # Where all values are high, an axis from 0 on would be mostly empty.
+        least = float(finite.min(initial=most))
+        first = math.floor(20 * least) / 20 if least > 0.5 * most else 0.0
+        return first, first + max(most - first, 0.01) * 1.04
     positive = finite[finite > 0]
     if not positive.size:
         return 0.5, 2.0

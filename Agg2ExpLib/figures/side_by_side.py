@@ -109,7 +109,7 @@ def patients_side_by_side(
     note : str
         A sentence for the heading.
     """
-    drawn = []
+    drawn: list[list[Panel]] = []
     for row in rows:
         drawn.append([])
         for title, explanation in row:
@@ -121,7 +121,7 @@ def patients_side_by_side(
     sentences = [note, "Axial slices that hold most of the attribution; the patient's right is on the left. Outlined: the structure "
                  "as predicted."]  # fmt: skip
     return slices_side_by_side(
-        drawn, f"{readable(name).capitalize()}: unusual and usual patients", sentences, background
+        drawn, f"{readable(name).capitalize()}: the oddest and the most usual patients", sentences, background
     )
 
 

@@ -58,7 +58,6 @@ class GradCAM(Method):
         import torch
 
         from Agg2ExpLib.case.objective import output_gradient
-        from Agg2ExpLib.case.segmentation import batches
 
         present = [objective for objective in objectives if objective.voxels]
         if not present:
@@ -71,7 +70,8 @@ class GradCAM(Method):
         backward = dict.fromkeys(range(len(present)), 0)
         needed = sorted(set().union(*(objective.windows for objective in present)))
         progress.stage("attributions", len(needed) + sum(len(objective.windows) for objective in present))
-        for indices in batches(needed, stitched.compute.batch_size):
+        size = stitched.compute.windows_at_once
+        for indices in (needed[first : first + size] for first in range(0, len(needed), size)):
             kept: list[torch.Tensor] = []
             handle = module.register_forward_hook(lambda _, __, output, kept=kept: _leaf(output, kept))
             try:

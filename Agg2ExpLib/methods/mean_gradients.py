@@ -15,8 +15,7 @@ import numpy as np
 import torch
 
 from Agg2ExpLib.case.attribution import Attribution, Slices
-from Agg2ExpLib.case.objective import Objective, output_gradient
-from Agg2ExpLib.case.segmentation import batches
+from Agg2ExpLib.case.objective import Objective, output_gradient, output_share
 from Agg2ExpLib.case.stitched import StitchedNetwork
 from Agg2ExpLib.case.windows import Windows
 from Agg2ExpLib.errors import Agg2ExpError
@@ -38,6 +37,7 @@ class _Sum:
     objective: Objective
     box: Slices
     values: torch.Tensor
+    share: torch.Tensor
     windows: frozenset[int]
     backward: int = 0
     baseline: float = math.nan
@@ -86,7 +86,8 @@ def _groups(objectives: Sequence[Objective], stitched: StitchedNetwork) -> Itera
     taken = 0
     for objective in objectives:
         reach = _reach(objective, stitched.windows)
-        size = math.prod(part.stop - part.start for part in reach) * stitched.channels * stitched.dtype.itemsize
+        voxels = math.prod(part.stop - part.start for part in reach) * stitched.channels + objective.weight.size
+        size = voxels * stitched.dtype.itemsize
         if group and taken + size > stitched.compute.memory_budget:
             yield group
             group, taken = [], 0
@@ -111,14 +112,18 @@ def _explain_group(
         box = _reach(objective, stitched.windows)
         shape = (stitched.channels, *(part.stop - part.start for part in box))
         values = torch.zeros(shape, dtype=stitched.dtype, device=stitched.device)
-        sums.append(_Sum(objective, box, values, frozenset(objective.windows)))
+        sums.append(_Sum(objective, box, values, output_share(stitched, objective), frozenset(objective.windows)))
     needed = sorted(set().union(*(one.windows for one in sums)))
     for number in range(points.count):
         x, weight = points.at(number) if points.at else (stitched.x, 1.0)
         padded = stitched.padded(x)
         suffix = f", sample {number + 1} of {points.count}" if points.count > 1 else ""
-        for indices in batches(needed, stitched.compute.batch_size):
-            _add_gradients(stitched, sums, padded, indices, weight, context, suffix)
+
+        def run(indices: list[int], padded: torch.Tensor = padded) -> list[tuple[_Sum, torch.Tensor, float]]:
+            return _gradients(stitched, sums, padded, indices)
+
+        for indices, found in stitched.in_batches(needed, run):
+            _add_gradients(stitched, found, indices, weight, context, suffix)
     if from_nothing:
         _add_baseline(stitched, sums, context)
     for one in sums:
@@ -128,30 +133,39 @@ def _explain_group(
         yield _finish(stitched, one, values)
 
 
-def _add_gradients(
-    stitched: StitchedNetwork,
-    sums: Sequence[_Sum],
-    padded: torch.Tensor,
-    indices: list[int],
-    weight: float,
-    context: Context,
-    suffix: str,
-) -> None:
-    """Run some windows forward once, and backward once for each class that they hold."""
+def _gradients(
+    stitched: StitchedNetwork, sums: Sequence[_Sum], padded: torch.Tensor, indices: list[int]
+) -> list[tuple[_Sum, torch.Tensor, float]]:
+    """Run some windows forward once, and backward once for each class that they hold; return its gradients, scaled."""
     active = [one for one in sums if not one.windows.isdisjoint(indices)]
     batch = stitched.batch(padded, indices).requires_grad_(True)
     with torch.enable_grad():
         logits = stitched.run(batch)
-    context.passes.forward += len(indices)
-    context.progress.advance(len(indices))
+    found = []
     for number, one in enumerate(active):
-        start = torch.stack([output_gradient(stitched, one.objective, index) for index in indices])
+        start = torch.stack([output_gradient(stitched, one.objective, index, one.share) for index in indices])
         # A power of two, so that it is undone exactly: half precision must not lose small gradients.
         scale = 2.0 ** -math.ceil(math.log2(float(start.max())))
         target = logits[:, one.objective.channel]
         (gradient,) = torch.autograd.grad(
             target, batch, (start * scale).to(target.dtype), retain_graph=number + 1 < len(active)
         )
+        found.append((one, gradient, scale))
+    return found
+
+
+def _add_gradients(
+    stitched: StitchedNetwork,
+    found: Sequence[tuple[_Sum, torch.Tensor, float]],
+    indices: list[int],
+    weight: float,
+    context: Context,
+    suffix: str,
+) -> None:
+    """Add the gradients of some windows to their classes' sums."""
+    context.passes.forward += len(indices)
+    context.progress.advance(len(indices))
+    for one, gradient, scale in found:
         for index, value in zip(indices, gradient, strict=True):
             if index in one.windows:
                 volume, _ = stitched.windows.inside(index)
@@ -179,7 +193,7 @@ def _add_baseline(stitched: StitchedNetwork, sums: Sequence[_Sum], context: Cont
             context.passes.forward += 1
         for one in sums:
             if index in one.windows:
-                start = output_gradient(stitched, one.objective, index).double()
+                start = output_gradient(stitched, one.objective, index, one.share).double()
                 one.baseline += float((start * logits[one.objective.channel].double()).sum())
 
 

@@ -54,10 +54,11 @@ class SmoothGrad(Method):
         """Yield the mean gradient of each class that is present."""
         from Agg2ExpLib.methods.mean_gradients import Points, mean_gradients
 
-        points = Points(self.samples, lambda number: (self._noisy(stitched.x, number), 1.0))
+        points = Points(self.samples, lambda number: (self.noisy(stitched.x, number), 1.0))
         yield from mean_gradients(stitched, objectives, points, context)
 
-    def _noisy(self, x: torch.Tensor, number: int) -> torch.Tensor:
+    def noisy(self, x: torch.Tensor, number: int) -> torch.Tensor:
+        """Return a noisy copy of a scan (C, i, j, k), by its number."""
         import torch
 
         spread = self.sigma * (x.amax(dim=(1, 2, 3), keepdim=True) - x.amin(dim=(1, 2, 3), keepdim=True))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: Structures that the paper shows as one: name -> how the identifiers of its parts begin.
-JOINED = {"lungs": ("lung_",), "deep back muscles": ("autochthon_", "autochthon")}
+JOINED = {"lungs": ("lung_",), "deep back muscles": ("autochthon",)}
 # Beyond this many names a graph is a page of its own, not a picture.
 _LARGEST = 60
 _PATIENTS = 3
@@ -109,7 +109,9 @@ def joined_context(table: CohortTable) -> tuple[list[str], np.ndarray]:
     inside: dict[str, list[int]] = {}
     for column, roi in enumerate(table.rois):
         whole = next((name for name, starts in JOINED.items() if roi.startswith(starts)), roi)
-        inside.setdefault(whole, []).append(column)
+        parts = [part for part in table.rois if whole in JOINED and part.startswith(JOINED[whole])]
+        # Of a structure of which a part is not explained nothing whole can be said.
+        inside.setdefault(whole if all(part in table.classes for part in parts) else roi, []).append(column)
     names, found = [], []
     for whole, columns in inside.items():
         rows = [table.classes.index(table.rois[column]) for column in columns if table.rois[column] in table.classes]
@@ -132,7 +134,7 @@ def contexts_beside(tables: Mapping[str, CohortTable], background: str = "light"
         whole = np.full((len(values), len(names)), np.nan)
         for column, name in enumerate(there):
             whole[:, names.index(name)] = values[:, column]
-        means[f"{title} ({len(values)})"] = mean_matrix(whole[:, :, None])
+        means[f"{title} ({len(values)})"] = medians_of(whole)
     if not names:
         return None
     first = next(iter(means.values())).mean[:, 0]
@@ -141,22 +143,30 @@ def contexts_beside(tables: Mapping[str, CohortTable], background: str = "light"
         title: MeanMatrix(*(part[order] for part in (one.mean, one.low, one.high, one.counts)))
         for title, one in means.items()
     }
-    title = "Context, lungs and back muscles joined"
-    figure = group_means(
-        means, [names[i] for i in order], title, background, "cohort (cases)" if len(means) > 1 else ""
-    )
+    title = "How much each structure depends on its surroundings"
+    legend = "cohort (cases)" if len(means) > 1 else ""
+    figure = group_means(means, [names[i] for i in order], title, background, legend)
     return Drawing("context_joined", title, figure)
+
+
+def medians_of(values: np.ndarray) -> MeanMatrix:
+    """Return medians over cases (cases, names) with their intervals, as :func:`group_means` takes them, shape (names, 1)."""
+    middle, low, high = median_matrix(values)
+    counts = np.isfinite(values).sum(axis=0)
+    return MeanMatrix(middle[:, None], low[:, None], high[:, None], counts[:, None])
 
 
 def overview(table: CohortTable, background: str = "light") -> Drawing | None:
     """Return the most usual case beside the whole cohort (figures 1 and 12): matrices on one scale."""
     values = table.values["mass"]
     middle = median_matrix(values)[0]
-    with np.errstate(invalid="ignore"):
-        far = np.nanmean(np.abs(values - middle), axis=(1, 2)) if len(values) else np.zeros(0)
-    if not np.isfinite(far).any():
+    known = np.isfinite(values)
+    if not known.any():
         return None
-    usual = int(np.nanargmin(far))
+    # Of the cases that have most of the classes, the one nearest to the medians.
+    whole = known.sum(axis=(1, 2))
+    far = np.where(known, np.abs(values - middle), 0.0).sum(axis=(1, 2))
+    usual = int(np.argmin(np.where(whole == whole.max(), far, np.inf)))
     parts = [
         (f"one patient: {table.cases[usual]}", values[usual]),
         (f"all {len(values)} cases: mean", mean_matrix(values).mean),
@@ -203,14 +213,17 @@ def patients(
     count = min(_PATIENTS, len(known) // 2)
     if not count:
         return None
-    sides = (("unusual", known[:count]), ("usual", known[-count:][::-1]))
+    sides = (("oddest", known[:count]), ("most usual", known[-count:][::-1]))
     rows = [
         [(f"{side}: {table.cases[i]}\nscore {scores[i, index]:.2f}", opened[i]) for i in some] for side, some in sides
     ]
-    note = f"Top: the oddest explanations of {structure(name).name}; below: the most usual."
+    note = "Top: the oddest explanations of this structure; below: the most usual."
     figure = patients_side_by_side(rows, name, background=background, note=note)
     return Drawing(
-        f"patients_{safe_file_name(name)}", f"Unusual and usual patients: {structure(name).name}", figure, True
+        f"patients_{safe_file_name(name)}",
+        f"The oddest and the most usual patients: {structure(name).name}",
+        figure,
+        True,
     )
 
 

@@ -89,6 +89,7 @@ def write_report(
     groupings = [Grouping.parse(text, table) for text in groups]
     page = Page(f"Agg2Exp cohort report: {len(table.cases)} cases")
     kept = kept_explanations(folder, table)
+    quality = None if methods is None else _quality(Path(methods))
     _head(page, table)
     progress.stage("report", 6)
     texts = [*table.classes, *table.rois, *table.cases, *(one for test in groupings for one in test.split(table))]
@@ -106,8 +107,8 @@ def write_report(
     progress.advance(detail="anomalies")
     if matrices is not None:
         write_warning(page, table, matrices, bad_dice)
-    if methods is not None:
-        _methods(page, Path(methods))
+    if quality is not None:
+        _methods(page, quality)
     _failures(page, table)
     progress.advance(detail="pictures")
     path = Path(path)
@@ -153,6 +154,10 @@ def _global(page: Page, table: CohortTable) -> None:
     joined = contexts_beside({"all": table})
     if joined is not None:
         page.picture(joined.figure, joined.caption, joined.name, first=True)
+        page.text(
+            "The first picture joins the parts of the lungs and both deep back muscles: what lies in another part counts as inside.",
+            "note",
+        )
     for one in (overview(table), *overall(table)):
         if one is not None:
             page.picture(one.figure, one.caption, one.name)
@@ -265,15 +270,18 @@ def _named(values: np.ndarray, cases: Sequence[str]) -> str:
     return told + (f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else "")
 
 
-def _methods(page: Page, folder: Path) -> None:
-    """Write the table of methods as compare-methods has it, line by line."""
+def _quality(folder: Path) -> list[str]:
+    """Return the lines of the table of methods that compare-methods wrote."""
     path = folder / "quality_table.md"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise InputError(
             f"{path} cannot be read ({error.strerror}); give a folder of agg2exp compare-methods"
         ) from error
+
+
+def _methods(page: Page, lines: Sequence[str]) -> None:
     page.section("Quality of the methods")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     if len(rows) > 2:

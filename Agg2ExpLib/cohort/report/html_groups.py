@@ -13,7 +13,7 @@ from Agg2ExpLib.cohort.judge.intervals import detectable_area
 from Agg2ExpLib.cohort.judge.reasons import percent
 from Agg2ExpLib.cohort.judge.statistics import mean_matrix
 from Agg2ExpLib.cohort.report import pictures
-from Agg2ExpLib.cohort.report.drawings import extra_regions
+from Agg2ExpLib.cohort.report.drawings import extra_regions, medians_of
 from Agg2ExpLib.cohort.report.page import Page, interval, number, p_value
 from Agg2ExpLib.cohort.table.tables import CohortTable
 from Agg2ExpLib.figures import heat_map
@@ -66,9 +66,9 @@ def _pictures(page: Page, table: CohortTable, column: str, groups: Mapping[str, 
     if len(groups) > _MOST_DRAWN:
         return
     parts = {name: table.select(index.tolist()) for name, index in groups.items()}
-    contexts = {name: mean_matrix(part.context()[:, :, None]) for name, part in parts.items()}
+    contexts = {name: medians_of(part.context()) for name, part in parts.items()}
     means = {f"{name} ({len(parts[name].cases)})": found for name, found in contexts.items()}
-    title, stem = f"Mean context by {column}", safe_file_name(column)
+    title, stem = f"Context by {column}", safe_file_name(column)
     page.picture(pictures.group_means(means, table.classes, title), title, f"context_by_{stem}")
     page.fold("Mean mass in each group")
     for place, (name, part) in enumerate(parts.items(), start=1):

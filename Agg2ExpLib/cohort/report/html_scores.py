@@ -152,7 +152,7 @@ def _explanations(
     by_case: dict[str, str] = {}
     for case, name in odd:
         by_case.setdefault(case, name)
-    first = list(by_case.items())[:_MOST_FIRST]
+    first = list(by_case.items())[: min(_MOST_FIRST, count // 5) if own else _MOST_FIRST]
     if first:
         page.summary(
             f"Cases to look at first: {', '.join(f'{case} ({structure(name).name})' for case, name in first)}."

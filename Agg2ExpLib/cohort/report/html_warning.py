@@ -101,8 +101,13 @@ def _answer(means: Correlation) -> str:
         return "Whether odd explanations warn cannot be said: too few cases with ground truth, or no variation."
     within = f" {interval(means.low, means.high, 2)}" if math.isfinite(means.low) else ""
     told = f"Spearman {means.rho:.2f}{within} of mean score and mean Dice, p {p_value(means.p)}, {means.cases} cases"
-    if means.p >= 0.05:
-        return f"No sign that odd explanations go with worse segmentations here ({told})."
+    if means.p >= 0.05 or means.cases < FEWEST_FOR_CORRELATION:
+        few = (
+            f"{means.cases} cases are too few to say whether"
+            if means.cases < FEWEST_FOR_CORRELATION
+            else "No sign that"
+        )
+        return f"{few} odd explanations go with worse segmentations here ({told})."
     if means.rho > 0:
         return f"Odd explanations go with better segmentations here, so they are no warning ({told})."
     answer = f"Odd explanations go with worse segmentations here ({told})"
@@ -130,15 +135,18 @@ def _detectors(page: Page, table: CohortTable, matrices: Mapping[str, np.ndarray
         columns = [*_columns(table, scores)[:-1], _columns(table, ranks)[-1]]
         areas.append([_area_in_words(score, dice, bad_dice) for score, dice, _ in columns])
         means[name] = columns[-1][0]
-    judged = any("(" in area for row in areas for area in row)
     told = [DETECTORS[name] for name in names]
-    header = ["class", *(f"rho, {one}" for one in told), *((f"AUROC, {one}" for one in told) if judged else ())]
+    labels = [*(structure(name).name for name in table.classes), "means of ranks over classes"]
     rows = [
-        [name, *(f"{number(one[i].rho, 2)} {interval(one[i].low, one[i].high, 2)}".strip() for one in found),
-         *((one[i] for one in areas) if judged else ())]
-        for i, name in enumerate([*(structure(name).name for name in table.classes), "means of ranks over classes"])
-    ]  # fmt: skip
-    page.table(header, rows)
+        [label, *(f"{number(one[i].rho, 2)} {interval(one[i].low, one[i].high, 2)}".strip() for one in found)]
+        for i, label in enumerate(labels)
+    ]
+    page.table(["class", *(f"rho, {one}" for one in told)], rows)
+    if any("(" in area for row in areas for area in row):
+        page.table(
+            ["class", *(f"AUROC, {one}" for one in told)],
+            [[label, *(one[i] for one in areas)] for i, label in enumerate(labels)],
+        )
     page.text(*_comparison(table, means, whose))
 
 

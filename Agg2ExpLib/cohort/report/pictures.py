@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from Agg2ExpLib.cohort.judge.statistics import MeanMatrix
 
 _CURVES_ACROSS = 4
+_LEAST_SPAN = 10.0  # percent
 _INK = "#1f4e79"
 #: Okabe and Ito's colours, told apart by the colour-blind too, and a mark of its own for each.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8b6d00")
@@ -29,9 +30,9 @@ def group_means(
     title: str,
     background: str = "light",
     legend: str = "group (cases)",
-    axis: str = "context, % (mean, 95 % confidence)",
+    axis: str = "context: attribution outside of the structure, % (median, 95 % interval)",
 ) -> Figure:
-    """Draw the mean of one share per class and group, with confidence intervals.
+    """Draw the median (or mean) of one share per class and group, with its interval where there is one.
 
     Parameters
     ----------
@@ -60,6 +61,10 @@ def group_means(
                           color=COLOURS[number % len(COLOURS)], markersize=4, linewidth=1.0, label=group)  # fmt: skip
         axes.set_yticks(range(len(names)), [readable(name) for name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)
+        low, high = axes.get_xlim()
+        # Differences of a fraction of a percent are not to look like large ones.
+        spare = max(_LEAST_SPAN - (high - low), 0.0) / 2
+        axes.set_xlim(low - spare, high + spare)
         axes.set_xlabel(axis)
         axes.set_title(title, fontsize=10, loc="left")
         if legend:

@@ -16,7 +16,7 @@ import torch
 
 from Agg2ExpLib.case.attribution import PassCount
 from Agg2ExpLib.case.objective import Objective, bounding_box, output_gradient
-from Agg2ExpLib.case.segmentation import batches, check_answer
+from Agg2ExpLib.case.segmentation import check_answer
 from Agg2ExpLib.case.stitched import StitchedNetwork
 from Agg2ExpLib.case.windows import Slices
 from Agg2ExpLib.errors import Agg2ExpError
@@ -72,10 +72,10 @@ class LinearValues:
     def of_volume(self, x: torch.Tensor, detail: str = "") -> np.ndarray:
         """Return F_c of a volume (C, i, j, k) for every class, shape (classes,)."""
         padded, total = self.stitched.padded(x), np.zeros(len(self.objectives))
-        for indices in batches(self.relevant, self.stitched.compute.batch_size):
-            answer = self._run(self.stitched.batch(padded, indices))
+        run = lambda indices: self._run(self.stitched.batch(padded, indices))  # noqa: E731
+        for indices, answer in self.stitched.in_batches(self.relevant, run):
             for index, logits in zip(indices, answer, strict=True):
-                total += self._take(self._shares(index), logits[None])[0]
+                total += self.take(index, logits[None])[0]
             self.progress.advance(len(indices), detail)
         return total
 
@@ -102,6 +102,10 @@ class LinearValues:
             self._room -= size
             self._kept_shares[index] = found
         return found
+
+    def take(self, index: int, logits: torch.Tensor) -> np.ndarray:
+        """Return what the logits [B, K, ...] of a window add to F_c of every class, shape (B, classes)."""
+        return self._take(self._shares(index), logits)
 
     def _take(self, shares: Sequence[_Share], logits: torch.Tensor) -> np.ndarray:
         """Return the classes' numbers from logits [B, K, ...] of one window, shape (B, classes)."""
@@ -210,13 +214,15 @@ class MaskedValues(LinearValues):
         for number in empty:
             self.store.add([(keys[number], self._take(shares, self._logits_of_nothing())[0])])
             self.progress.advance(1, detail)
-        for numbers in batches([n for n in range(len(kept)) if n not in empty], self.stitched.compute.batch_size):
+
+        def run(numbers: list[int]) -> np.ndarray:
             stays = torch.ones((len(numbers), len(players) + 1), dtype=torch.bool)
             stays[:, 1:] = torch.from_numpy(kept[numbers])
             # Each voxel is the scan's or nothing: no arithmetic, so what stays is the scan to the last bit.
             stays = stays.to(self.stitched.device)[:, local][:, None]
-            logits = self._run(torch.where(stays, scan, self._nothing))
-            values = self._take(shares, logits)
+            return self._take(shares, self._run(torch.where(stays, scan, self._nothing)))
+
+        for numbers, values in self.stitched.in_batches([n for n in range(len(kept)) if n not in empty], run):
             self.store.add([(keys[number], value) for number, value in zip(numbers, values, strict=True)])
             self.progress.advance(len(numbers), detail)
 
