@@ -32,6 +32,7 @@ from monai_bundles import (
 from Agg2ExpLib.case import Case
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.models import SigmoidRegions, load_model, read_card
+from Agg2ExpLib.models.architectures import current_arguments
 from Agg2ExpLib.models.formats.bundle_statistics import STATISTICS
 from Agg2ExpLib.models.library import Library
 from Agg2ExpLib.models.registry import format_of
@@ -461,6 +462,13 @@ def test_arguments_that_monai_no_longer_takes_are_left_out_and_said(tmp_path):
     edited(folder, lambda content: content["inferer"].update(roi_size=[64, 32, 32]))
     model = load_model(folder)
     assert any("img_size" in line for line in model.card.assumptions)
+
+
+def test_arguments_that_monai_calls_otherwise_today_are_taken_and_the_needed_ones_kept():
+    given = {"img_size": [64, 64, 64], "pos_embed": "conv", "out_channels": 2}
+    taken, told = current_arguments("UNETR", given)
+    assert taken == {"img_size": [64, 64, 64], "proj_type": "conv", "out_channels": 2}
+    assert told == ["pos_embed: is called proj_type in today's MONAI"]
 
 
 def test_a_bundle_without_inference_configuration_needs_what_it_does_not_say(tmp_path):

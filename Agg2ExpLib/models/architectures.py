@@ -44,7 +44,7 @@ _SWIN_STAGES = 5
 _ANY_SIDE = 64
 # Arguments of earlier versions of MONAI that changed nothing in the network.
 _GONE: dict[str, tuple[str, ...]] = {"SwinUNETR": ("img_size",)}
-_RENAMED = {"dimensions": "spatial_dims"}
+_RENAMED = {"dimensions": "spatial_dims", "pos_embed": "proj_type"}
 # Memory a network may take beyond its weights file: position tables and other computed buffers.
 _MAX_COMPUTED_BYTES = 2**31
 _SHOWN_KEYS = 3
