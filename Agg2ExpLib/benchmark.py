@@ -156,8 +156,8 @@ def _method(name: str, way: str) -> Method:
     if name == "kernelshap":
         scan = {"scope": "scan"} if way in ("plain", "captum") else {}
         return method_of(name, samples=COALITIONS, estimator="captum" if way == "captum" else "regression", **scan)
-    options = {"smoothgrad": {"samples": POINTS}, "integrated-gradients": {"samples": POINTS, "path": "uniform"}}
-    return method_of(name, **options.get(name, {}))
+    samples: dict[str, Any] = {} if name == "gradient" else {"samples": POINTS}
+    return method_of(name, **samples, path="uniform" if name == "integrated-gradients" else None)
 
 
 def widened(scan: Volume, field: float) -> Volume:

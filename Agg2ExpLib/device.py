@@ -34,6 +34,8 @@ class Compute:
         Windows per network pass; chosen by default, see :attr:`windows_at_once`. Fewer where memory does not suffice.
     memory_budget : int
         Bytes that the attributions held at one time may take; more classes are processed in groups.
+    recompute : bool
+        Take less memory for a gradient: a network's blocks are computed again in the backward pass.
 
     Raises
     ------
@@ -45,10 +47,19 @@ class Compute:
     precision: str = "float32"
     batch_size: int | None = None
     memory_budget: int = 2 * 1024**3
+    recompute: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise InputError(f"unknown precision {self.precision!r}: use {', '.join(PRECISIONS)}")
+        if not isinstance(self.device, str):
+            raise InputError(f"unknown device {self.device!r:.40}: use auto, cpu or cuda:N")
+        for name in ("batch_size", "memory_budget"):
+            value = getattr(self, name)
+            if name == "batch_size" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise InputError(f"{name.replace('_', ' ')} is {value!r:.40}: it must be a whole number")
         if self.batch_size is not None and self.batch_size < 1:
             raise InputError(f"batch size is {self.batch_size}: it must be at least 1")
         if self.memory_budget < 1:

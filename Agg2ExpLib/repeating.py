@@ -146,7 +146,7 @@ def _read(source: Path) -> dict[str, Any]:
     version = document.get("format_version")
     if isinstance(version, bool) or not isinstance(version, int) or version > REQUEST_VERSION:
         raise InputError(
-            f"{source}: has format version {version!r}, this Agg2Exp reads up to {REQUEST_VERSION}; update Agg2Exp"
+            f"{source}: has format version {version!r:.40}, this Agg2Exp reads up to {REQUEST_VERSION}; update Agg2Exp"
         )
     return dict(document)
 
@@ -159,7 +159,9 @@ def _request(document: Mapping[str, Any], source: Path) -> Request:
         if document["format"] == FORMAT:
             # Version 0.1 lists the options of every method.
             kept = identity_of_settings(settings)
-            apart = {key: settings.get(key) for key in ("classes", "device", "batch_size", "memory_budget")}
+            apart = {
+                key: settings.get(key) for key in ("classes", "device", "batch_size", "memory_budget", "recompute")
+            }
             given = {**kept, **apart, **{key: settings[key] for key in ("supervoxels",) if key in kept}}
             return Request.from_dict({key: value for key, value in given.items() if value is not None})
         return Request.from_dict(settings)

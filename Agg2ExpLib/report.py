@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from Agg2ExpLib.anatomy import structure
+from Agg2ExpLib.anatomy import SYSTEMS, structure
 
 if TYPE_CHECKING:
     from Agg2ExpLib.explanation import Explanation
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _NAME_WIDTH = 24
 # Beyond this many regions a matrix no longer fits a terminal; the list of top sources still does.
 _WIDEST = 24
+_SYSTEM_WIDTH = 9
 
 
 def describe(explanation: Explanation) -> str:
@@ -28,8 +30,10 @@ def describe(explanation: Explanation) -> str:
         f"in {clock(document['timings']['total_seconds'])}"
     ]
     parts += [f"  note: {text}" for text in document["messages"]]
-    if len(table.rois) <= _WIDEST:
-        parts += ["", *importance_matrix(table)]
+    parts += [
+        "",
+        *(importance_matrix(table) if len(table.rois) <= _WIDEST else grouped_matrix(table, explanation.labels)),
+    ]
     parts += ["", *strongest_sources(table), ""]
     parts += [
         f"{explanation.folder}/",
@@ -59,6 +63,29 @@ def importance_matrix(table: ImportanceTable) -> list[str]:
         indent = " " * 4
         lines += textwrap.wrap(told, width=110, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
     return lines
+
+
+def grouped_matrix(table: ImportanceTable, labels: Sequence[str]) -> list[str]:
+    """Lines of the mass matrix of many regions in percent, the model's classes put together by body system.
+
+    Regions of the user's own may overlap the classes, so they are left out.
+    """
+    mass = np.nan_to_num(table.matrix("mass")) * 100.0
+    systems = np.array([structure(roi).system if roi in labels else "" for roi in table.rois])
+    names = [name for name in SYSTEMS if name in systems]
+    shares = np.stack([mass[:, systems == name].sum(axis=1) for name in names], axis=1)
+    lines = [
+        "RoI importance by body system: share of each class's attribution that lies in the system's classes, %",
+        " " * (_NAME_WIDTH + 4) + "".join(f"{name[:_SYSTEM_WIDTH]:>{_SYSTEM_WIDTH + 1}}" for name in names),
+    ]
+    ranks = [list(SYSTEMS).index(structure(name).system) for name in table.classes]
+    order = sorted(range(len(ranks)), key=lambda row: ranks[row])
+    for row in order:
+        if np.isfinite(table.matrix("mass")[row]).any():
+            cells = "".join(f"{_cell(value):>{_SYSTEM_WIDTH + 1}}" for value in shares[row])
+            lines.append(f"    {_readable(table.classes[row]):<{_NAME_WIDTH}.{_NAME_WIDTH}}{cells}")
+    absent = len(table.classes) - (len(lines) - 2)
+    return [*lines, f"    {absent} classes are absent from the prediction"] if absent else lines
 
 
 def strongest_sources(table: ImportanceTable, count: int = 3) -> list[str]:

@@ -29,7 +29,7 @@ from Agg2ExpLib.methods import METHODS, Method, SmoothGrad, method_of
 from Agg2ExpLib.models import Model
 
 # Of a request, what changes how it is computed and not what comes out, beyond rounding.
-_IMMATERIAL = ("classes", "device", "batch_size", "memory_budget")
+_IMMATERIAL = ("classes", "device", "batch_size", "memory_budget", "recompute")
 _MODEL_KEYS = (
     "name",
     "sha256",

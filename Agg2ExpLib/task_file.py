@@ -97,12 +97,12 @@ class TaskFile:
             raise InputError(f"{path} is not a task file of the Slicer panel; give one that the panel has written")
         if not isinstance(found.get("format_version"), int) or found["format_version"] > FORMAT_VERSION:
             raise InputError(
-                f"{path} has version {found.get('format_version')!r}, this Agg2Exp reads up to {FORMAT_VERSION}; let panel and "
+                f"{path} has version {found.get('format_version')!r:.40}, this Agg2Exp reads up to {FORMAT_VERSION}; let panel and "
                 "computing Python have the same Agg2Exp"
             )
         try:
             return cls(_text(found["command"]), tuple(map(_text, found["arguments"])), _origin(found.get("scan")))
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is damaged ({error}); start the work anew") from error
 
 

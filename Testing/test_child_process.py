@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.task_file import CANCEL, FORMAT_VERSION, LISTEN, ScanOrigin, TaskFile
+from Agg2ExpLib.task_file import CANCEL, FORMAT_VERSION, GO_ON, LISTEN, ScanOrigin, TaskFile
 from Testing.bench import warm
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,7 +45,7 @@ finally:
 PARENT = """
 import subprocess, sys, time
 child = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE)
-child.stdin.write(b"listen\\n")
+child.stdin.write(b"listen\\ngo on\\n")
 child.stdin.flush()
 print(child.pid, flush=True)
 time.sleep(600)
@@ -135,6 +135,8 @@ def test_a_child_that_is_asked_to_stop_leaves_nothing_and_says_so(task, tmp_path
     out = task()
     child = start(command(tmp_path))
     say(child, LISTEN)
+    # It asks before work of more than ten minutes.
+    say(child, GO_ON)
     assert until(lambda: at_work(out))
     say(child, CANCEL)
     words = child.communicate(timeout=300)[1].decode()

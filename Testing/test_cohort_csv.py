@@ -11,7 +11,7 @@ from Agg2ExpLib.cohort.run.csv_tables import read_rows
 from Agg2ExpLib.cohort.table.tables import CohortTable
 from Agg2ExpLib.errors import InputError
 
-SPELLINGS = ("", "NA", "N/A", "n/a", "nan", "NaN", "none", "None", "null", "NULL", "-", "  ")
+SPELLINGS = ("", "NA", "n/a", "nan", "None", "NULL", "-", "N.A.", ".", "#N/A", "<NA>")
 
 
 def rows_of(tmp_path, text, encoding="utf-8"):

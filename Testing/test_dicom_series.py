@@ -8,6 +8,7 @@ import pytest
 import SimpleITK as sitk
 
 from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.explanation.document import image_entry, scan_of, voxels_sha256
 from Agg2ExpLib.volume import file_sha256, read_volume
 from Testing.dicom_writing import (
     DOSE_REPORT,
@@ -439,6 +440,40 @@ def test_an_enhanced_mr_without_rescaling_is_read_and_called_mr(tmp_path):
 def test_several_stacks_or_time_points_are_refused(tmp_path, change, words):
     path = write_enhanced(tmp_path / "ct.dcm", numbers(), [(0, 0, 3 * k) for k in range(8)], change=change)
     refused(path, words)
+    refused(path, f"there is no part '7': the slices {words}", series=":7")
+    for part in (1, 2) if "time" in words else (0, 1):
+        for wanted in (f":{part}", f"1:{part}"):
+            found = read_volume(path, series=wanted)
+            first = 4 * (part - ("time" in words))
+            assert np.array_equal(found.voxels, numbers()[first : first + 4].transpose(2, 1, 0))
+            assert found.grid.index_to_world((0, 0, 0))[2] == 3 * first
+            assert found.dicom.part == str(part)
+
+
+def test_stacks_and_time_points_together_are_told_and_chosen(tmp_path):
+    def change(k):
+        return {"StackID": "ab"[k // 8], "TemporalPositionIndex": 1 + k // 4 % 2}
+
+    path = write_enhanced(tmp_path / "ct.dcm", numbers(16), [(0, 0, 3 * (k % 4)) for k in range(16)], change=change)
+    text = refused(path, "belong to 4 stacks and time points (a.1 with 4 slices, a.2 with 4 slices, b.1")
+    assert "--series :a.1" in text
+    assert np.array_equal(read_volume(path, series=":b.1").voxels, numbers(16)[8:12].transpose(2, 1, 0))
+
+
+def test_a_series_of_one_stack_has_no_part_to_choose(tmp_path):
+    refused(write_series(tmp_path / "s", numbers()), "no parts to choose '2' from", series="1:2")
+
+
+def test_a_chosen_part_is_found_again(tmp_path):
+    path = write_enhanced(
+        tmp_path / "ct.dcm",
+        numbers(),
+        [(0, 0, 3 * (k % 4)) for k in range(8)],
+        change=lambda k: {"TemporalPositionIndex": 1 + k // 4},
+    )
+    chosen = read_volume(path, series=":2")
+    entry = image_entry(chosen, voxels_sha256(chosen))
+    assert np.array_equal(scan_of(entry, path).voxels, chosen.voxels)
 
 
 def test_frames_are_checked_as_slices_are(tmp_path):
@@ -446,6 +481,22 @@ def test_frames_are_checked_as_slices_are(tmp_path):
     refused(path, "frame 7 of ct.dcm and frame 8 of ct.dcm are different slices at the same place")
     path = write_enhanced(tmp_path / "ct.dcm", numbers(), [(9 * (k == 7), 0, 3 * k) for k in range(8)])
     refused(path, "frame 8 of ct.dcm at (9, 0, 21) mm lies 9 mm aside")
+
+
+def test_frames_without_places_are_refused_for_that_reason(tmp_path):
+    path = write_enhanced(tmp_path / "ct.dcm", numbers(), [(0, 0, 3 * k) for k in range(8)])
+    data = pydicom.dcmread(path)
+    del data.PerFrameFunctionalGroupsSequence
+    data.save_as(path)
+    refused(path, "without place in the patient")
+
+
+def test_a_volume_in_several_multi_frame_files_is_put_together(tmp_path):
+    for n in (0, 1):
+        part = slice(4 * n, 4 * n + 4)
+        places = [(0, 0, 3.0 * k) for k in range(8)][part]
+        write_enhanced(tmp_path / "s" / f"{1 - n}.dcm", numbers()[part], places, ConcatenationUID="1.2.9")
+    assert np.array_equal(read_volume(tmp_path / "s").voxels, numbers().transpose(2, 1, 0))
 
 
 def test_one_slice_alone_asks_for_its_folder(tmp_path):

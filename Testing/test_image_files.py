@@ -188,6 +188,52 @@ def test_a_metaimage_without_spacing_or_orientation_says_so(tmp_path, lines, tol
     assert len(found.notes) == len(told)
 
 
+@pytest.mark.parametrize("line", ['space units: "cm" "cm" "cm"', 'space units: "mm" "mm" "um"'])
+def test_an_nrrd_in_other_units_than_millimetres_is_refused(tmp_path, line):
+    path = tmp_path / "scan.nrrd"
+    lines = ["NRRD0004", "type: short", "dimension: 3", "sizes: 8 9 10", "encoding: raw", "endian: little",
+             "space: left-posterior-superior", line,
+             "space directions: (2,0,0) (0,2,0) (0,0,3)", "space origin: (0,0,0)"]  # fmt: skip
+    path.write_bytes("\n".join(lines).encode() + b"\n\n" + hu().tobytes())
+    with pytest.raises(InputError, match="states lengths in"):
+        read_volume(path)
+    path.write_bytes(path.read_bytes().replace(line.encode(), b'space units: "mm" "mm" "mm"'))
+    assert read_volume(path).spacing == (2.0, 2.0, 3.0)
+
+
+@pytest.mark.parametrize("space", ["3D-right-handed", "scanner-xyz"])
+def test_a_space_that_is_not_the_patients_is_no_orientation(tmp_path, space):
+    path = tmp_path / "scan.nrrd"
+    lines = ["NRRD0004", "type: short", "dimension: 3", "sizes: 8 9 10", "encoding: raw", "endian: little", f"space: {space}",
+             "space directions: (2,0,0) (0,2,0) (0,0,3)", "space origin: (0,0,0)"]  # fmt: skip
+    path.write_bytes("\n".join(lines).encode() + b"\n\n" + hu().tobytes())
+    assert ["states no orientation" in note for note in read_volume(path).notes] == [True]
+
+
+def test_a_metaimage_in_other_units_than_millimetres_is_refused(tmp_path):
+    path = tmp_path / "scan.mha"
+    lines = ["ObjectType = Image", "NDims = 3", "DimSize = 8 9 10", "ElementSpacing = 0.2 0.2 0.3", "DistanceUnits = cm",
+             "TransformMatrix = 1 0 0 0 1 0 0 0 1", "ElementType = MET_SHORT", "ElementDataFile = LOCAL"]  # fmt: skip
+    path.write_bytes("\n".join(lines).encode() + b"\n" + hu().tobytes())
+    with pytest.raises(InputError, match="states lengths in 'cm'"):
+        read_volume(path)
+
+
+def test_a_scan_impossibly_far_away_is_refused(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(hu(), changed((0, 3), 1e12)), tmp_path / "scan.nii.gz")
+    with pytest.raises(InputError, match=r"its voxels lie 1e\+12 mm from the origin"):
+        read_volume(tmp_path / "scan.nii.gz")
+
+
+@pytest.mark.parametrize("spacing", [1e20, 1e-6, 5000])
+def test_a_voxel_of_impossible_size_is_refused(tmp_path, spacing):
+    affine = STRAIGHT.copy()
+    affine[1, 1] = -spacing
+    nibabel.save(nibabel.Nifti1Image(hu(), affine), tmp_path / "scan.nii.gz")
+    with pytest.raises(InputError, match=r"no voxel measures 2 x .* x 3 mm; export the scan again with its spacing"):
+        read_volume(tmp_path / "scan.nii.gz")
+
+
 def test_a_big_endian_nrrd_is_read(tmp_path):
     head = "NRRD0004\ntype: short\ndimension: 3\nsizes: 8 9 10\nendian: big\nencoding: raw"
     head += "\nspace: RAS\nspace directions: (2,0,0) (0,2,0) (0,0,3)"

@@ -16,8 +16,7 @@ from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.models import ModelCard, known_models, load_model, write_model_folder
 from Agg2ExpLib.models.download import RemoteFile, fetch_model, remote_files
 from Agg2ExpLib.models.library import Library
-from Agg2ExpLib.models.listing import add_model, list_models
-from Agg2ExpLib.panel.words.choices import card_of
+from Agg2ExpLib.models.listing import add_model, card_of, list_models
 from Testing.monai_bundles import configuration, write_bundle
 
 torch.set_num_threads(1)
@@ -185,7 +184,7 @@ def test_an_added_checkpoint_remembers_what_was_said_of_it(tmp_path, capsys):
     assert load_model("mine").card.overlap == 0.5
     assert load_model("mine", overlap=0.1).card.overlap == 0.1
     assert known_models()["mine"] == folder.resolve()
-    assert card_of("mine").labels == ("bg", "it")
+    assert (card_of("mine").labels, card_of("mine").window) == (("bg", "it"), (16, 16, 16))
     capsys.readouterr()
     assert main(["model", "inspect", "mine"]) == 0
     assert "structures: 1 (it)" in capsys.readouterr().out

@@ -33,6 +33,7 @@ from Agg2ExpLib.case import Case
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.models import SigmoidRegions, load_model, read_card
 from Agg2ExpLib.models.formats.bundle_statistics import STATISTICS
+from Agg2ExpLib.models.library import Library
 from Agg2ExpLib.models.registry import format_of
 from Agg2ExpLib.models.testing import check_model
 from Agg2ExpLib.volume import Volume, read_volume
@@ -311,6 +312,35 @@ def test_what_is_not_done_exactly_is_refused_by_name(name, tmp_path):
     folder = write_bundle(tmp_path / "bundle", configuration())
     edited(folder, change)
     assert told in refusal(folder)
+
+
+def test_a_network_of_its_own_code_runs_only_when_the_bundle_is_trusted_as_it_is(tmp_path, monkeypatch):
+    for name in ("XDG_DATA_HOME", "LOCALAPPDATA", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "user"))
+    folder = write_bundle(tmp_path / "bundle", configuration())
+    plain = load_model(folder)
+    edited(folder, lambda c: c["network_def"].update(_target_="scripts.my.UNet"))
+    (folder / "scripts").mkdir()
+    ran = tmp_path / "ran"
+    code = f"open({str(ran)!r}, 'w').close()\nfrom monai.networks.nets import UNet\n"
+    (folder / "scripts/__init__.py").write_text("")
+    (folder / "scripts/my.py").write_text(code)
+    with pytest.raises(InputError, match="agg2exp model trust"):
+        load_model(folder)
+    assert not ran.exists()
+    Library().trust(folder)
+    load_model(folder)
+    found = load_model(folder)
+    assert ran.exists()
+    assert any("own code" in line for line in found.card.assumptions)
+    assert found.card.labels == plain.card.labels
+    for name, tensor in plain.network.state_dict().items():
+        assert torch.equal(found.network.state_dict()[name], tensor)
+    ran.unlink()
+    (folder / "scripts/my.py").write_text(code + "# changed\n")
+    with pytest.raises(InputError, match="not run; only MONAI's own"):
+        load_model(folder)
+    assert not ran.exists()
 
 
 CODE = [

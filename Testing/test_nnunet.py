@@ -11,7 +11,7 @@ import torch
 from Agg2ExpLib.case import Case
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.explanation import explain
-from Agg2ExpLib.methods import GradCAM, Gradient, IntegratedGradients
+from Agg2ExpLib.methods import GradCAM, Gradient, IntegratedGradients, KernelSHAP
 from Agg2ExpLib.models import load_model
 from Agg2ExpLib.models.formats.nnunet_network import MirroredFolds
 from Agg2ExpLib.models.formats.nnunet_plans import Resampling
@@ -131,6 +131,20 @@ def test_integrated_gradients_are_complete_with_a_z_scored_network(tmp_path):
     nothing = torch.full_like(case.stitched[0].x, float(case.prepared.removed[0]))
     assert one.baseline_value == pytest.approx(float(value_of(case, nothing, index)))
     assert one.completeness_gap < 5e-3
+
+
+def test_kernelshap_is_efficient_with_a_z_scored_network(tmp_path):
+    case = opened(tmp_path, scan((9, 12, 8), (2.0, 2.0, 3.0)), plan=plans(ZSCORE), channels=("MR",), mirror=None)
+    index = present(case)[0]
+    method = KernelSHAP(supervoxels="cubes", supervoxel_count=6, samples=64, scope="scan")
+    (one,) = case.attribute(method, [index])
+    told = one.supervoxels
+    assert told.values.sum() == pytest.approx(told.full - told.empty, rel=1e-6)
+    assert told.full == pytest.approx(float(value_of(case, case.stitched[0].x, index)))
+    nothing = torch.full_like(case.stitched[0].x, float(case.prepared.removed[0]))
+    division = case.divide(method).labels
+    if (division > 0).all():
+        assert told.empty == pytest.approx(float(value_of(case, nothing, index)))
 
 
 @pytest.mark.parametrize(

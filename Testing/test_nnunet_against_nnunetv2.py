@@ -29,6 +29,8 @@ def case_of(name):
         "plain": ({}, [scan()]),
         "two folds": ({"folds": ("0", "3")}, [scan()]),
         "no mirroring": ({"mirror": None, "trainer": "nnUNetTrainerNoMirroring"}, [scan()]),
+        "residual, no mirroring": (
+            {"plan": plans(RESIDUAL), "mirror": None, "trainer": "nnUNetTrainerNoMirroring"}, [scan()]),
         "z-score": ({"plan": plans({"normalization_schemes": ["ZScoreNormalization"]}), "channels": ("MR",)}, [scan()]),
         "masked, residual, two channels": (
             {"plan": plans(MASKED, channels=2), "channels": ("T1", "T2"), "mirror": (0, 2)},
@@ -58,7 +60,7 @@ def _without(found):
 CASES = [
     "plain", "two folds", "no mirroring", "z-score", "masked, residual, two channels", "old plans", "regions, transposed",
     "coarse axis", "coarse target", "by torch", "by torch, coarse", "turned to RAS", "zero border", "batch norm",
-    "smaller than a window", "own spacing",
+    "smaller than a window", "own spacing", "residual, no mirroring",
 ]  # fmt: skip
 
 

@@ -182,7 +182,7 @@ class Restless(Net):
         (Pooled(), {}, "for each class and voxel"),
         (Restless(), {}, "twice differently"),
         (Net(out=5), {}, "answers 5 classes, but 3 labels"),
-        (Net(), {"channels": ("T1", "T2")}, "takes 1 channels"),
+        (Net(), {"channels": ("T1", "T2")}, "does not run on 2 x 16"),
         (Net(), {"intensities": "z-score"}, "say the same thing"),
         (Net(), {"folds": ("0",)}, "--folds"),
     ],

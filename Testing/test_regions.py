@@ -295,6 +295,13 @@ def test_contours_on_tilted_planes_are_filled_there(tmp_path):
     assert region.voxels * region.grid.voxel_volume == pytest.approx(np.pi * 81 * 12, rel=0.02)
 
 
+def test_contours_far_apart_are_refused_before_memory_is_taken(tmp_path):
+    square = np.array([[0, 0], [1e7, 0], [1e7, 1e7], [0, 1e7]])
+    path = write_structure_set(tmp_path / "rt.dcm", {"one": [np.c_[square, np.full(4, 3.0 * k)] for k in range(4)]})
+    with pytest.raises(InputError, match=r"the contours of one span 1e\+07 x 1e\+07 mm on 4 planes"):
+        read_regions(path)
+
+
 def test_contours_that_are_not_flat_are_refused(tmp_path):
     bent = circle(9, (5, 5), 0.0)
     bent[:40, 2] += 3

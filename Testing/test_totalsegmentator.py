@@ -129,3 +129,23 @@ def test_what_is_missing_is_named(weights, monkeypatch, tmp_path):
     monkeypatch.setenv("TOTALSEG_WEIGHTS_PATH", str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match="Dataset 291, 292, 293, 294, 295"):
         load_model("totalsegmentator:total")
+
+
+def test_totalsegmentators_own_prediction_is_explained_by_the_parts_of_its_classes(weights):
+    from Agg2ExpLib.case.segmentation import stitched_logits
+    from Agg2ExpLib.volume import Volume
+
+    model, volume = load_model("totalsegmentator:total"), small()
+    labels = model.card.labels
+    spleen, heart = labels.index("spleen"), labels.index("heart")
+    theirs = np.zeros(volume.shape, dtype=np.uint8)
+    theirs[2:6, 3:9, 2:8], theirs[7:10, 3:9, 2:8] = spleen, heart
+    case = Case.open(volume, model, device="cpu", prediction=Volume(theirs, volume.grid))
+    assert np.array_equal(case.prediction().voxels, theirs)
+    assert set(np.unique(case.segmentation.labels)) == {0, spleen, heart}
+    for name, part in (("spleen", 0), ("heart", 2)):
+        index = labels.index(name)
+        (aim,) = case.objectives([name])
+        channel = model.parts[part].classes.index(index)
+        logits = stitched_logits(case.stitched[part], len(model.parts[part].classes)).numpy()
+        assert aim.value == pytest.approx(float(logits[channel][case.segmentation.labels == index].sum()), rel=1e-4)

@@ -163,16 +163,18 @@ class Case:
         """Each part's network over the scan."""
         import torch
 
+        from Agg2ExpLib.case.recomputing import Recomputing
         from Agg2ExpLib.case.stitched import StitchedNetwork
         from Agg2ExpLib.case.windows import Windows
 
+        built: Any = Recomputing if self.compute.recompute else lambda network: network
         device = torch.device(self.compute.device)
         dtype = dtype_of(self.compute.precision, device)
         x = torch.tensor(self.prepared.x, dtype=dtype, device=device)
         removed = torch.tensor(self.prepared.removed)
         return tuple(
             StitchedNetwork(
-                part.build(device, dtype),
+                built(part.build(device, dtype)),
                 x,
                 Windows.over(self.prepared.shape, part.tiling or self.model.card.tiling),
                 removed,

@@ -11,7 +11,9 @@ from typing import Any
 import torch
 
 from Agg2ExpLib.case.context import Explains
+from Agg2ExpLib.case.recomputing import Recomputing
 from Agg2ExpLib.case.segmentation import BUFFER_BYTES
+from Agg2ExpLib.case.stitched import Network
 from Agg2ExpLib.case.windows import Windows
 from Agg2ExpLib.device import Compute, choose_device, dtype_of, running
 from Agg2ExpLib.models import Model, Part
@@ -121,7 +123,9 @@ def _time_batch(
     The first pass warms up.
     """
     dtype, count = dtype_of(compute.precision, device), compute.windows_at_once
-    network = part.build(device, dtype)
+    network: Network = part.build(device, dtype)
+    if compute.recompute:
+        network = Recomputing(network)
     on_gpu = device.type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)

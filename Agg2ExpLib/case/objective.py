@@ -28,7 +28,7 @@ class Objective:
         c, and its channel of the network.
     box : tuple of slice
         Bounding box of M_c in the volume.
-    weight : ndarray of float64, the box's shape
+    weight : ndarray of bool or float64, the box's shape
         a_c; 0 outside M_c.
     windows : tuple of int
         Windows that hold a voxel of M_c: the only ones whose gradient is not zero.
@@ -69,13 +69,14 @@ def _objective(segmentation: Segmentation, windows: Windows, index: int, reducti
         empty = slice(0, 0)
         return Objective(index, channel, (empty, empty, empty), np.zeros((0, 0, 0)), (), float("nan"), 0)
     box = bounding_box(mask)
-    weight = mask[box].astype(np.float64)
+    # Of a sum the mask itself: an eighth of the memory, which a hundred classes need.
+    weight = mask[box].copy()
     if reduction == "mean":
-        weight /= voxels
+        weight = weight / voxels
     elif reduction == "probability":
-        weight *= segmentation.probability(index, box)
+        weight = weight * segmentation.probability(index, box).astype(np.float64)
         weight /= weight.sum()
-    value = float((weight * segmentation.logit(index, box)).sum())
+    value = float((weight * segmentation.logit(index, box)).sum(dtype=np.float64))
     return Objective(index, channel, box, weight, tuple(windows.touching(mask)), value, voxels)
 
 
@@ -88,8 +89,24 @@ def bounding_box(mask: np.ndarray) -> Slices:
     return parts[0], parts[1], parts[2]
 
 
-def output_gradient(stitched: StitchedNetwork, objective: Objective, index: int) -> torch.Tensor:
-    """Return ``a_c * weight_w / total_weight`` within a window: where its vector-Jacobian product starts."""
+def output_share(
+    stitched: StitchedNetwork, objective: Objective, part: tuple[slice, ...] = (slice(None),) * 3
+) -> torch.Tensor:
+    """Return ``a_c / total_weight`` within (a part of) the class's box, on the device: what windows and samples have in common."""
+    windows = stitched.windows
+    first = [b.start + p for b, p in zip(objective.box, windows.pad_before, strict=True)]
+    i, j, k = (slice(f, f + n) for f, n in zip(first, objective.weight.shape, strict=True))
+    found = torch.from_numpy(objective.weight[part]) / windows.total_weight[i, j, k][part]
+    return found.to(stitched.weight)
+
+
+def output_gradient(
+    stitched: StitchedNetwork, objective: Objective, index: int, share: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return ``a_c * weight_w / total_weight`` within a window: where its vector-Jacobian product starts.
+
+    Many windows share the first factor: :func:`output_share`.
+    """
     windows, weight = stitched.windows, stitched.weight
     out = torch.zeros(windows.window, dtype=weight.dtype, device=weight.device)
     volume, window = windows.inside(index)
@@ -101,7 +118,5 @@ def output_gradient(stitched: StitchedNetwork, objective: Objective, index: int)
         for c, v, w in zip(common, volume, window, strict=True)
     )
     of_box = tuple(slice(c.start - b.start, c.stop - b.start) for c, b in zip(common, objective.box, strict=True))
-    of_padded = tuple(slice(c.start + p, c.stop + p) for c, p in zip(common, windows.pad_before, strict=True))
-    share = torch.from_numpy(objective.weight[of_box]) / windows.total_weight[of_padded]
-    out[here] = share.to(out) * weight[here]
+    out[here] = (output_share(stitched, objective, of_box) if share is None else share[of_box]) * weight[here]
     return out

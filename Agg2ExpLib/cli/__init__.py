@@ -70,9 +70,7 @@ def _outcome(error: BaseException, options: argparse.Namespace) -> tuple[str, in
     if isinstance(error, Agg2ExpError):
         return str(error), 2
     if is_out_of_memory(error):
-        return (
-            "not enough memory; explain fewer classes (--classes), or use a coarser --spacing or a smaller --window"
-        ), 2
+        return ("not enough memory; try --recompute, fewer classes (--classes), or a smaller --window"), 2
     if isinstance(error, OSError) and error.filename is not None:
         # Such as a name that is too long, or a folder that may not be entered, wherever it was touched first.
         return f"{error.filename}: {error.strerror}; check the path and the permission to use it", 2

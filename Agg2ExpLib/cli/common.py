@@ -73,8 +73,9 @@ def add_request(parser: argparse.ArgumentParser, image: bool = True) -> None:
         )
         parser.add_argument(
             "--series",
-            metavar="UID|N",
-            help="series of a DICOM folder, by UID or number (default: the largest CT); of several channels A,B in their order",
+            metavar="UID|N[:PART]",
+            help="series of a DICOM folder, by UID or number (default: the largest CT); :PART is one of several stacks or time "
+            "points; of several channels A,B in their order",
         )
     add_model_options(parser)
     parser.add_argument("--method", default="smoothgrad", help=f"{', '.join(METHODS)} (default smoothgrad)")
@@ -89,6 +90,9 @@ def add_request(parser: argparse.ArgumentParser, image: bool = True) -> None:
     parser.add_argument("--precision", default="float32", help="float32 (default), float64, bfloat16, float16 (GPU)")
     parser.add_argument(
         "--batch-size", type=int, metavar="N", help="windows per network pass (default: chosen by the device)"
+    )
+    parser.add_argument(
+        "--recompute", action="store_true", help="gradients in less memory, computing a network's blocks again (slower)"
     )
     add_method_options(parser)
 
@@ -176,6 +180,7 @@ def request_of_options(options: argparse.Namespace) -> Request:
         precision=options.precision,
         device=options.device,
         batch_size=options.batch_size,
+        recompute=options.recompute or None,
         **given,
     )
 

@@ -70,7 +70,9 @@ def scan_of(entry: Mapping[str, Any], path: Path) -> Path | Volume | None:
     Of a DICOM folder with several series it is the one that was explained.
     """
     told = str(entry.get("sha256") or "")
-    series = (entry.get("dicom") or {}).get("series") if path.is_dir() else None
+    ids = entry.get("dicom") or {}
+    part = f":{ids['part']}" if ids.get("part") else ""
+    series = f"{ids.get('series', '')}{part}" if path.is_dir() or part else ""
     if not told or file_sha256(path) == told:
         return path
     if series:

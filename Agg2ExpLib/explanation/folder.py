@@ -224,7 +224,7 @@ def _read_document(folder: Path) -> dict[str, Any]:
     version = document.get("format_version")
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise InputError(
-            f"{path} has format version {version!r}, this Agg2Exp reads up to {FORMAT_VERSION}; update Agg2Exp to open it"
+            f"{path} has format version {version!r:.40}, this Agg2Exp reads up to {FORMAT_VERSION}; update Agg2Exp to open it"
         )
     _check_shape(document, path)
     return document

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from Agg2ExpLib.case.attribution import Attribution, Slices
-from Agg2ExpLib.case.objective import Objective, output_gradient
+from Agg2ExpLib.case.objective import Objective, output_gradient, output_share
 from Agg2ExpLib.case.stitched import StitchedNetwork
 from Agg2ExpLib.case.windows import Windows
 from Agg2ExpLib.errors import Agg2ExpError
@@ -37,6 +37,7 @@ class _Sum:
     objective: Objective
     box: Slices
     values: torch.Tensor
+    share: torch.Tensor
     windows: frozenset[int]
     backward: int = 0
     baseline: float = math.nan
@@ -85,7 +86,8 @@ def _groups(objectives: Sequence[Objective], stitched: StitchedNetwork) -> Itera
     taken = 0
     for objective in objectives:
         reach = _reach(objective, stitched.windows)
-        size = math.prod(part.stop - part.start for part in reach) * stitched.channels * stitched.dtype.itemsize
+        voxels = math.prod(part.stop - part.start for part in reach) * stitched.channels + objective.weight.size
+        size = voxels * stitched.dtype.itemsize
         if group and taken + size > stitched.compute.memory_budget:
             yield group
             group, taken = [], 0
@@ -110,7 +112,7 @@ def _explain_group(
         box = _reach(objective, stitched.windows)
         shape = (stitched.channels, *(part.stop - part.start for part in box))
         values = torch.zeros(shape, dtype=stitched.dtype, device=stitched.device)
-        sums.append(_Sum(objective, box, values, frozenset(objective.windows)))
+        sums.append(_Sum(objective, box, values, output_share(stitched, objective), frozenset(objective.windows)))
     needed = sorted(set().union(*(one.windows for one in sums)))
     for number in range(points.count):
         x, weight = points.at(number) if points.at else (stitched.x, 1.0)
@@ -141,7 +143,7 @@ def _gradients(
         logits = stitched.run(batch)
     found = []
     for number, one in enumerate(active):
-        start = torch.stack([output_gradient(stitched, one.objective, index) for index in indices])
+        start = torch.stack([output_gradient(stitched, one.objective, index, one.share) for index in indices])
         # A power of two, so that it is undone exactly: half precision must not lose small gradients.
         scale = 2.0 ** -math.ceil(math.log2(float(start.max())))
         target = logits[:, one.objective.channel]
@@ -191,7 +193,7 @@ def _add_baseline(stitched: StitchedNetwork, sums: Sequence[_Sum], context: Cont
             context.passes.forward += 1
         for one in sums:
             if index in one.windows:
-                start = output_gradient(stitched, one.objective, index).double()
+                start = output_gradient(stitched, one.objective, index, one.share).double()
                 one.baseline += float((start * logits[one.objective.channel].double()).sum())
 
 

@@ -17,6 +17,7 @@ from Agg2ExpLib.models.architectures import ARCHITECTURES, current_arguments
 from Agg2ExpLib.models.bundle_config import BundleConfig, read_config
 from Agg2ExpLib.models.bundle_decision import AFTER, Decided, decided
 from Agg2ExpLib.models.interface import Decision, SigmoidRegions
+from Agg2ExpLib.models.library import is_trusted
 
 #: Transforms before the network -> arguments that are honoured. The names are those of MONAI's array transforms.
 BEFORE: dict[str, tuple[str, ...]] = {
@@ -109,7 +110,8 @@ _INFERERS = ("SlidingWindowInferer", "SlidingWindowInfererAdapt", "SimpleInferer
 _EVALUATORS = ("SupervisedEvaluator",)
 # Places in the file, the first that is there.
 _PREPROCESSING = ("dataset#transform", "preprocessing")
-_NETWORK = ("network_def", "network", "net")
+#: Where a configuration states its network; the first that is there.
+NETWORK_PLACES = ("network_def", "network", "net")
 _DIMENSIONS = 3
 _SAME_NETWORK = re.compile(r"\$?@(network_def|network|net)(\.to\([^()]*\))?(\.eval\(\))?")
 
@@ -147,7 +149,7 @@ class BundlePlan:
     after : Decided
         What follows the network.
     architecture : mapping
-        As in a card.
+        As in a card; without a name where the bundle's own code, which was trusted, makes the network.
     tiling : mapping
         Fields of a card: ``window``, ``overlap``, ``blending``, ``sigma``, ``padding``; without ``window`` when no inferer is
         stated.
@@ -200,7 +202,7 @@ class BundlePlan:
             "intensity_range": None,
             "channels": channels_of(self.metadata, self.architecture, self.modality),
             "decision": self.decision,
-            "architecture": self.architecture,
+            "architecture": self.architecture if self.architecture["name"] else {},
         }
 
 
@@ -222,7 +224,7 @@ def read_plan(folder: Path) -> BundlePlan:
     found = list(config.components(f"@{where}", where))
     key = _image_key(config, found)
     before = tuple(_step(config, one, key, BEFORE) for one in found if _concerns(config, one, key))
-    architecture = _architecture(config, notes)
+    architecture = _network(config, folder, notes)
     after = _after(config, key, where, architecture, notes)
     tiling = _tiling(config, notes)
     weights, weights_key = _weights(config)
@@ -380,10 +382,32 @@ def _inverted(
     return name, {k: v for k, v in arguments.items() if k not in ("transform", "orig_keys")}, where
 
 
+def _network(config: BundleConfig, folder: Path, notes: list[str]) -> dict[str, Any]:
+    """Return the architecture; of a network that only the bundle's own code makes its channels, where that code is trusted."""
+    try:
+        return _architecture(config, notes)
+    except InputError as error:
+        if not is_trusted(folder):
+            raise InputError(
+                f"{error}; if you know where it comes from, its own code can make the network: agg2exp model trust "
+                f'"{folder}"'
+            ) from None
+    try:
+        data = config.content["_meta_"]["network_data_format"]
+        sides = (data["inputs"]["image"], data["outputs"]["pred"])
+        inputs, outputs = (int(one.get("num_channels") or len(one["channel_def"])) for one in sides)
+    except (KeyError, TypeError, ValueError):
+        raise InputError(
+            f"{folder}: its metadata does not say how many channels its own network takes and answers"
+        ) from None
+    notes.append("network: made by the bundle's own code, which was trusted to run")
+    return {"name": "", "arguments": {"in_channels": inputs, "out_channels": outputs}}
+
+
 def _architecture(config: BundleConfig, notes: list[str]) -> dict[str, Any]:
-    where = next((place for place in _NETWORK if config.has(place)), None)
+    where = next((place for place in NETWORK_PLACES if config.has(place)), None)
     if where is None:
-        raise InputError(f"{config.path}: states no network ({_NETWORK[0]})")
+        raise InputError(f"{config.path}: states no network ({NETWORK_PLACES[0]})")
     _check_wrapping(config)
     name, arguments = config.component(f"@{where}", where)
     known = {one.casefold(): one for one in ARCHITECTURES}
@@ -402,7 +426,7 @@ def _check_wrapping(config: BundleConfig) -> None:
     """Refuse a network that is put into something else before it is run; moving it to a device is nothing else."""
     for where in ("network", "net", "evaluator#network"):
         raw = config.raw(where)
-        if raw is None or (where in _NETWORK and not config.has(_NETWORK[0])):
+        if raw is None or (where in NETWORK_PLACES and not config.has(NETWORK_PLACES[0])):
             continue
         if not isinstance(raw, str) or not _SAME_NETWORK.fullmatch(raw):
             raise config.refusal(where, str(raw), "changes the network")

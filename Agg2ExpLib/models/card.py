@@ -122,7 +122,7 @@ class ModelCard:
             "window": _window(self.window),
             "overlap": _number("overlap", self.overlap, 0.0, _MAX_OVERLAP),
             "blending": _blending(self.blending),
-            "mirror_axes": tuple(self.mirror_axes),
+            "mirror_axes": _mirror_axes(self.mirror_axes),
             "channels": _channels(self.channels),
             "architecture": check_architecture(
                 self.architecture,
@@ -326,6 +326,12 @@ def _orientation(value: Any) -> str:
             f"orientation: must be three axis codes, one each of R/L, A/P and S/I, such as RAS, not {_shown(value)}"
         )
     return text
+
+
+def _mirror_axes(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, (list, tuple)) or any(isinstance(one, bool) or one not in (0, 1, 2) for one in value):
+        raise InputError(f"mirror_axes: must be a list of axes among 0, 1 and 2, not {_shown(value)}")
+    return tuple(value)
 
 
 def _blending(value: Any) -> str:

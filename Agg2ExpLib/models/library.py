@@ -45,6 +45,8 @@ class Entry:
         Where it was downloaded from; empty for one added from a disk.
     options : mapping
         What was said beside it: labels, spacing, window ...
+    card : mapping
+        What its card said when it was added, for showing it without loading it; see :func:`card_of`.
     """
 
     name: str
@@ -54,6 +56,23 @@ class Entry:
     licence: str = ""
     source: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+
+#: Fields of a card that are kept.
+CARD_FIELDS = (
+    "name",
+    "labels",
+    "colours",
+    "spacing",
+    "orientation",
+    "intensity_range",
+    "window",
+    "channels",
+    "licence",
+    "description",
+    "version",
+)
 
 
 def data_folder() -> Path:
@@ -158,6 +177,12 @@ def content_size(path: Path) -> int:
     """Return the bytes of a file, or of all files of a folder."""
     files = [one for one in path.rglob("*") if one.is_file()] if path.is_dir() else [path]
     return sum(one.stat().st_size for one in files if one.is_file())
+
+
+def is_trusted(path: Path) -> bool:
+    """Whether the user trusts a file or folder as it is now."""
+    trusted = Library().trusted()
+    return bool(trusted) and content_sha256(path) in trusted
 
 
 def check_trusted(path: Path, digest: str, what: str) -> None:

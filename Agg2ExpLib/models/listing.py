@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.models.card import ModelCard, read_card
+from Agg2ExpLib.models.card import ModelCard, make_card, read_card
 from Agg2ExpLib.models.download import fetch_model, remote_files
-from Agg2ExpLib.models.library import Entry, Library, content_sha256, content_size
+from Agg2ExpLib.models.library import CARD_FIELDS, Entry, Library, content_sha256, content_size
 from Agg2ExpLib.models.loading import bundled_models, load_model
 from Agg2ExpLib.models.registry import formats
 from Agg2ExpLib.progress import Progress
@@ -32,7 +32,7 @@ def list_models() -> list[dict[str, Any]]:
     """
     from Agg2ExpLib.models.formats.totalsegmentator import TASKS, installed, weights_folder
 
-    found = []
+    found: list[dict[str, Any]] = []
     for name, folder in bundled_models().items():
         card = read_card(folder)
         found.append(
@@ -45,7 +45,7 @@ def list_models() -> list[dict[str, Any]]:
                 "name": entry.name,
                 "kind": "added",
                 "path": entry.path,
-                "about": "",
+                "about": _about(make_card(entry.card, entry.name)) if entry.card else "",
                 "missing": "" if there else f"{entry.path} is no longer there",
                 "sha256": entry.sha256,
                 "size": entry.size,
@@ -170,6 +170,7 @@ def add_model(
         model.card.licence[:200],
         origin,
         kept,
+        {**{key: getattr(model.card, key) for key in CARD_FIELDS}, "extra": {"assumed": list(model.card.assumptions)}},
     )
     library.add(entry)
     return entry
@@ -189,6 +190,18 @@ def remove_model(name: str) -> Entry:
     if entry.source and Path(entry.path).is_relative_to(fetched.resolve()):
         shutil.rmtree(fetched, ignore_errors=True)
     return entry
+
+
+def card_of(source: str) -> ModelCard | None:
+    """Return the card of a model by its name or folder, without loading it; ``None`` where only loading it tells."""
+    try:
+        entry = Library().models().get(source)
+        if entry is not None and entry.card:
+            return make_card(entry.card, source)
+        folder = bundled_models().get(source, Path(source))
+        return read_card(folder) if folder.is_dir() else None
+    except InputError:
+        return None
 
 
 def _about(card: ModelCard) -> str:

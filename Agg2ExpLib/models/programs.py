@@ -97,7 +97,9 @@ def card_of_program(path: Path, options: Mapping[str, Any], stated: Stated) -> M
         if name not in given and not (name == "intensities" and "intensity_range" in given)
     ]
     if missing:
-        raise InputError(f"{path}: a program does not say how its network is used; give {', '.join(missing)}")
+        raise InputError(
+            f"{path}: a program does not say how its network is used; give {', '.join(missing)}; agg2exp model add remembers it"
+        )
     channels = tuple(given["channels"])
     if stated.channels is not None and len(channels) != stated.channels:
         raise InputError(

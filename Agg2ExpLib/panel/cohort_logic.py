@@ -84,6 +84,8 @@ class CohortLogic:
             profile = logic.fitProfile(result["folder"], "/data/healthy.npz")
         """
         structures = choices.pop("structures", None)
+        if structures is not None and not structures:
+            raise InputError("tick at least one structure, or leave structures out for all of them")
         chosen = Choices(structures=None if structures is None else tuple(structures), **choices)
         if chosen.problem():
             raise InputError(chosen.problem())

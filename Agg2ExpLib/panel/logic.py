@@ -99,6 +99,8 @@ class PanelLogic(CohortLogic):
         told: Callable[[Event], None] | None = options.pop("progressCallback", None)
         completed: Callable[[SceneExplanation], None] | None = options.pop("completedCallback", None)
         wanted = None if structures is None else tuple(structures)
+        if wanted == ():
+            raise InputError("tick at least one structure, or leave structures out for all of them")
         choices = choices_of(model=model, structures=wanted, method=method, samples=samples, **options)
         problem = choices.problem()
         if problem:

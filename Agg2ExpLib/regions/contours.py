@@ -71,7 +71,10 @@ def _filled(
     high = np.max([points[:, :2].max(axis=0) for points in flat], axis=0)
     count = int(slices.max()) + 1
     fine = (one for one in _PIXELS if np.prod((high - low) / one + 3) * count <= _MOST_VOXELS)
-    pixel = next(fine, _PIXELS[-1])
+    pixel = next(fine, 0.0)
+    if not pixel:
+        wide = " x ".join(f"{size:.3g}" for size in high - low)
+        refuse(path, f"the contours of {name} span {wide} mm on {count} planes", "export it again")
     columns, rows = (int(size) for size in np.ceil((high - low) / pixel) + 2)
     if columns * rows * count > 10 * _MOST_VOXELS:
         refuse(path, f"the contours of {name} span {columns * rows * count:.2g} voxels", "check its coordinates")

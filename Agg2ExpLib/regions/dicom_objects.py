@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.regions.contours import contour_regions
 from Agg2ExpLib.regions.label_maps import numbered
 from Agg2ExpLib.regions.region import Region
@@ -72,10 +73,11 @@ def read_object(path: Path) -> list[Region]:
             thickness = float(next((found_in(one, "SliceThickness") or 0.0 for one in sources), 0.0))
             numbers = [int(found_in(one, "ReferencedSegmentNumber") or 0) for one in sources]
             threshold = float(data.get("MaximumFractionalValue") or 0) / 2
-        except (AttributeError, KeyError, TypeError, IndexError, ValueError, OSError) as error:
-            if type(error).__name__ == "InputError":
-                raise
-            refuse(path, "the DICOM segmentation is damaged", "export it again")
+        except InputError:
+            raise
+        # Damaged elements make pydicom raise almost anything, some only when they are asked for.
+        except Exception:
+            refuse(path, "the DICOM segmentation or structure set is damaged", "export it again")
     if not planes:
         refuse(path, "the DICOM segmentation has no frames", "export it again")
     frames = stored_pixels(path, data)

@@ -38,7 +38,7 @@ PROVENANCE = (
 )
 
 # Where and how fast it was computed does not make it another explanation.
-_NOT_IDENTITY = ("device", "batch_size", "memory_budget")
+_NOT_IDENTITY = ("device", "batch_size", "memory_budget", "recompute")
 
 
 def identity(explanation: Explanation) -> str:

@@ -10,7 +10,7 @@ from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.scene.colours import Window, fill_overlay_table, robust_window, show_legend
 from Agg2ExpLib.scene.nodes import CLASS, METHOD, MODE, UNITS, NodeKeeper
-from Agg2ExpLib.scene.volumes import coded, fill_volume_node
+from Agg2ExpLib.scene.volumes import array_of, coded, fill_volume_node
 
 if TYPE_CHECKING:
     from Agg2ExpLib.volume import Volume
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Mode = Literal["magnitude", "signed"]
 MODES: tuple[Mode, ...] = ("magnitude", "signed")
 #: What attributions are measured in: gradients are slopes, integrated gradients and Shapley values are amounts of logit.
+# Voxels of each axis that are compared to see whether an overlay is still what was drawn.
+_SEEN = 64
 _SLOPES = ("gradient", "smoothgrad")
 _TITLES = {"magnitude": "relied on\nweak to strong", "signed": "spoke against -\nspoke for +"}
 
@@ -78,7 +80,8 @@ def overlay_node(
     window = robust_window(values, percentile)
     readable = structure(name).name
     node = keeper.get("vtkMRMLScalarVolumeNode", "overlay", f"{readable}, attribution ({mode})", Class=name, Mode=mode)
-    if mask is not None or node.GetImageData() is None or node.GetAttribute("Agg2Exp.Mask"):
+    kept = node.GetImageData() is not None and not mask_name and not node.GetAttribute("Agg2Exp.Mask")
+    if not kept or mask is not None or not _holds(node, values, mode):
         # Where only the window changes the voxels stay: uploading them again would hold up the window.
         shown = np.abs(values) if mode == "magnitude" else values
         shown = shown if mask is None else np.where(mask, shown, np.float32(0))
@@ -94,6 +97,16 @@ def overlay_node(
     node.SetVoxelValueQuantity(coded("attribution", "99AGG2EXP", "Voxel attribution"))
     _show(keeper, node, name, mode, window)
     return node, window
+
+
+def _holds(node: Any, values: np.ndarray, mode: Mode) -> bool:
+    """Whether an overlay holds these values still: somebody may have changed it. A part of a large one tells."""
+    there = array_of(node)
+    if there.shape != values.shape:
+        return False
+    some = tuple(slice(None, None, max(size // _SEEN, 1)) for size in values.shape)
+    wanted = np.abs(values[some]) if mode == "magnitude" else values[some]
+    return bool(np.array_equal(there[some], wanted))
 
 
 def _show(keeper: NodeKeeper, node: Any, name: str, mode: Mode, window: Window) -> None:

@@ -30,7 +30,8 @@ def geometry_of_file(path: Path) -> np.ndarray:
         reader = sitk.ImageFileReader()
         reader.SetFileName(str(path))
         try:
-            reader.ReadImageInformation()
+            with silent_stderr():
+                reader.ReadImageInformation()
         except RuntimeError as error:
             refuse_itk(path, error)
         size = reader.GetDimension()

@@ -11,7 +11,7 @@ import numpy as np
 from Agg2ExpLib.errors import InputError, nearest_names
 from Agg2ExpLib.volume.decoding import read_voxels, sha256_of
 from Agg2ExpLib.volume.dicom import is_dicom, read_series, series_digest
-from Agg2ExpLib.volume.grid import MAX_SHEAR, Grid, shear_of, straightened
+from Agg2ExpLib.volume.grid import MAX_SHEAR, Grid, shear_of, spaced_numbers, straightened
 from Agg2ExpLib.volume.headers import Claim, check_shape, read_claim, refuse, refuse_unreadable
 from Agg2ExpLib.volume.itk import geometry_of_file
 from Agg2ExpLib.volume.nifti import REPAIRABLE_SHEAR, nifti_affine
@@ -20,6 +20,10 @@ from Agg2ExpLib.volume.values import AIR_HU, as_ct, as_labels, as_map, as_mask, 
 from Agg2ExpLib.volume.volume import Volume
 
 READABLE = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+# Millimetres that a voxel of anything that is scanned may measure.
+_SMALLEST, _LARGEST = 1e-4, 1e3
+# Millimetres from the origin; farther away, files that keep positions as float32 would lose them.
+_FARTHEST = 1e6
 Kind = Literal["ct", "scan", "labels", "mask", "map"]
 _CONVERT = {"ct": as_ct, "scan": as_scan, "labels": as_labels, "mask": as_mask, "map": as_map}
 
@@ -38,8 +42,8 @@ def read_volume(path: str | os.PathLike[str], kind: Kind = "ct", series: str | i
         int32 and refuses anything but whole numbers from 0; ``"mask"`` gives uint8, 1 where the value is above 0;
         ``"map"`` gives float32 of any range, such as attributions.
     series : str or int, optional
-        SeriesInstanceUID or series number in a DICOM folder. By default CT before other modalities, then the series with
-        the most slices.
+        SeriesInstanceUID or series number in a DICOM folder; by default CT before other modalities, then the series with
+        the most slices. After a colon, one of several stacks or time points: ``"3:2"``, or ``":2"`` of the default series.
 
     Returns
     -------
@@ -72,6 +76,11 @@ def read_volume(path: str | os.PathLike[str], kind: Kind = "ct", series: str | i
         grid = Grid((i, j, k), affine)
     except InputError as error:
         refuse(path, str(error), "export the scan again with its geometry")
+    if not _SMALLEST <= min(grid.spacing) <= max(grid.spacing) <= _LARGEST:
+        refuse(path, f"no voxel measures {spaced_numbers(grid.spacing)} mm", "export the scan again with its spacing")
+    if abs(grid.affine[:3, 3]).max() > _FARTHEST:
+        away = abs(grid.affine[:3, 3]).max()
+        refuse(path, f"its voxels lie {away:.3g} mm from the origin", "export the scan again with its geometry")
     return Volume(voxels, grid, path, tuple(notes), sha256, ids)
 
 

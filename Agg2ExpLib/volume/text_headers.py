@@ -39,6 +39,8 @@ _META_TYPES = {
     "f4": "MET_FLOAT",
     "f8": "MET_DOUBLE",
 }
+# Spaces of NRRD whose axes are those of the patient; the others are a scanner's or nobody's.
+_PATIENT = re.compile(r"(right|left)[- ](anterior|posterior)[- ]superior|ras|las|lps")
 _ENCODINGS = {"raw": "raw", "gzip": "deflate", "gz": "deflate", "text": "text", "txt": "text", "ascii": "text"}
 
 
@@ -67,6 +69,8 @@ def nrrd_claim(path: Path) -> Claim:
     if len(sizes) != int(_integers(path, fields.get("dimension", "0"))[0]):
         refuse(path, "the NRRD header is damaged (dimension and sizes disagree)", COPY_AGAIN)
     _check_spacing(path, fields.get("spacings", ""))
+    for unit in re.findall(r'"([^"]*)"', fields.get("spaceunits", "")):
+        _check_unit(path, unit)
     dtype = _dtype(path, _NRRD_TYPES, fields.get("type", "").lower())
     kinds = fields.get("kinds", "").lower().split()
     directions = fields.get("spacedirections", "")
@@ -87,7 +91,7 @@ def nrrd_claim(path: Path) -> Claim:
         data=data,
         offset=offset,
         encoding=encoding,
-        oriented="space" in fields and bool(directions),
+        oriented=_PATIENT.fullmatch(fields.get("space", "").lower()) is not None and bool(directions),
         sized=bool(directions) or "spacings" in fields,
         fields=pairs,
     )
@@ -116,6 +120,7 @@ def meta_claim(path: Path) -> Claim:
     if "elementdatafile" not in fields or "dimsize" not in fields:
         refuse(path, "the file is not MetaImage whatever its name says", "give the scan itself or export it again")
     _check_spacing(path, fields.get("elementspacing", ""))
+    _check_unit(path, fields.get("distanceunits", ""))
     shape = _integers(path, fields["dimsize"])
     # The decoder believes NDims, and crashes when it is not the number of sizes.
     if _integers(path, fields.get("ndims", "")) != (len(shape),):
@@ -175,6 +180,8 @@ def _beside(path: Path, name: str) -> Path:
     """The data file of a detached header, which must lie in the header's own folder."""
     if "%" in name or name.upper().startswith("LIST") or not name:
         refuse(path, "the header spreads its voxels over many files", "save the scan as one file")
+    if "\0" in name:
+        refuse(path, "the header is damaged (the name of its data file)", COPY_AGAIN)
     data = (path.parent / name).resolve()
     if path.parent.resolve() not in data.parents:
         refuse(
@@ -197,6 +204,12 @@ def _check_spacing(path: Path, text: str) -> None:
         refuse(
             path, f"the voxel spacing is zero, negative or no number ({text})", "export the scan again with its spacing"
         )
+
+
+def _check_unit(path: Path, unit: str) -> None:
+    # The decoder takes every length as millimetres, whatever the header says.
+    if unit.strip().lower() not in ("", "?", "mm", "millimeter", "millimeters", "millimetre", "millimetres"):
+        refuse(path, f"the header states lengths in {unit!r}", "save it again in millimetres")
 
 
 def _integers(path: Path, text: str) -> tuple[int, ...]:

@@ -21,11 +21,14 @@ class DicomIds:
         StudyInstanceUID and SeriesInstanceUID; empty when the files do not tell.
     frame_of_reference : str
         FrameOfReferenceUID: objects with the same one share their coordinates.
+    part : str
+        The stack or time point that was chosen of several; else empty.
     """
 
     study: str = ""
     series: str = ""
     frame_of_reference: str = ""
+    part: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,8 @@
 Needs a CUDA build of torch, MONAI and numpy, nothing installed of this project. A random Swin UNETR (feature size 48, windows of
 96^3, 17 classes) explains a random scan of 250^3: first one window on the processor and on the device, then the gradient of some
 classes in float32, tf32, bfloat16. For each: seconds, windows a second, TFLOP/s reached beside what the card multiplies matrices
-with, how long it was busy, peak memory, and the largest difference in RoI importance from float32. ``--small`` is a dry run with
-a tiny network, on the processor too. About 5 minutes; what does not fit into ``--seconds`` is left out and said.
+with, how busy the card was, peak memory, and the largest difference in RoI importance from float32. ``--small`` is a dry run with a
+tiny network, on the processor too. About 5 minutes; what does not fit into ``--seconds`` is left out and said.
 """
 
 from __future__ import annotations

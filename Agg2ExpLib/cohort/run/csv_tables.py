@@ -11,7 +11,7 @@ from pathlib import Path
 from Agg2ExpLib.errors import InputError
 
 #: Words that stand for a missing value, whatever their capitals; an empty cell is one too.
-MISSING = frozenset({"", "na", "n/a", "nan", "none", "null", "-"})
+MISSING = frozenset({"", "na", "n/a", "n.a.", "nan", "none", "null", "-", ".", "#n/a", "<na>"})
 _MOST_ROWS = 1_000_001
 _DELIMITERS = ",;\t"
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+(?:[eE][+-]?\d+)?\s*")

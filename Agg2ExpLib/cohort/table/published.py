@@ -141,6 +141,8 @@ def import_published(path: str | Path, out: str | Path, method: str | None = Non
         }
         patients[patient] = CohortCase(patient, path, metadata=metadata)
         cubes[patient], dice[patient] = _read(path, row, layout), _dice(path, row, layout)
+    if not cubes:
+        raise InputError(f"{path} has no row under its header; export the table again")
     parts = _partition(layout, cubes)
     if layout.signed and not parts:
         raise InputError(

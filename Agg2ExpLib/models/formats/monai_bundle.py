@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import tempfile
 import zipfile
 import zlib
@@ -20,8 +21,9 @@ from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.models.architectures import build_network, network_names
 from Agg2ExpLib.models.bundle import weights_file
 from Agg2ExpLib.models.bundle_config import INFERENCE_FILES, inference_file
-from Agg2ExpLib.models.bundle_plan import BundlePlan, read_plan
+from Agg2ExpLib.models.bundle_plan import NETWORK_PLACES, BundlePlan, read_plan
 from Agg2ExpLib.models.card import read_card
+from Agg2ExpLib.models.library import content_sha256
 from Agg2ExpLib.models.metadata import is_own, metadata_file
 from Agg2ExpLib.models.model import SegmentationModel
 from Agg2ExpLib.models.registry import Format, register
@@ -61,7 +63,9 @@ def _load(source: str, options: Mapping[str, Any]) -> SegmentationModel:
         try:
             model = _loaded(folder, path, options)
         except InputError as error:
-            raise InputError(str(error).replace(str(folder), str(path))) from None
+            told = str(error).partition("; if you know where it comes from")
+            rest = "; unpack it and trust the folder if its own code is to make the network" if told[1] else ""
+            raise InputError((told[0] + rest).replace(str(folder), str(path))) from None
     return replace(model, source=path)
 
 
@@ -74,15 +78,53 @@ def _loaded(folder: Path, source: Path, options: Mapping[str, Any]) -> Segmentat
     if folder != source and card.name == folder.resolve().name:
         card = replace(card, name=source.stem)
     path, notes = _weights(folder, plan)
-    names = network_names(card.architecture, plan.path)
+    made = None if card.architecture else _own_network(folder, plan)
+    names = network_names(card.architecture, plan.path) if made is None else list(made.state_dict())
     found = read_weights(path, trusted, names=names, wanted=wanted, preferred=plan.weights_key)
     outputs = plan.architecture["arguments"].get("out_channels", len(card.labels))
-    network = build_network(card.architecture, found.tensors, outputs, card.window, path, len(card.channels))
+    if made is None:
+        network = build_network(card.architecture, found.tensors, outputs, card.window, path, len(card.channels))
+    else:
+        network = _with_weights(made, found.tensors, path)
     extra = {"assumed": [*card.assumptions, *notes, *found.notes], **loaded_with(wanted)}
     card = replace(card, extra={**card.extra, **extra})
     from Agg2ExpLib.models.formats.bundle_transforms import Transforms
 
-    return SegmentationModel(card, network, _identity(path, found.name, plan), path, Transforms.of(plan).prepare)
+    own = content_sha256(folder) if made is not None else ""
+    return SegmentationModel(card, network, _identity(path, found.name + own, plan), path, Transforms.of(plan).prepare)
+
+
+def _own_network(folder: Path, plan: BundlePlan) -> Any:
+    """Let a trusted bundle's own code make its network, as MONAI does."""
+    from monai.bundle import ConfigParser
+
+    kept, writes = list(sys.path), sys.dont_write_bytecode
+    # A new file in the folder would end the trust in it.
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, str(folder.resolve()))
+    try:
+        parser = ConfigParser()
+        parser.read_config(str(plan.path))
+        parser["bundle_root"] = str(folder.resolve())
+        key = next(key for key in NETWORK_PLACES if parser.get(key) is not None)
+        return parser.get_parsed_content(key)
+    except Exception as error:  # whatever code of others raises
+        line = (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]
+        raise InputError(f"{plan.path}: its own code does not make the network ({line})") from None
+    finally:
+        sys.path[:], sys.dont_write_bytecode = kept, writes
+        # Another bundle has scripts of the same name.
+        for name in [name for name in sys.modules if name.partition(".")[0] == "scripts"]:
+            del sys.modules[name]
+
+
+def _with_weights(network: Any, tensors: Mapping[str, Any], path: Path) -> Any:
+    try:
+        network.load_state_dict(dict(tensors), strict=True)
+    except RuntimeError as error:
+        line = str(error).strip().splitlines()[-1].strip()[:200]
+        raise InputError(f"{path}: its weights are not those of the bundle's own network ({line})") from None
+    return network.cpu().float().eval().requires_grad_(False)
 
 
 def _refuse(given: Mapping[str, Any], plan: BundlePlan, source: Path) -> None:

@@ -250,8 +250,10 @@ def build_unet(architecture: Mapping[str, Any], inputs: int, outputs: int, batch
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
     except (KeyError, TypeError, ValueError, IndexError, RuntimeError, AttributeError) as error:
+        # torch adds its own stack to some.
+        first = next(iter(str(error).splitlines()), "")
         raise InputError(
-            f"{source}: describes a network that cannot be built ({type(error).__name__}: {error}); copy the folder again"
+            f"{source}: describes a network that cannot be built ({type(error).__name__}: {first[:200]}); copy the folder again"
         ) from None
 
 

@@ -56,9 +56,9 @@ def _load(source: str, options: Mapping[str, Any]) -> SegmentationModel:
     given.pop("trust_checkpoint", None)
     digest = sha256(path)
     session = _session(path)
-    (entry,) = session.get_inputs() if len(session.get_inputs()) == 1 else (None,)
-    shape = list(entry.shape) if entry is not None else []
-    if len(shape) != 5 or entry.type != "tensor(float)":
+    inputs = session.get_inputs()
+    shape = list(inputs[0].shape) if len(inputs) == 1 and inputs[0].type == "tensor(float)" else []
+    if len(shape) != 5:
         raise InputError(f"{path}: takes no batch of volumes [B, C, D, H, W] of float32; export the network so")
     sides = tuple(shape[2:])
     fixed = all(isinstance(side, int) for side in sides)

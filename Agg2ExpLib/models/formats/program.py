@@ -94,9 +94,7 @@ def _script(path: Path) -> tuple[Any, Stated]:
     program.eval()
     for parameter in program.parameters():
         parameter.requires_grad_(False)
-    shapes = [tuple(value.shape) for value in program.parameters() if value.ndim == 5]
-    # The channels of the first convolution; that they fit is tried.
-    return program, Stated(shapes[0][1] if shapes else None, None, _labels(path))
+    return program, Stated(labels=_labels(path))
 
 
 def _exported(path: Path) -> tuple[Any, Stated]:

@@ -51,7 +51,8 @@ def _skip_in_script(module: Any, scale: Answer, method: str = "forward") -> bool
     node = next(iter(graph.outputs())).node()
     inputs = list(node.inputs())
     if node.kind() == "prim::CallMethod":
-        path, owner = [], inputs[0].node()
+        path: list[str] = []
+        owner = inputs[0].node()
         while owner.kind() == "prim::GetAttr":
             path.insert(0, owner.s("name"))
             owner = next(iter(owner.inputs())).node()

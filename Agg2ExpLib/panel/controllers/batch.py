@@ -91,6 +91,10 @@ class BatchController:
             )
         )
 
+        if self.seen.request is None and not self.running:
+            wanted = self._wanted()
+            self.section.say_settings(describe_settings(wanted.choices, begun=False) if wanted.source else "")
+
     def choose(self, source: str | None = None, out: str | None = None) -> None:
         """Choose cases or output folder; a folder that the panel made brings what it was made with."""
         self._take(replace(self.request, source=source or self.request.source, out=out or self.request.out))
@@ -148,8 +152,10 @@ class BatchController:
         """Return the request with the options as they are: a folder that has cases goes on as it was begun."""
         begun = self.seen.request is not None
         choices = self.request.choices if begun or self._paused else self._desk.choices()
-        # A cohort is no quick look.
-        choices = replace(choices, structures=choices.structures or None)
+        if choices.structures == ():
+            # A cohort is no quick look.
+            method = "smoothgrad" if choices.method == "gradient" else choices.method
+            choices = replace(choices, structures=None, method=method)
         return replace(self.request, choices=choices, keep=self.section.keep, workers=self.section.workers)
 
     def _take(self, request: Request) -> None:
@@ -296,8 +302,8 @@ class BatchController:
             self.choose(**{"out" if name == "batch output" else "source": str(path)})
 
 
-def describe_settings(choices: Choices) -> str:
-    """Return how a folder was begun, which it goes on with.
+def describe_settings(choices: Choices, *, begun: bool = True) -> str:
+    """Return how a folder was begun, which it goes on with, or how one will be begun.
 
     Examples
     --------
@@ -309,6 +315,7 @@ def describe_settings(choices: Choices) -> str:
     count += "s" if choices.structures and len(choices.structures) != 1 else ""
     if "samples" in bound_options(choices.method):
         name = _("{method}, {samples} samples").format(method=name, samples=choices.samples)
-    return _("Goes on as it was begun: {model}, {method}, {count}.").format(
-        model=Path(choices.model).name, method=name, count=count
+    words = (
+        _("Goes on as it was begun: {model}, {method}, {count}.") if begun else _("With {model}, {method}, {count}.")
     )
+    return words.format(model=Path(choices.model).name, method=name, count=count)

@@ -14,14 +14,14 @@ from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.models import bundled_models, known_models
 from Agg2ExpLib.models.card import ModelCard
+from Agg2ExpLib.models.listing import card_of
 from Agg2ExpLib.panel.compute.background import Background
 from Agg2ExpLib.panel.nodes import is_overlay
 from Agg2ExpLib.panel.sections import widgets
 from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.user_settings import UserSettings
-from Agg2ExpLib.panel.words.choices import card_of
 
-_READABLE = "*.safetensors *.pt *.pth *.ckpt *.bin metadata.json"
+_READABLE = "*.safetensors *.pt *.pth *.ckpt *.bin *.zip metadata.json plans.json"
 
 
 class InputsSection:
@@ -195,6 +195,8 @@ def _digest(source: str) -> str:
 
 def _folder_of(path: Path) -> Path:
     """Return the model folder that a file within it stands for: weights and card may lie in folders of their own."""
+    if path.name == "plans.json":
+        return path.parent
     if path.is_file():
         for folder in (path.parent.parent, path.parent):
             if (folder / "configs" / "metadata.json").is_file() or (folder / "metadata.json").is_file():

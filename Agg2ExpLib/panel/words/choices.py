@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
-from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from slicer.i18n import tr as _
@@ -14,8 +13,7 @@ from Agg2ExpLib.case import REDUCTIONS
 from Agg2ExpLib.device import PRECISIONS
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.methods import METHODS
-from Agg2ExpLib.models import known_models
-from Agg2ExpLib.models.card import ModelCard, read_card
+from Agg2ExpLib.models.listing import card_of
 from Agg2ExpLib.panel.words.options import bound_options
 from Agg2ExpLib.request import Request, request_of
 
@@ -166,15 +164,6 @@ def method_words(method: str) -> tuple[str, str]:
     if method in METHOD_TEXTS or method not in METHODS:
         return METHOD_TEXTS.get(method, (method, ""))
     return METHODS[method].name, METHODS[method].summary
-
-
-def card_of(source: str) -> ModelCard | None:
-    """Return the card of a named model or a model folder; ``None`` for a bare checkpoint or an unreadable folder."""
-    folder = known_models().get(source, Path(source))
-    try:
-        return read_card(folder) if folder.is_dir() else None
-    except InputError:
-        return None
 
 
 def comparison_options(choices: Choices) -> dict[str, Any]:

@@ -181,7 +181,7 @@ def described(header: Any, path: Path, at: int = 0) -> DicomFile | None:
         header, "PhotometricInterpretation"
     ).startswith("PAL")
     frames = frames_of(header) if rows else []
-    placed = any(_vector(one, "ImagePositionPatient", 3) is not None for one, *_ in frames)
+    placed = any(_vector(one[0], "ImagePositionPatient", 3) is not None for one in frames if one)
     kind, kinds = what_it_is(sop_class, image_type, colour, placed)
     if not kind and not rows:
         kind, kinds = "object without an image", "objects without an image"

@@ -12,7 +12,7 @@ import numpy as np
 from Agg2ExpLib.volume.decoding import joined_digest, sha256_of
 from Agg2ExpLib.volume.dicom.headers import DicomFile, Plane
 from Agg2ExpLib.volume.dicom.pixels import decoded
-from Agg2ExpLib.volume.dicom.series import Series, chosen_series
+from Agg2ExpLib.volume.dicom.series import Series, chosen_series, one_part
 from Agg2ExpLib.volume.dicom.stack import Stack, stacked
 from Agg2ExpLib.volume.headers import check_shape, refuse, refuse_unreadable
 from Agg2ExpLib.volume.stacking import straight_stack
@@ -41,7 +41,7 @@ def read_series(path: Path, wanted: str | int | None, notes: list[str], *, ct: b
     path : Path
         Folder of slices or multi-frame files, or one multi-frame file.
     wanted : str or int, optional
-        SeriesInstanceUID or series number.
+        SeriesInstanceUID or series number; after a colon, the stack or time point of a multi-frame file.
     notes : list of str
         A sentence is added for everything that was left out, repaired or looks odd.
     ct : bool
@@ -52,7 +52,7 @@ def read_series(path: Path, wanted: str | int | None, notes: list[str], *, ct: b
     InputError
         The slices do not make one volume, or cannot be decoded exactly.
     """
-    series = chosen_series(path, wanted, notes)
+    series, part = one_part(path, chosen_series(path, wanted, notes), wanted)
     files, copies = _without_copies(path, series)
     planes = [plane for file in files for plane in file.planes]
     if not path.is_dir() and len(planes) == 1:
@@ -76,7 +76,7 @@ def read_series(path: Path, wanted: str | int | None, notes: list[str], *, ct: b
         notes.append("The slices are secondary captures; check that their values are Hounsfield units.")
     voxels, affine = _straight_and_even(voxels, stack, AIR_HU if first.modality in ("", "CT") else float(voxels.min()))
     sha256 = joined_digest(digests) if path.is_dir() else digests[0]
-    return DicomScan(voxels, affine, sha256, DicomIds(first.study, first.series, first.frame_of_reference))
+    return DicomScan(voxels, affine, sha256, DicomIds(first.study, first.series, first.frame_of_reference, part))
 
 
 def series_digest(path: Path, wanted: str | int | None = None) -> str:

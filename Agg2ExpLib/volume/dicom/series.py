@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from Agg2ExpLib.volume.dicom.headers import DicomFile, is_dicom, quiet_pydicom, read_header
+from Agg2ExpLib.volume.dicom.headers import DicomFile, Plane, is_dicom, quiet_pydicom, read_header
 from Agg2ExpLib.volume.headers import refuse
 
 _MOST_TOLD = 10
@@ -62,7 +62,7 @@ def chosen_series(path: Path, wanted: str | int | None, notes: list[str]) -> Ser
     path : Path
         Folder or file.
     wanted : str or int, optional
-        SeriesInstanceUID or series number.
+        SeriesInstanceUID or series number; what follows a colon is for :func:`one_part`.
     notes : list of str
         Sentences are added about what was left out.
 
@@ -84,8 +84,9 @@ def chosen_series(path: Path, wanted: str | int | None, notes: list[str]) -> Ser
     series = sorted((Series(tuple(files)) for files in groups.values()), key=lambda one: (_number(one), one.uid))
     if not series:
         _refuse_none(path, headers)
-    if wanted is not None:
-        return _asked(path, series, str(wanted).strip())
+    name = str(wanted if wanted is not None else "").partition(":")[0].strip()
+    if name:
+        return _asked(path, series, name)
     best = max(series, key=Series.rank)
     others = [one.told for one in series if one is not best]
     if others:
@@ -94,6 +95,40 @@ def chosen_series(path: Path, wanted: str | int | None, notes: list[str]) -> Ser
             "takes another."
         )
     return best
+
+
+def one_part(path: Path, series: Series, wanted: str | int | None) -> tuple[Series, str]:
+    """Return the slices of one stack and time point, and how that one is called where there are several.
+
+    Raises
+    ------
+    InputError
+        There are several and none is chosen after a colon, such as ``3:2``, or there is no such one.
+    """
+    part = str(wanted if wanted is not None else "").partition(":")[2].strip()
+    planes = [plane for file in series.files for plane in file.planes]
+    words = [
+        name
+        for name, kind in (("stack", "stack"), ("time point", "time"))
+        if len({getattr(one, kind) for one in planes}) > 1
+    ]
+
+    def called(plane: Plane) -> str:
+        told = (plane.stack if "stack" in words else "", plane.time if "time point" in words else "")
+        return ".".join(one for one in told if one) or "unnamed"
+
+    counts = Counter(map(called, planes))
+    told = ", ".join(f"{name} with {count} slices" for name, count in sorted(counts.items()))
+    what = f"the slices belong to {len(counts)} {' and '.join(f'{word}s' for word in words)} ({told})"
+    if part and not words:
+        refuse(path, f"the series has no parts to choose {part!r} from", "leave away the colon and what follows it")
+    if words and part not in counts:
+        cause = what if not part else f"there is no part {part!r}: {what}"
+        refuse(path, cause, f"choose one, as with --series :{min(counts)}, or export one of them as a volume")
+    if not words:
+        return series, ""
+    kept = ((file, tuple(plane for plane in file.planes if called(plane) == part)) for file in series.files)
+    return Series(tuple(replace(file, planes=some) for file, some in kept if some)), part
 
 
 def _asked(path: Path, series: list[Series], wanted: str) -> Series:

@@ -77,7 +77,6 @@ def stacked(path: Path, planes: Sequence[Plane], notes: list[str]) -> Stack:
         The slices do not make one volume.
     """
     _check_complete(path, planes)
-    _check_one_stack(path, planes)
     usual = _check_alike(path, planes)
     assert usual.axes is not None and usual.spacing is not None
     row, column = usual.axes / np.linalg.norm(usual.axes, axis=1)[:, None]
@@ -173,14 +172,6 @@ def _check_complete(path: Path, planes: Sequence[Plane]) -> None:
         straight = abs(lengths - 1).max() < 1e-2 and abs(plane.axes[0] @ plane.axes[1]) < 1e-2
         if not (np.isfinite(plane.position).all() and straight):
             refuse(path, f"{plane.name} states an impossible place or orientation", "export the series again")
-
-
-def _check_one_stack(path: Path, planes: Sequence[Plane]) -> None:
-    for name, words in (("stack", "stacks"), ("time", "time points")):
-        groups = Counter(getattr(plane, name) for plane in planes)
-        if len(groups) > 1:
-            told = ", ".join(f"{key or 'unnamed'} with {count} slices" for key, count in sorted(groups.items()))
-            refuse(path, f"the slices belong to {len(groups)} {words} ({told})", "export one of them as a volume")
 
 
 def _check_alike(path: Path, planes: Sequence[Plane]) -> Plane:

@@ -1,0 +1,30 @@
+"""An explanation of 117 classes stays readable: its terminal report is grouped by body system."""
+
+import numpy as np
+
+from Agg2ExpLib.importance import Rois, build_table
+from Agg2ExpLib.models.formats.totalsegmentator import TASKS
+from Agg2ExpLib.report import grouped_matrix
+
+LABELS = ("background", *(label for _, part in TASKS["total"].parts for label in part))
+
+
+def test_shares_of_117_classes_are_put_together_by_body_system():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 118, (20, 20, 20))
+    rois = Rois(labels, LABELS, {"mine": labels > 60})
+    rows = {
+        name: rois.row(rng.random((1, 20, 20, 20)) * (labels == index), (slice(0, 20),) * 3)
+        for index, name in enumerate(LABELS)
+        if index
+    }
+    rows["spleen"] = rois.absent()
+    lines = grouped_matrix(build_table(rows, rois.names), LABELS)
+    head, (spleen, heart) = lines[1].split(), ("spleen", "heart")
+    assert {"muscle", "bone", "organ"} <= set(head)
+    (line,) = [one for one in lines if one.strip().startswith(heart)]
+    assert line.split()[1:].count("100") == 1
+    assert not any(one.strip().startswith(spleen) for one in lines)
+    assert lines[-1].strip() == "1 classes are absent from the prediction"
+    assert max(map(len, lines)) <= 110
+    assert len(lines) == 2 + 116 + 1
