@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from Agg2ExpLib.case.objective import Objective
     from Agg2ExpLib.case.stitched import StitchedNetwork
 
-# Of the graded path. At 100 points a trained Swin UNETR then misses completeness by under 1%, on a uniform path by 20%.
+# Of the graded path. Over two windows of a trained Swin UNETR it misses completeness by under 1 % at 100 points, an even one by up
+# to 36 %, one with both ends by up to 34 % (Agg2ExpLib.studies.completeness).
 _GRADING = 4
 
 #: Where the points a, 0 to 1, are taken -> what that means.
