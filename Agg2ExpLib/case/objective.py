@@ -28,7 +28,7 @@ class Objective:
         c, and its channel of the network.
     box : tuple of slice
         Bounding box of M_c in the volume.
-    weight : ndarray of float64, the box's shape
+    weight : ndarray of bool or float64, the box's shape
         a_c; 0 outside M_c.
     windows : tuple of int
         Windows that hold a voxel of M_c: the only ones whose gradient is not zero.
@@ -69,13 +69,14 @@ def _objective(segmentation: Segmentation, windows: Windows, index: int, reducti
         empty = slice(0, 0)
         return Objective(index, channel, (empty, empty, empty), np.zeros((0, 0, 0)), (), float("nan"), 0)
     box = bounding_box(mask)
-    weight = mask[box].astype(np.float64)
+    # Of a sum the mask itself: an eighth of the memory, which a hundred classes need.
+    weight = mask[box].copy()
     if reduction == "mean":
-        weight /= voxels
+        weight = weight / voxels
     elif reduction == "probability":
-        weight *= segmentation.probability(index, box)
+        weight = weight * segmentation.probability(index, box).astype(np.float64)
         weight /= weight.sum()
-    value = float((weight * segmentation.logit(index, box)).sum())
+    value = float((weight * segmentation.logit(index, box)).sum(dtype=np.float64))
     return Objective(index, channel, box, weight, tuple(windows.touching(mask)), value, voxels)
 
 
