@@ -16,7 +16,7 @@ from Agg2ExpLib.panel.words.importance_rows import COLUMNS, Row, sort_rows
 _ORDER = tuple(COLUMNS)
 _BAR_WIDTH = 28
 #: Pixels of the columns after the first, which takes the rest: a name needs most of 380 pixels.
-_WIDTHS = {"share": 74, "size": 70, "for": 86}
+_WIDTHS = {"share": 84, "size": 70, "for": 88}
 _ROWS_SHOWN = 11
 # More lines than these are searched.
 _MANY = 24
