@@ -124,7 +124,7 @@ def test_the_shell_is_that_of_the_whole_volume_whatever_is_looked_at():
 def test_the_report_has_its_pictures_as_svg_and_beside_it_and_shows_patients_that_were_kept(cohorts, tmp_path):
     out = tmp_path / "report.html"
     (tmp_path / "quality_table.md").write_text(
-        "| method | seconds |\n|---|---|\n| gradient | **1 ± 0** |\n\n4 cases.\n"
+        "| method | seconds |\n|---|---|\n| gradient | **1 ± 0** |\n\n4 cases.\n", encoding="utf-8"
     )
     words = ["cohort", "report", str(cohorts[0]), "--out", str(out), "--methods", str(tmp_path), "--progress", "none"]
     assert main(words) == 0

@@ -51,24 +51,26 @@ class Skipping(nn.Module):
         return self.last(torch.cat([first, middle], dim=1))
 
 
-def case_of(network, recompute, window=None):
+def case_of(network, recompute, window=None, precision="float64"):
     from Agg2ExpLib.device import Compute
 
     rng = np.random.default_rng(0)
     scan = Volume(rng.normal(size=(14, 12, 13)).astype(np.float32), Grid((14, 12, 13), np.eye(4)))
     model = from_module(network, classes=["bg", "a", "b"], tiling=Tiling(window or (14, 12, 13)), removed=0.0)
-    return Case.open(scan, model, compute=Compute("cpu", "float64", recompute=recompute))
+    return Case.open(scan, model, compute=Compute("cpu", precision, recompute=recompute))
 
 
+@pytest.mark.parametrize("precision", ["float64", "float32"])
 @pytest.mark.parametrize("make", [mesh, Skipping])
 @pytest.mark.parametrize("method", [Gradient(), SmoothGrad(samples=2)])
-def test_gradients_are_the_same_numbers(make, method):
-    plain = list(case_of(make(), False, (8, 8, 8)).attribute(method))
-    again = list(case_of(make(), True, (8, 8, 8)).attribute(method))
+def test_gradients_are_the_same_numbers(make, method, precision):
+    plain = list(case_of(make(), False, (8, 8, 8), precision).attribute(method))
+    again = list(case_of(make(), True, (8, 8, 8), precision).attribute(method))
     assert len(plain) == len(again) > 0
     for one, other in zip(plain, again, strict=True):
         assert one.values.any()
-        assert np.allclose(one.values, other.values, rtol=1e-9, atol=1e-12)
+        close = {"rtol": 1e-9, "atol": 1e-12} if precision == "float64" else {"rtol": 1e-5, "atol": 1e-7}
+        assert np.allclose(one.values, other.values, **close)
 
 
 def test_layers_run_again_in_the_backward_pass_and_the_network_stays_as_it_was():

@@ -210,13 +210,13 @@ def test_methods_are_compared_on_a_map_and_only_they_depend_on_it(tmp_path):
     case, model = write_case(tmp_path)
     path = written(tmp_path, octants())
     words = ["compare-methods", case, "--model", model, "--out", tmp_path / "out", "--methods",
-             "gradient,kernelshap:map=9,occlusion:map", "--supervoxels", path, *COMPARE]  # fmt: skip
+             "gradient,kernelshap:map=30,occlusion:map", "--supervoxels", path, *COMPARE]  # fmt: skip
     assert run(*words) == 0
     out = tmp_path / "out"
     about = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
     assert about["supervoxel_maps"][tmp_path.name]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     with (out / "quality_table.csv").open(encoding="utf-8", newline="") as stream:
-        assert [row["method"] for row in csv.DictReader(stream)] == ["gradient", "kernelshap:map=9", "occlusion:map"]
+        assert [row["method"] for row in csv.DictReader(stream)] == ["gradient", "kernelshap:map=30", "occlusion:map"]
     results = out / "cases" / tmp_path.name
     files = {name: next(results.glob(f"{name}*.json")) for name in ("gradient", "kernelshap")}
     before = {name: file.read_bytes() for name, file in files.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from Agg2ExpLib.case.attribution import Attribution, PassCount
 from Agg2ExpLib.case.context import Context, Explains
-from Agg2ExpLib.device import Compute, choose_device, dtype_of
+from Agg2ExpLib.device import Compute, choose_device, dtype_of, running
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.importance import ImportanceTable, Rois, build_table
 from Agg2ExpLib.models import Model, Part, Prepared, kind_of_channel, load_model
@@ -167,8 +167,9 @@ class Case:
         from Agg2ExpLib.case.stitched import StitchedNetwork
         from Agg2ExpLib.case.windows import Windows
 
-        built: Any = Recomputing if self.compute.recompute else lambda network: network
         device = torch.device(self.compute.device)
+        again = partial(Recomputing, surroundings=partial(running, self.compute.precision, device))
+        built: Any = again if self.compute.recompute else lambda network: network
         dtype = dtype_of(self.compute.precision, device)
         x = torch.tensor(self.prepared.x, dtype=dtype, device=device)
         removed = torch.tensor(self.prepared.removed)

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -125,7 +126,7 @@ def _time_batch(
     dtype, count = dtype_of(compute.precision, device), compute.windows_at_once
     network: Network = part.build(device, dtype)
     if compute.recompute:
-        network = Recomputing(network)
+        network = Recomputing(network, partial(running, compute.precision, device))
     on_gpu = device.type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)

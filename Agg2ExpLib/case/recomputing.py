@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,8 @@ class Recomputing:
     ----------
     network : callable
         A torch module, or what holds one as ``network``.
+    surroundings : callable
+        Makes the context that the network runs in: blocks that are computed again need it again.
 
     Attributes
     ----------
@@ -39,8 +41,12 @@ class Recomputing:
         It is not made of several torch modules.
     """
 
-    def __init__(self, network: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        self._whole = network
+    def __init__(
+        self,
+        network: Callable[[torch.Tensor], torch.Tensor],
+        surroundings: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        self._whole, self._surroundings = network, surroundings
         root: Any = getattr(network, "network", network)
         self.network = root
         self._blocks = blocks_of(root) if isinstance(root, torch.nn.Module) else []
@@ -57,8 +63,15 @@ class Recomputing:
         """Return the logits; in a backward pass, the blocks are computed again."""
         if not torch.is_grad_enabled():
             return self._whole(x)
-        with _patched(self._blocks):
+        with _patched(self._blocks, self._within):
             return self._whole(x)
+
+    def _within(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        def within(*args: Any, **kwargs: Any) -> Any:
+            with self._surroundings():
+                return run(*args, **kwargs)
+
+        return within
 
 
 def blocks_of(root: torch.nn.Module) -> list[torch.nn.Module]:
@@ -76,15 +89,17 @@ def blocks_of(root: torch.nn.Module) -> list[torch.nn.Module]:
 
 
 @contextmanager
-def _patched(blocks: list[torch.nn.Module]) -> Iterator[None]:
+def _patched(
+    blocks: list[torch.nn.Module], within: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> Iterator[None]:
     try:
         for block in blocks:
             changed: Any = block
             if isinstance(block, torch.nn.Sequential) and len(block) > 3:
-                layers, segments = list(block), round(math.sqrt(len(block)))
+                layers, segments = [within(layer) for layer in block], round(math.sqrt(len(block)))
                 changed.forward = _one_input(partial(checkpoint_sequential, layers, segments, use_reentrant=False))
             else:
-                changed.forward = partial(_again, block.forward)
+                changed.forward = partial(_again, within(block.forward))
         yield
     finally:
         for block in blocks:
