@@ -67,9 +67,8 @@ def test_a_real_swin_unetr_is_exact_with_constant_blending():
     x = torch.rand((70, 30, 32), dtype=torch.float64)
     windows = Windows((70, 30, 32), (64, 32, 32), 0.25, "constant")
     assert len(windows) == 2
-    found = explained(network, x, windows, [0, 1, 2], batch_size=2)
     # One class is enough: each costs the undivided computation once.
-    index = min(found)
+    (index,) = found = explained(network, x, windows, [0], batch_size=2)
     assert relative_error(found[index].full(x.shape), reference(network, x, windows, index)) < 1e-9
 
 

@@ -142,13 +142,17 @@ def test_phantom_command_writes_cases(tmp_path, capsys):
 def test_the_bundled_model_explains_one_structure_of_a_phantom(case, tmp_path):
     from Agg2ExpLib.explanation import explain
     from Agg2ExpLib.request import request_of
+    from Agg2ExpLib.volume import Grid, Volume, read_volume
 
-    found = explain(
-        case / "ct.nii.gz",
-        "thorax-phantom",
-        tmp_path / "out",
-        request_of(method="gradient", classes=("trachea",), device="cpu"),
-    )
+    # The heart and what is around it, of the size of one window.
+    whole = read_volume(case / "ct.nii.gz")
+    corner = np.array([9, 5, 6])
+    i, j, k = corner
+    affine = whole.grid.affine.copy()
+    affine[:3, 3] = (affine @ [*corner, 1])[:3]
+    scan = Volume(whole.voxels[i : i + 24, j : j + 24, k : k + 24], Grid((24, 24, 24), affine))
+    request = request_of(method="gradient", classes=("heart",), device="cpu")
+    found = explain(scan, "thorax-phantom", tmp_path / "out", request)
     mass = found.importance.matrix("mass")[0]
     assert mass[:17].sum() == pytest.approx(1.0)
     assert np.isfinite(found.document["classes"][0]["objective"])
