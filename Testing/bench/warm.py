@@ -19,22 +19,25 @@ import tempfile
 from pathlib import Path
 
 _started = {}
+_ADDRESS = "AGG2EXP_TEST_SERVER"
 
 
 def python():
     """Return the beginning of a command that runs a script: what stands in for ``[sys.executable]``."""
     if sys.platform != "linux" or not all(map(importlib.util.find_spec, ("torch", "monai", "sklearn", "matplotlib"))):
         return [sys.executable]
-    if "command" not in _started:
+    # A process that a test has started shares the server of the tests.
+    if _ADDRESS not in os.environ:
         address = Path(tempfile.mkdtemp(prefix="agg2exp_warm_", dir="/tmp")) / "s"
         surroundings = {**os.environ, "OMP_NUM_THREADS": "1"}
         words = [sys.executable, __file__, "serve", str(address)]
         # The process ends when this one has: its standard input ends then.
         server = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=surroundings)
         assert server.stdout.readline() == b"ready\n"
-        # Neither site-packages nor the user's settings of Python are needed to hand the work on.
-        _started.update(command=[sys.executable, "-S", "-E", __file__, "run", str(address)], server=server)
-    return list(_started["command"])
+        _started["server"] = server
+        os.environ[_ADDRESS] = str(address)
+    # Neither site-packages nor the user's settings of Python are needed to hand the work on.
+    return [sys.executable, "-S", "-E", __file__, "run", os.environ[_ADDRESS]]
 
 
 def program(folder):
