@@ -151,8 +151,8 @@ def write_segmentation(path, masks, names, spacing=(2.0, 2.0, 3.0), origin=(0.0,
     return save(data, path)
 
 
-def write_structure_set(path, contours, frame_of_reference="1.2.3.5"):
-    """Write a structure set; contours maps a name to a list of (n, 3) points, LPS millimetres."""
+def write_structure_set(path, contours, frame_of_reference="1.2.3.5", kind="CLOSED_PLANAR", **values):
+    """Write a structure set; contours maps a name to a list of (n, 3) points, LPS millimetres; values: of each contour."""
     data = start(STRUCTURE_SET, Modality="RTSTRUCT", FrameOfReferenceUID=None)
     data.StructureSetROISequence = [
         item(ROINumber=n, ROIName=name, ReferencedFrameOfReferenceUID=frame_of_reference)
@@ -160,7 +160,7 @@ def write_structure_set(path, contours, frame_of_reference="1.2.3.5"):
     ]
     data.ROIContourSequence = [
         item(ReferencedROINumber=n, ContourSequence=[
-            item(ContourGeometricType="CLOSED_PLANAR", NumberOfContourPoints=len(points), ContourData=decimal(np.ravel(points)))
+            item(ContourGeometricType=kind, NumberOfContourPoints=len(points), ContourData=decimal(np.ravel(points)), **values)
             for points in given])
         for n, given in enumerate(contours.values(), 1)
     ]  # fmt: skip

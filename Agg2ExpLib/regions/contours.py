@@ -6,7 +6,8 @@ quarter of a millimetre, larger only where a structure would need too many.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from Agg2ExpLib.volume.dicom import found_in, text_of
 _PIXELS = (0.25, 0.5, 1.0)  # millimetres, the finest that is not too many
 _MOST_VOXELS = 100_000_000
 _FLAT = 0.1  # millimetres that a point may lie off its contour's plane
+_PARALLEL = 0.9999  # cosine between the planes' normal and an axis of the scan
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR", "CLOSED_PLANAR_XOR")
 
 
@@ -30,43 +32,55 @@ def contour_regions(path: Path, data: Any, sha256: str) -> list[Region]:
     InputError
         Contours that do not lie in parallel planes, or no closed contour at all.
     """
-    drawn = {
-        int(one.ReferencedROINumber): one.get("ContourSequence") or () for one in data.get("ROIContourSequence") or ()
-    }
-    regions = []
-    for roi in data.get("StructureSetROISequence") or ():
-        name = text_of(roi, "ROIName") or f"region {int(roi.ROINumber)}"
-        contours, open_ones = [], 0
-        for one in drawn.get(int(roi.ROINumber), ()):
-            if text_of(one, "ContourGeometricType").upper() in _CLOSED:
-                contours.append(np.array([float(value) for value in one.ContourData]).reshape(-1, 3))
-            else:
-                open_ones += 1
-        notes = (f"{name}: {open_ones} points or open lines enclose nothing and were left out.",) if open_ones else ()
-        slab = next((found_in((one,), "ContourSlabThickness") for one in drawn.get(int(roi.ROINumber), ())), None)
-        frame = text_of(roi, "ReferencedFrameOfReferenceUID")
-        regions.append(_filled(path, name, contours, float(slab or 0), (sha256, frame), notes))
-    if not regions:
+    drawn: dict[int, list[Any]] = {}
+    for one in data.get("ROIContourSequence") or ():
+        drawn.setdefault(int(one.ReferencedROINumber), []).extend(one.get("ContourSequence") or ())
+    structures = [_structure(path, roi, drawn) for roi in data.get("StructureSetROISequence") or ()]
+    if not structures:
         refuse(path, "the structure set has no contoured region", "export it again")
-    return regions
+    smallest = min((gap for one in structures if (gap := _gap(one.places))), default=0.0)
+    return [_filled(path, one, smallest, sha256) for one in structures]
 
 
-def _filled(
-    path: Path, name: str, contours: Sequence[np.ndarray], slab: float, ids: tuple[str, str], notes: tuple[str, ...]
-) -> Region:
-    about: dict[str, Any] = {"source": str(path), "sha256": ids[0], "frame_of_reference": ids[1]}
-    contours = [points for points in contours if len(points) >= 3]
-    if not contours:
-        empty = np.zeros((1, 1, 1), dtype=bool)
-        return Region.from_mask(name, empty, Grid((1, 1, 1), np.eye(4)), notes=notes, **about)
-    axes = _axes(contours)
-    flat = [points @ axes.T for points in contours]
-    bent = max(float(np.ptp(points[:, 2])) for points in flat)
+@dataclass(frozen=True)
+class _Structure:
+    """The closed contours of one structure: points along two axes within the planes and along their normal."""
+
+    name: str
+    axes: np.ndarray
+    flat: tuple[np.ndarray, ...]
+    places: np.ndarray
+    slab: float
+    frame: str
+    notes: tuple[str, ...]
+
+
+def _structure(path: Path, roi: Any, drawn: Mapping[int, Sequence[Any]]) -> _Structure:
+    name = text_of(roi, "ROIName") or f"region {int(roi.ROINumber)}"
+    given = drawn.get(int(roi.ROINumber), ())
+    closed = [one for one in given if text_of(one, "ContourGeometricType").upper() in _CLOSED]
+    left = len(given) - len(closed)
+    notes = (f"{name}: {left} points or open lines enclose nothing and were left out.",) if left else ()
+    slab = float((found_in((given[0],), "ContourSlabThickness") if given else 0) or 0)
+    read = [np.array([float(value) for value in one.ContourData]).reshape(-1, 3) for one in closed]
+    contours = [points for points in read if len(points) >= 3]
+    axes = _axes(contours) if contours else np.eye(3)
+    flat = tuple(points @ axes.T for points in contours)
+    bent = max((float(np.ptp(points[:, 2])) for points in flat), default=0.0)
     if bent > 2 * _FLAT:
         cause = f"the contours of {name} do not lie in parallel planes (off by {bent:.3g} mm)"
         refuse(path, cause, "export it as a segmentation")
     places = np.array([points[:, 2].mean() for points in flat])
-    slices, step, told = _slices(path, name, places, slab)
+    return _Structure(name, axes, flat, places, slab, text_of(roi, "ReferencedFrameOfReferenceUID"), notes)
+
+
+def _filled(path: Path, drawn: _Structure, smallest: float, sha256: str) -> Region:
+    about: dict[str, Any] = {"source": str(path), "sha256": sha256, "frame_of_reference": drawn.frame}
+    name, flat, places = drawn.name, drawn.flat, drawn.places
+    if not flat:
+        empty = np.zeros((1, 1, 1), dtype=bool)
+        return Region.from_mask(name, empty, Grid((1, 1, 1), np.eye(4)), notes=drawn.notes, **about)
+    slices, step, why = _slices(path, drawn, smallest)
     low = np.min([points[:, :2].min(axis=0) for points in flat], axis=0)
     high = np.max([points[:, :2].max(axis=0) for points in flat], axis=0)
     count = int(slices.max()) + 1
@@ -83,10 +97,51 @@ def _filled(
         # A contour within another one is a hole, and one that touches itself to go around a hole leaves it out.
         mask[:, :, k] ^= fill_polygon((points[:, :2] - low) / pixel + 0.5, (columns, rows))
     affine = np.eye(4)
-    affine[:3, :3] = axes.T * (pixel, pixel, step)
-    affine[:3, 3] = axes.T @ [*(low - 0.5 * pixel), places.min()]
+    affine[:3, :3] = drawn.axes.T * (pixel, pixel, step)
+    affine[:3, 3] = drawn.axes.T @ [*(low - 0.5 * pixel), places.min()]
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
-    return Region.from_mask(name, mask, Grid((columns, rows, count), affine), notes=(*notes, *told), **about)
+    region = Region.from_mask(name, mask, Grid((columns, rows, count), affine), notes=drawn.notes, **about)
+    return replace(region, slab=_slab_told(name, step, why, slices))
+
+
+def _slab_told(name: str, step: float, why: str, slices: np.ndarray) -> str:
+    told = f"{name}: each contour was taken to be {step:.4g} mm thick, {why}."
+    missing = int(np.ptp(slices)) + 1 - len(np.unique(slices))
+    if missing:
+        told += f" It has no contour on {missing} slices between its first and its last; they are empty."
+    return told
+
+
+def as_thick_as_slices(region: Region, scan: Grid) -> Region:
+    """Return a contoured region with each contour as thick as the scan's slices, where it was drawn on such slices.
+
+    A contour says where its plane is, not how far it reaches. The gap to the next one tells that only where every slice has
+    a contour.
+    """
+    across = region.grid.affine[:3, 2]
+    step = float(np.linalg.norm(across))
+    cosines = abs(across / step @ (scan.affine[:3, :3] / scan.spacing))
+    axis = int(np.argmax(cosines))
+    spacing = float(scan.spacing[axis])
+    full = np.flatnonzero(region.inside.any(axis=(0, 1)))
+    places = (full + region.box[2].start) * step
+    slices = np.rint(places / spacing).astype(int)
+    apart = abs(places - slices * spacing).max(initial=0.0) > max(_FLAT, 0.1 * spacing)
+    if not len(full) or cosines[axis] < _PARALLEL or apart or len(np.unique(slices)) < len(full):
+        return region
+    first, count = int(slices.min()), int(np.ptp(slices)) + 1
+    inside = np.zeros((*region.inside.shape[:2], count), dtype=bool)
+    inside[:, :, slices - first] = region.inside[:, :, full]
+    affine = region.grid.affine.copy()
+    affine[:3, 2] *= spacing / step
+    columns, rows, _ = region.grid.shape
+    return replace(
+        region,
+        inside=inside,
+        box=(*region.box[:2], slice(first, first + count)),
+        grid=Grid((columns, rows, first + count), affine),
+        slab=_slab_told(region.name, spacing, "the scan's distance of slices", slices),
+    )
 
 
 def _axes(contours: Sequence[np.ndarray]) -> np.ndarray:
@@ -103,26 +158,36 @@ def _axes(contours: Sequence[np.ndarray]) -> np.ndarray:
     return np.array([first, np.cross(normal, first), normal])
 
 
-def _slices(path: Path, name: str, places: np.ndarray, slab: float) -> tuple[np.ndarray, float, tuple[str, ...]]:
-    """Which slice each contour is in, the distance of slices, and what is to be told."""
-    apart = np.diff(np.unique(places.round(2)))
+def _gap(places: np.ndarray) -> float:
+    """The usual one of the smallest distances between planes; 0 with a single plane."""
+    apart = np.diff(np.sort(places))
     apart = apart[apart > _FLAT]
-    if not len(apart):
-        step = slab or 1.0
-        told = () if slab else (f"{name} is drawn on one slice only and says no thickness; 1 mm was taken.",)
-        return np.zeros(len(places), dtype=int), step, told
-    step = float(np.median(apart[apart < 1.5 * apart.min()]))
-    slices = np.rint((places - places.min()) / step).astype(int)
-    if abs((places - places.min()) - slices * step).max() > max(_FLAT, 0.1 * step):
-        cause = f"the contours of {name} lie at uneven places ({apart.min():.3g} to {apart.max():.3g} mm apart)"
-        refuse(path, cause, "export it as a segmentation")
-    missing = int(slices.max()) + 1 - len(np.unique(slices))
-    told = (
-        (f"{name} has no contour on {missing} slices between its first and its last; they are empty.",)
-        if missing
-        else ()
-    )
-    return slices, step, told
+    return float(np.median(apart[apart < 1.5 * apart.min()])) if len(apart) else 0.0
+
+
+def _slices(path: Path, drawn: _Structure, smallest: float) -> tuple[np.ndarray, float, str]:
+    """Which slice each contour is in, the thickness of slices, and why it was taken."""
+    own = _gap(drawn.places)
+    places = drawn.places - drawn.places.min()
+    tries = [
+        (drawn.slab, "as the structure set says"),
+        (smallest, "the smallest distance of contours in the structure set"),
+        (own, "the smallest distance of its own contours"),
+        (0.0 if own else 1.0, "because the structure set says no thickness"),
+    ]
+    for stated, why in tries:
+        if not stated > 0 or (own and stated > 1.1 * own):
+            continue
+        last = int(np.rint(places.max() / stated))
+        # Distances of two contours are rounded; that of the first and the last tells the step better.
+        step = float(places.max() / last) if last and stated != drawn.slab else stated
+        slices = np.rint(places / step).astype(int)
+        if abs(places - slices * step).max() <= max(_FLAT, 0.1 * step):
+            return slices, step, why
+    apart = np.diff(np.sort(places))
+    apart = apart[apart > _FLAT]
+    cause = f"the contours of {drawn.name} lie at uneven places ({apart.min():.3g} to {apart.max():.3g} mm apart)"
+    refuse(path, cause, "export it as a segmentation")
 
 
 def fill_polygon(points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

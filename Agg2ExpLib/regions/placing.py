@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.regions.contours import as_thick_as_slices
 from Agg2ExpLib.regions.reading import named_region
 from Agg2ExpLib.regions.region import Region
 from Agg2ExpLib.storage import file_key
@@ -128,8 +129,10 @@ def regions_on_grid(
                 )
             told = f"{where}: it names another frame of reference than the scan but lies on exactly the scan's voxels; it was "
             notes.append(f"{told}taken as drawn on this scan.")
-        notes.extend(region.notes)
-        mask = to_grid(region.mask, grid, "nearest").voxels > 0
+        # How thick contours are is known best from the slices that they were drawn on.
+        placed = as_thick_as_slices(region, scan_grid or grid) if region.slab else region
+        notes.extend((*placed.notes, *((placed.slab,) if placed.slab else ())))
+        mask = to_grid(placed.mask, grid, "nearest").voxels > 0
         if not mask.any():
             notes.append(f"region {region.name} has no voxel within the scan; its importance is 0")
         masks.append(mask)

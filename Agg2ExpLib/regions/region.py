@@ -32,6 +32,8 @@ class Region:
         DICOM's identifier of the coordinates, where the file tells it.
     notes : tuple of str
         What was repaired or looks odd.
+    slab : str
+        For contours: how thick they were taken to be, and why; empty where the file itself holds voxels.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Region:
     sha256: str = ""
     frame_of_reference: str = ""
     notes: tuple[str, ...] = ()
+    slab: str = ""
 
     def __post_init__(self) -> None:
         if not self.name.strip():
