@@ -59,3 +59,27 @@ def test_contours_drawn_on_other_slices_than_the_scans_keep_their_own_thickness(
     (mask,), notes = on_scan(tmp_path, {"x": [square(2.5 * k + 1) for k in range(5)]})
     assert mask.sum() == pytest.approx(100 * 12.5, abs=100)
     assert "2.5 mm thick, the smallest distance" in notes
+
+
+def test_a_contour_that_is_sent_twice_counts_once(tmp_path):
+    turned = np.roll(square(5.0), 1, axis=0)[::-1]
+    (mask,), notes = on_scan(tmp_path, {"x": [square(5.0), turned, square(6.0), square(6.0)]})
+    assert mask.sum() == 200
+    assert "x: 2 contours equal another one on their slice and were left out." in notes
+
+
+def test_contours_that_overlap_in_part_are_joined_and_it_is_said(tmp_path):
+    drawn = {"x": [square(5.0, 5), square(5.0, 10)]}
+    (mask,), notes = on_scan(tmp_path, drawn)
+    assert mask.sum() == 175
+    assert "x: contours overlap in part on 1 slices" in notes
+    (mask,), notes = on_scan(tmp_path, drawn, kind="CLOSEDPLANAR_XOR")
+    assert mask.sum() == 150
+    assert "overlap in part" not in notes
+
+
+def test_an_island_in_a_hole_is_solid_and_a_hole_stays_one_beside_an_overlapping_contour(tmp_path):
+    drawn = [square(5.0, 2, 20), square(5.0, 5, 14), square(5.0, 8, 4), square(5.0, 20, 6)]
+    for contours in (drawn, drawn[::-1]):
+        (mask,), _ = on_scan(tmp_path, {"x": contours})
+        assert mask.sum() == 400 - 196 + 16 + 36 - 4

@@ -21,7 +21,11 @@ _PIXELS = (0.25, 0.5, 1.0)  # millimetres, the finest that is not too many
 _MOST_VOXELS = 100_000_000
 _FLAT = 0.1  # millimetres that a point may lie off its contour's plane
 _PARALLEL = 0.9999  # cosine between the planes' normal and an axis of the scan
-_CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR", "CLOSED_PLANAR_XOR")
+_XOR = ("CLOSEDPLANAR_XOR", "CLOSED_PLANAR_XOR")
+_CLOSED = ("CLOSED_PLANAR", *_XOR)
+
+# A filled contour: its columns, its rows, and which pixels of them are inside.
+_Part = tuple[slice, slice, np.ndarray]
 
 
 def contour_regions(path: Path, data: Any, sha256: str) -> list[Region]:
@@ -51,6 +55,7 @@ class _Structure:
     flat: tuple[np.ndarray, ...]
     places: np.ndarray
     slab: float
+    xor: bool
     frame: str
     notes: tuple[str, ...]
 
@@ -71,7 +76,8 @@ def _structure(path: Path, roi: Any, drawn: Mapping[int, Sequence[Any]]) -> _Str
         cause = f"the contours of {name} do not lie in parallel planes (off by {bent:.3g} mm)"
         refuse(path, cause, "export it as a segmentation")
     places = np.array([points[:, 2].mean() for points in flat])
-    return _Structure(name, axes, flat, places, slab, text_of(roi, "ReferencedFrameOfReferenceUID"), notes)
+    xor = any(text_of(one, "ContourGeometricType").upper() in _XOR for one in closed)
+    return _Structure(name, axes, flat, places, slab, xor, text_of(roi, "ReferencedFrameOfReferenceUID"), notes)
 
 
 def _filled(path: Path, drawn: _Structure, smallest: float, sha256: str) -> Region:
@@ -93,14 +99,23 @@ def _filled(path: Path, drawn: _Structure, smallest: float, sha256: str) -> Regi
     if columns * rows * count > 10 * _MOST_VOXELS:
         refuse(path, f"the contours of {name} span {columns * rows * count:.2g} voxels", "check its coordinates")
     mask = np.zeros((columns, rows, count), dtype=bool)
-    for points, k in zip(flat, slices, strict=True):
-        # A contour within another one is a hole, and one that touches itself to go around a hole leaves it out.
-        mask[:, :, k] ^= fill_polygon((points[:, :2] - low) / pixel + 0.5, (columns, rows))
+    twice = joined = 0
+    for k in np.unique(slices):
+        corners = [(flat[n][:, :2] - low) / pixel + 0.5 for n in np.flatnonzero(slices == k)]
+        mask[:, :, k], equal, overlapping = _enclosed(corners, (columns, rows), drawn.xor)
+        twice, joined = twice + equal, joined + overlapping
+    notes = list(drawn.notes)
+    if twice:
+        notes.append(f"{name}: {twice} contours equal another one on their slice and were left out.")
+    if joined:
+        notes.append(
+            f"{name}: contours overlap in part on {joined} slices; what any of them encloses was taken as inside."
+        )
     affine = np.eye(4)
     affine[:3, :3] = drawn.axes.T * (pixel, pixel, step)
     affine[:3, 3] = drawn.axes.T @ [*(low - 0.5 * pixel), places.min()]
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
-    region = Region.from_mask(name, mask, Grid((columns, rows, count), affine), notes=drawn.notes, **about)
+    region = Region.from_mask(name, mask, Grid((columns, rows, count), affine), notes=tuple(notes), **about)
     return replace(region, slab=_slab_told(name, step, why, slices))
 
 
@@ -188,6 +203,67 @@ def _slices(path: Path, drawn: _Structure, smallest: float) -> tuple[np.ndarray,
     apart = apart[apart > _FLAT]
     cause = f"the contours of {drawn.name} lie at uneven places ({apart.min():.3g} to {apart.max():.3g} mm apart)"
     refuse(path, cause, "export it as a segmentation")
+
+
+def _enclosed(corners: Sequence[np.ndarray], shape: tuple[int, int], xor: bool) -> tuple[np.ndarray, int, bool]:
+    """Return what contours of one slice enclose, how many equal another one, and whether some overlap in part.
+
+    A contour wholly within another one is a hole (and one within a hole is solid again); others are joined, unless the
+    file asks for the exclusive or.
+    """
+    parts = _largest_first(corners, shape)
+    within, equal, overlapping = _nested(parts, shape)
+    depth: list[int] = []
+    for outers in within:
+        depth.append(1 + max((depth[outer] for outer in outers), default=-1))
+    result = np.zeros(shape, dtype=bool)
+    for number, (columns, rows, filled) in enumerate(parts):
+        if number in equal:
+            continue
+        if xor:
+            result[columns, rows] ^= filled
+        elif depth[number] % 2 == 0:
+            solid = np.zeros(shape, dtype=bool)
+            solid[columns, rows] = filled
+            for hole, outers in enumerate(within):
+                if number in outers and depth[hole] == depth[number] + 1:
+                    solid[parts[hole][:2]] &= ~parts[hole][2]
+            result |= solid
+    return result, len(equal), overlapping and not xor
+
+
+def _largest_first(corners: Sequence[np.ndarray], shape: tuple[int, int]) -> list[_Part]:
+    parts = []
+    for points in corners:
+        low = np.floor(points.min(axis=0)).astype(int).clip(0)
+        high = (np.ceil(points.max(axis=0)).astype(int) + 1).clip(low, shape)
+        # One that touches itself to go around a hole leaves it out.
+        inside = fill_polygon(points - low, (int(high[0] - low[0]), int(high[1] - low[1])))
+        if inside.any():
+            parts.append((slice(low[0], high[0]), slice(low[1], high[1]), inside))
+    return sorted(parts, key=lambda part: -int(part[2].sum()))
+
+
+def _nested(parts: Sequence[_Part], shape: tuple[int, int]) -> tuple[list[list[int]], set[int], bool]:
+    """Which parts each one lies within, which equal an earlier one, and whether some overlap otherwise."""
+    within: list[list[int]] = [[] for _ in parts]
+    equal: set[int] = set()
+    overlapping = False
+    sizes = [int(filled.sum()) for _, _, filled in parts]
+    for outer, (columns, rows, filled) in enumerate(parts[:-1]):
+        if outer in equal:
+            continue
+        whole = np.zeros(shape, dtype=bool)
+        whole[columns, rows] = filled
+        for inner in range(outer + 1, len(parts)):
+            shared = int((whole[parts[inner][:2]] & parts[inner][2]).sum())
+            if shared == sizes[inner] == sizes[outer]:
+                equal.add(inner)
+            elif shared == sizes[inner]:
+                within[inner].append(outer)
+            elif shared:
+                overlapping = True
+    return within, equal, overlapping
 
 
 def fill_polygon(points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
