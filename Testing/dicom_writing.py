@@ -119,8 +119,12 @@ def write_enhanced(path, hu, positions, sop_class=ENHANCED_CT, spacing=(2.0, 2.0
     return save(data, path)
 
 
-def write_segmentation(path, masks, names, spacing=(2.0, 2.0, 3.0), origin=(0.0, 0.0, 0.0), kind="BINARY", **values):
-    """Write masks[k, row, column], one a segment; frames without a voxel are left out, as most writers do."""
+def write_segmentation(path, masks, names, spacing=(2.0, 2.0, 3.0), origin=(0.0, 0.0, 0.0), kind="BINARY", measures=None,
+                       **values):  # fmt: skip
+    """Write masks[k, row, column], one a segment; frames without a voxel are left out, as most writers do.
+
+    ``measures`` replaces what is said of slices: by default a SliceThickness.
+    """
     data = start(SEGMENTATION, **{"Modality": "SEG", "SeriesInstanceUID": "1.2.3.9", **values})
     frames, stored = [], []
     for number, mask in enumerate(masks, 1):
@@ -144,7 +148,7 @@ def write_segmentation(path, masks, names, spacing=(2.0, 2.0, 3.0), origin=(0.0,
         data.PixelData = np.rint(stored * 200).astype(np.uint8).tobytes()
     data.SegmentSequence = [item(SegmentNumber=n, SegmentLabel=name) for n, name in enumerate(names, 1)]
     data.SharedFunctionalGroupsSequence = [
-        item(PixelMeasuresSequence=[item(PixelSpacing=list(spacing[1::-1]), SliceThickness=spacing[2])],
+        item(PixelMeasuresSequence=[item(PixelSpacing=list(spacing[1::-1]), **(measures or {"SliceThickness": spacing[2]}))],
              PlaneOrientationSequence=[item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])])
     ]  # fmt: skip
     data.PerFrameFunctionalGroupsSequence = frames

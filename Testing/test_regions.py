@@ -213,6 +213,26 @@ def test_a_segmentation_with_a_gap_between_its_frames_is_placed_right(tmp_path):
     assert np.array_equal(regions_on_grid(read_regions(path), SCAN).masks[0], parts > 0)
 
 
+@pytest.mark.parametrize(
+    ("measures", "step", "volume"),
+    [
+        ({"SliceThickness": 1.0}, 1, 108),
+        ({"SpacingBetweenSlices": 3.0, "SliceThickness": 1.0}, 1, 108),
+        ({"SpacingBetweenSlices": 3.0, "SliceThickness": 1.0}, 3, 108),
+        ({"SpacingBetweenSlices": 1.0, "SliceThickness": 1.0}, 1, 36),
+    ],
+)
+def test_frames_reach_to_the_next_one_unless_a_spacing_is_stated(tmp_path, measures, step, volume):
+    mask = np.zeros((12, 16, 20), np.uint8)
+    mask[[0, step, 2 * step], 1, 1:4] = 1
+    path = write_segmentation(tmp_path / "seg.dcm", [mask], ["x"], measures=measures, spacing=(2.0, 2.0, 3.0))
+    (region,) = read_regions(path)
+    assert region.voxels * region.grid.voxel_volume == pytest.approx(volume)
+    assert any("1 mm thick but lie 3 mm apart" in note for note in region.notes) == (
+        "SpacingBetweenSlices" not in measures
+    )
+
+
 @pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL"])
 @pytest.mark.parametrize("angle", [0.0, 0.35])
 def test_a_segmentation_that_highdicom_wrote_is_read_where_highdicom_puts_it(tmp_path, kind, angle):

@@ -81,15 +81,20 @@ def read_object(path: Path) -> list[Region]:
     if not planes:
         refuse(path, "the DICOM segmentation has no frames", "export it again")
     frames = stored_pixels(path, data)
-    slices, affine = placed_planes(path, planes, abs(step) or abs(thickness))
+    slices, affine = placed_planes(path, planes, abs(step), abs(thickness))
     shape = (int(data.Columns), int(data.Rows), int(slices.max()) + 1)
     made = _Made(path, Grid(shape, affine), sha256, text_of(data, "FrameOfReferenceUID"))
     label_map = kind == LABEL_MAP or text_of(data, "SegmentationType") == "LABELMAP"
     note: tuple[str, ...] = ()
-    if text_of(data, "SegmentationType") == "FRACTIONAL":
+    fractions = text_of(data, "SegmentationType") == "FRACTIONAL"
+    if fractions:
         note = (f"{path.name} holds fractions; a voxel is inside where it is at least half.",)
+    taken = float(np.linalg.norm(affine[:3, 2]))
+    if slices.any() and not step and thickness and abs(abs(thickness) - taken) > 0.1 * taken:
+        told = f"{path.name} says no spacing between slices; its frames are {abs(thickness):.4g} mm thick but lie {taken:.4g} mm "
+        note = (*note, f"{told}apart, and each was taken to reach {taken:.4g} mm.")
     regions = []
-    stored = frames >= threshold if note else frames
+    stored = frames >= threshold if fractions else frames
     for number, name in segments:
         if label_map:
             regions.append(made.region(name, stored == number, slices, note))

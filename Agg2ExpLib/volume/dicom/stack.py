@@ -104,7 +104,7 @@ def stacked(path: Path, planes: Sequence[Plane], notes: list[str]) -> Stack:
     return Stack(ordered, places, even, uneven, shifts, _LPS_TO_RAS @ affine, tilt)
 
 
-def placed_planes(path: Path, planes: Sequence[Plane], step: float) -> tuple[np.ndarray, np.ndarray]:
+def placed_planes(path: Path, planes: Sequence[Plane], step: float, thickness: float) -> tuple[np.ndarray, np.ndarray]:
     """Return which slice of an even stack each plane is: several may be the same one, and some may have no plane.
 
     Parameters
@@ -115,6 +115,9 @@ def placed_planes(path: Path, planes: Sequence[Plane], step: float) -> tuple[np.
         In any order.
     step : float
         Millimetres between slices as the file tells them; 0 when it does not.
+    thickness : float
+        Millimetres, for planes that all lie at one place; 0 when the file tells none. Slices may be thinner than their
+        distance, so it is no step.
 
     Returns
     -------
@@ -145,7 +148,7 @@ def placed_planes(path: Path, planes: Sequence[Plane], step: float) -> tuple[np.
         )
     gaps = np.diff(np.unique(places.round(3)))
     gaps = gaps[gaps > _SAME_PLACE]
-    tries = [step, *((gaps.min() / parts for parts in range(1, 5)) if len(gaps) else (1.0,))]
+    tries = [step, *((gaps.min() / parts for parts in range(1, 5)) if len(gaps) else (thickness or 1.0,))]
     fits = [
         one for one in tries if one > 0 and abs(places - np.rint(places / one) * one).max() <= min(TOLERANCE, 0.2 * one)
     ]
