@@ -135,14 +135,14 @@ def test_a_folder_without_masks_is_refused(tmp_path, make):
 # 3D Slicer's segmentations
 
 
-def seg_nrrd(path, arrays, table):
+def seg_nrrd(path, arrays, table, across="(0,0,3)"):
     """Write layers (i, j, k) and the key/value pairs of segments."""
     many = len(arrays) > 1
     sizes = " ".join(map(str, arrays[0].shape))
     head = [
         "NRRD0004", "type: unsigned char", f"dimension: {4 if many else 3}", f"sizes: {f'{len(arrays)} ' if many else ''}{sizes}",
         "encoding: raw", "space: left-posterior-superior", "space origin: (0,0,0)",
-        f"space directions: {'none ' if many else ''}(2,0,0) (0,2,0) (0,0,3)",
+        f"space directions: {'none ' if many else ''}(2,0,0) (0,2,0) {across}",
         f"kinds: {'list ' if many else ''}domain domain domain",
     ]  # fmt: skip
     pairs = [f"Segment{n}_{key}:={value}" for n, one in enumerate(table) for key, value in one.items()]
@@ -185,6 +185,35 @@ def test_segments_of_the_same_name_are_numbered(tmp_path):
 def test_a_layer_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(InputError, match="lies in layer 3 of 2"):
         read_regions(seg_nrrd(tmp_path / "a.seg.nrrd", [ONE, OTHER], [{"Name": "x", "LabelValue": 1, "Layer": 3}]))
+
+
+def test_a_value_that_no_segment_names_is_a_region_too(tmp_path):
+    flat = ONE.copy()
+    flat[OTHER > 0] = 5
+    path = seg_nrrd(tmp_path / "a.seg.nrrd", [flat], [{"Name": "effusion", "LabelValue": 1, "Layer": 0}])
+    first, second = read_regions(path)
+    assert (first.name, second.name, second.voxels) == ("effusion", "label 5", 125)
+    assert second.notes == ("a.seg.nrrd: no segment names the value 5 in its voxels; they became the region label 5.",)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_region_cropped_to_a_few_slices_is_read(tmp_path, count):
+    thin = np.ascontiguousarray(ONE[:, :, 2 : 2 + count])
+    (region,) = read_regions(seg_nrrd(tmp_path / "a.seg.nrrd", [thin], [{"Name": "x", "LabelValue": 1, "Layer": 0}]))
+    assert region.voxels == 49 * count
+    assert regions_on_grid([region], SCAN).masks[0].sum() == 49 * count
+    nibabel.save(nibabel.Nifti1Image(thin, SCAN.affine), tmp_path / "thin.nii.gz")
+    assert named_region("x", tmp_path / "thin.nii.gz").voxels == 49 * count
+    with pytest.raises(InputError, match=r"thin\.nii\.gz: the (image|volume) is"):
+        read_volume(tmp_path / "thin.nii.gz")
+
+
+@pytest.mark.parametrize("layers", [[ONE], [ONE, OTHER]])
+def test_slightly_sheared_segments_are_straightened_as_scans_are(tmp_path, layers):
+    table = [{"Name": f"s{n}", "LabelValue": 1, "Layer": n} for n in range(len(layers))]
+    regions = read_regions(seg_nrrd(tmp_path / "a.seg.nrrd", layers, table, across="(0.015,0,3)"))
+    assert [region.voxels for region in regions] == [343, 125][: len(layers)]
+    assert sum("were straightened" in note for note in regions[-1].notes) == 1
 
 
 # DICOM

@@ -9,7 +9,7 @@ import numpy as np
 
 from Agg2ExpLib.regions.names import label_names
 from Agg2ExpLib.regions.region import Region
-from Agg2ExpLib.volume import READABLE, Grid, as_labels, read_image_file, read_volume, refuse, suffix_of
+from Agg2ExpLib.volume import READABLE, on_straight_grid, read_image_file, read_volume, refuse, suffix_of
 
 _SEGMENT = re.compile(r"Segment(\d+)_(\w+)$")
 
@@ -76,16 +76,15 @@ def segment_regions(path: Path) -> list[Region]:
         Damaged, or a segment in a layer that is not there.
     """
     notes: list[str] = []
-    array, affine, sha256, claim = read_image_file(path, notes, layers=True)
+    array, affine, sha256, claim = read_image_file(path, notes, layers=True, smallest=1)
     layers = array if array.ndim == 4 else array[None]
-    i, j, k = layers.shape[1:]
-    grid = Grid((i, j, k), affine)
+    placed = [on_straight_grid(path, layer, affine, "labels", notes) for layer in layers]
+    notes = list(dict.fromkeys(notes))
     table: dict[int, dict[str, str]] = {}
     for key, text in claim.fields.items():
         if match := _SEGMENT.match(key):
             table.setdefault(int(match[1]), {})[match[2]] = text
-    checked: dict[int, np.ndarray] = {}
-    regions = []
+    found: list[tuple[str, int, int, tuple[str, ...]]] = []
     for number, fields in sorted(table.items()):
         # Older files have a layer for each segment and do not say so.
         many = len(layers) > 1
@@ -93,13 +92,21 @@ def segment_regions(path: Path) -> list[Region]:
         value = _number(path, fields, "LabelValue", 1 if many else number + 1)
         if layer >= len(layers):
             refuse(path, f"segment {number} lies in layer {layer} of {len(layers)}", "save the segmentation again")
-        if layer not in checked:
-            checked[layer] = as_labels(path, layers[layer], notes)
-        name = fields.get("Name") or fields.get("ID") or f"segment {number}"
-        regions.append(
-            Region.from_mask(name, checked[layer] == value, grid, source=str(path), sha256=sha256, notes=tuple(notes))
-        )
-    return numbered(regions)
+        found.append((fields.get("Name") or fields.get("ID") or f"segment {number}", layer, value, ()))
+    named = {(layer, value) for _, layer, value, _ in found}
+    for layer, (labels, _) in enumerate(placed):
+        for value in np.unique(labels[labels > 0]).tolist():
+            if (layer, value) not in named:
+                name = f"label {value} of layer {layer}" if len(placed) > 1 else f"label {value}"
+                told = f"{path.name}: no segment names the value {value} in its voxels; they became the region {name}."
+                found.append((name, layer, value, (told,)))
+    about = {"source": str(path), "sha256": sha256}
+    return numbered(
+        [
+            Region.from_mask(name, placed[layer][0] == value, placed[layer][1], notes=(*notes, *told), **about)
+            for name, layer, value, told in found
+        ]
+    )
 
 
 def _number(path: Path, fields: dict[str, str], key: str, otherwise: int) -> int:

@@ -10,9 +10,17 @@ from Agg2ExpLib.volume.channels import channel_files, on_first_grid
 from Agg2ExpLib.volume.dicom import describe_series, is_dicom
 from Agg2ExpLib.volume.grid import Grid
 from Agg2ExpLib.volume.headers import MIN_AXIS, refuse
-from Agg2ExpLib.volume.reading import READABLE, check_exists, file_sha256, read_image_file, read_volume, suffix_of
+from Agg2ExpLib.volume.reading import (
+    READABLE,
+    check_exists,
+    file_sha256,
+    on_straight_grid,
+    read_image_file,
+    read_volume,
+    suffix_of,
+)
 from Agg2ExpLib.volume.resampling import crop, labels_to_input_grid, model_grid, preprocess, reorient, to_grid
-from Agg2ExpLib.volume.values import AIR_HU, as_labels
+from Agg2ExpLib.volume.values import AIR_HU
 from Agg2ExpLib.volume.volume import DicomIds, Volume
 from Agg2ExpLib.volume.writing import write_volume
 
@@ -23,7 +31,6 @@ __all__ = [
     "DicomIds",
     "Grid",
     "Volume",
-    "as_labels",
     "channel_files",
     "check_exists",
     "crop",
@@ -33,6 +40,7 @@ __all__ = [
     "labels_to_input_grid",
     "model_grid",
     "on_first_grid",
+    "on_straight_grid",
     "preprocess",
     "read_image_file",
     "read_volume",

@@ -116,8 +116,8 @@ def checked_claim(path: Path) -> Claim:
     return claim
 
 
-def check_shape(path: Path, shape: Sequence[int], components: int = 1) -> None:
-    """Refuse an image that is not one 3D volume of a size that can be worked with."""
+def check_shape(path: Path, shape: Sequence[int], components: int = 1, smallest: int = MIN_AXIS) -> None:
+    """Refuse an image that is not one 3D volume of a size that can be worked with: ``smallest`` voxels along each axis."""
     size = " x ".join(str(count) for count in shape)
     if any(count < 1 for count in shape):
         refuse(path, f"the image is empty (size {size})", "export the scan again")
@@ -132,11 +132,11 @@ def check_shape(path: Path, shape: Sequence[int], components: int = 1) -> None:
         space.pop()
     if len(space) > 3:
         refuse(path, f"the image has {len(space)} dimensions (size {size})", "save one 3D volume of it")
-    if len(space) < 3 or (space[2] == 1 and math.prod(space) > 1):
+    if len(space) < 3 or (space[2] == 1 < min(smallest, math.prod(space))):
         refuse(path, f"the image is a single 2D slice (size {size})", "give the whole 3D scan")
-    if min(space) < MIN_AXIS:
+    if min(space) < smallest:
         refuse(
-            path, f"the volume is too small (size {size})", f"give one with at least {MIN_AXIS} voxels along each axis"
+            path, f"the volume is too small (size {size})", f"give one with at least {smallest} voxels along each axis"
         )
     if math.prod(space) > MAX_VOXELS:
         refuse(

@@ -12,7 +12,7 @@ from Agg2ExpLib.errors import InputError, nearest_names
 from Agg2ExpLib.volume.decoding import read_voxels, sha256_of
 from Agg2ExpLib.volume.dicom import is_dicom, read_series, series_digest
 from Agg2ExpLib.volume.grid import MAX_SHEAR, Grid, shear_of, spaced_numbers, straightened
-from Agg2ExpLib.volume.headers import Claim, check_shape, read_claim, refuse, refuse_unreadable
+from Agg2ExpLib.volume.headers import MIN_AXIS, Claim, check_shape, read_claim, refuse, refuse_unreadable
 from Agg2ExpLib.volume.itk import geometry_of_file
 from Agg2ExpLib.volume.nifti import REPAIRABLE_SHEAR, nifti_affine
 from Agg2ExpLib.volume.stacking import unsheared
@@ -25,6 +25,8 @@ _SMALLEST, _LARGEST = 1e-4, 1e3
 # Millimetres from the origin; farther away, files that keep positions as float32 would lose them.
 _FARTHEST = 1e6
 Kind = Literal["ct", "scan", "labels", "mask", "map"]
+# What is a part of a scan may be cropped to a single slice.
+_PARTS = ("labels", "mask")
 _CONVERT = {"ct": as_ct, "scan": as_scan, "labels": as_labels, "mask": as_mask, "map": as_map}
 
 
@@ -67,8 +69,22 @@ def read_volume(path: str | os.PathLike[str], kind: Kind = "ct", series: str | i
     else:
         if series is not None:
             refuse(path, "a series can be chosen only in a DICOM folder", "leave --series away")
-        array, affine, sha256, _ = read_image_file(path, notes)
+        array, affine, sha256, _ = read_image_file(path, notes, smallest=1 if kind in _PARTS else MIN_AXIS)
         ids = None
+    voxels, grid = on_straight_grid(path, array, affine, kind, notes)
+    return Volume(voxels, grid, path, tuple(notes), sha256, ids)
+
+
+def on_straight_grid(
+    path: Path, array: np.ndarray, affine: np.ndarray, kind: Kind, notes: list[str]
+) -> tuple[np.ndarray, Grid]:
+    """Return voxels converted to a kind and their grid, straightened where it was sheared.
+
+    Raises
+    ------
+    InputError
+        Values that are not of that kind, or a place that no scan has.
+    """
     array, affine = _straight(path, array, affine, kind, notes)
     voxels = _CONVERT[kind](path, array, notes)
     i, j, k = voxels.shape
@@ -81,10 +97,12 @@ def read_volume(path: str | os.PathLike[str], kind: Kind = "ct", series: str | i
     if abs(grid.affine[:3, 3]).max() > _FARTHEST:
         away = abs(grid.affine[:3, 3]).max()
         refuse(path, f"its voxels lie {away:.3g} mm from the origin", "export the scan again with its geometry")
-    return Volume(voxels, grid, path, tuple(notes), sha256, ids)
+    return voxels, grid
 
 
-def read_image_file(path: Path, notes: list[str], layers: bool = False) -> tuple[np.ndarray, np.ndarray, str, Claim]:
+def read_image_file(
+    path: Path, notes: list[str], layers: bool = False, smallest: int = MIN_AXIS
+) -> tuple[np.ndarray, np.ndarray, str, Claim]:
     """Read the voxels of a NIfTI, NRRD or MetaImage file as they are, its affine, its SHA-256 and its header.
 
     Parameters
@@ -95,6 +113,8 @@ def read_image_file(path: Path, notes: list[str], layers: bool = False) -> tuple
         Sentences are added for what looks odd.
     layers : bool
         Allow several numbers per voxel; they come as the first axis.
+    smallest : int
+        Voxels along each axis, at least.
 
     Raises
     ------
@@ -107,7 +127,7 @@ def read_image_file(path: Path, notes: list[str], layers: bool = False) -> tuple
         kinds = f"give {', '.join(READABLE)} or a DICOM folder"
         refuse(path, f"files ending in {path.suffix or 'nothing'!r} cannot be read", kinds)
     claim = read_claim(path)
-    check_shape(path, claim.shape, 1 if layers else claim.components)
+    check_shape(path, claim.shape, 1 if layers else claim.components, smallest)
     if len(claim.shape) > 3:
         notes.append(
             f"The image has {len(claim.shape)} dimensions, of which the last have length 1; they were dropped."
@@ -186,7 +206,7 @@ def _straight(
         if shear > MAX_SHEAR:
             notes.append(f"The voxel axes were not quite perpendicular (cosine {shear:.2g}) and were straightened.")
         return array, straightened(affine)
-    moved = unsheared(array, affine, AIR_HU if kind == "ct" else 0, nearest=kind in ("labels", "mask"))
+    moved = unsheared(array, affine, AIR_HU if kind == "ct" else 0, nearest=kind in _PARTS)
     if moved is None:
         refuse(path, f"the voxel axes are not perpendicular (cosine {shear:.2g})", "resample it to a straight grid")
     notes.append(
