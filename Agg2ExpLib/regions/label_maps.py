@@ -100,10 +100,12 @@ def segment_regions(path: Path) -> list[Region]:
                 name = f"label {value} of layer {layer}" if len(placed) > 1 else f"label {value}"
                 told = f"{path.name}: no segment names the value {value} in its voxels; they became the region {name}."
                 found.append((name, layer, value, (told,)))
-    about = {"source": str(path), "sha256": sha256}
+    source = str(path)
     return numbered(
         [
-            Region.from_mask(name, placed[layer][0] == value, placed[layer][1], notes=(*notes, *told), **about)
+            Region.from_mask(
+                name, placed[layer][0] == value, placed[layer][1], source=source, sha256=sha256, notes=(*notes, *told)
+            )
             for name, layer, value, told in found
         ]
     )
