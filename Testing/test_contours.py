@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from Agg2ExpLib.regions import read_regions, regions_on_grid
+from Agg2ExpLib.regions import contours, read_regions, regions_on_grid
 from Agg2ExpLib.volume import Grid
 from Testing.dicom_writing import write_structure_set
 
@@ -17,9 +17,9 @@ def square(z, low=5.0, size=10.0):
     return np.array([[a, a, z], [b, a, z], [b, b, z], [a, b, z]])
 
 
-def on_scan(path, contours, scan=SCAN, **given):
+def on_scan(path, drawn, scan=SCAN, **given):
     """Return masks and notes of a structure set on the scan."""
-    placed = regions_on_grid(read_regions(write_structure_set(path / "rt.dcm", contours, **given)), scan)
+    placed = regions_on_grid(read_regions(write_structure_set(path / "rt.dcm", drawn, **given)), scan)
     return placed.masks, " ".join(placed.notes)
 
 
@@ -80,6 +80,18 @@ def test_contours_that_overlap_in_part_are_joined_and_it_is_said(tmp_path):
 
 def test_an_island_in_a_hole_is_solid_and_a_hole_stays_one_beside_an_overlapping_contour(tmp_path):
     drawn = [square(5.0, 2, 20), square(5.0, 5, 14), square(5.0, 8, 4), square(5.0, 20, 6)]
-    for contours in (drawn, drawn[::-1]):
-        (mask,), _ = on_scan(tmp_path, {"x": contours})
+    for order in (drawn, drawn[::-1]):
+        (mask,), _ = on_scan(tmp_path, {"x": order})
         assert mask.sum() == 400 - 196 + 16 + 36 - 4
+
+
+def test_many_empty_slices_between_contours_take_no_memory(tmp_path, monkeypatch):
+    drawn = {"x": [square(2.0), square(32.0)]}
+    (region,) = read_regions(write_structure_set(tmp_path / "rt.dcm", drawn))
+    monkeypatch.setattr(contours, "_MOST_VOXELS", 20_000)
+    fitted = contours.as_thick_as_slices(region, SCAN)
+    assert fitted.inside.size <= 20_000
+    assert fitted.grid.spacing == pytest.approx((0.5, 0.5, 1))
+    mask = regions_on_grid([region], SCAN).masks[0]
+    assert mask[5:15, 5:15, [2, 32]].all()
+    assert mask.sum() == 200

@@ -145,15 +145,21 @@ def as_thick_as_slices(region: Region, scan: Grid) -> Region:
     if not len(full) or cosines[axis] < _PARALLEL or apart or len(np.unique(slices)) < len(full):
         return region
     first, count = int(slices.min()), int(np.ptp(slices)) + 1
-    inside = np.zeros((*region.inside.shape[:2], count), dtype=bool)
-    inside[:, :, slices - first] = region.inside[:, :, full]
+    # Many empty slices between contours must not take the memory: coarser pixels then, by whole numbers.
+    every = next((one for one in (1, 2) if region.inside[::one, ::one, 0].size * count <= _MOST_VOXELS), 4)
+    starts = [part.start + -part.start % every for part in region.box[:2]]
+    kept = [slice(start - part.start, None, every) for start, part in zip(starts, region.box[:2], strict=True)]
+    drawn = region.inside[kept[0], kept[1]]
+    inside = np.zeros((*drawn.shape[:2], count), dtype=bool)
+    inside[:, :, slices - first] = drawn[:, :, full]
+    i, j = (start // every for start in starts)
     affine = region.grid.affine.copy()
-    affine[:3, 2] *= spacing / step
-    columns, rows, _ = region.grid.shape
+    affine[:3, :3] *= (every, every, spacing / step)
+    columns, rows = (-(-size // every) for size in region.grid.shape[:2])
     return replace(
         region,
         inside=inside,
-        box=(*region.box[:2], slice(first, first + count)),
+        box=(slice(i, i + inside.shape[0]), slice(j, j + inside.shape[1]), slice(first, first + count)),
         grid=Grid((columns, rows, first + count), affine),
         slab=_slab_told(region.name, spacing, "the scan's distance of slices", slices),
     )
