@@ -17,6 +17,7 @@ from Agg2ExpLib.volume.dicom.kinds import is_secondary_capture, what_it_is
 _LONGEST_TEXT = 64
 _MOST_FRAMES = 100_000
 IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+EXPLICIT_LITTLE_ENDIAN, _EXPLICIT_BIG_ENDIAN = f"{IMPLICIT_LITTLE_ENDIAN}.1", f"{IMPLICIT_LITTLE_ENDIAN}.2"
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,10 +133,8 @@ def is_dicom(path: Path) -> bool:
     """Tell whether a file begins as DICOM files do."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         start = file.read(132)
-        # Files without the preamble begin with an element of group 8: its number and its type, or a short length.
-        return start[128:] == b"DICM" or bool(
-            re.match(rb"\x08\x00[\x00-\x20]\x00([A-Z]{2}|.\x00\x00\x00)", start, re.S)
-        )
+        # Files without the preamble begin with an element of group 2 or 8: its number and its type, or a short length.
+        return start[128:] == b"DICM" or bool(re.match(rb"[\x02\x08]\x00.\x00([A-Z]{2}|.\x00\x00\x00)", start, re.S))
     return False
 
 
@@ -219,13 +218,21 @@ def format_of(header: Any, at: int = 0) -> PixelFormat:
     bits = int(value_of(header, "BitsAllocated") or 16)
     stored = int(value_of(header, "BitsStored") or bits)
     return PixelFormat(
-        str((meta is not None and value_of(meta, "TransferSyntaxUID")) or IMPLICIT_LITTLE_ENDIAN),
+        str((meta is not None and value_of(meta, "TransferSyntaxUID")) or _syntax_found(header)),
         bits,
         stored,
         max(int(value_of(header, "HighBit") or 0), stored - 1),
         bool(value_of(header, "PixelRepresentation")),
         at,
     )
+
+
+def _syntax_found(header: Any) -> str:
+    """The transfer syntax that pydicom found a dataset in which states none."""
+    implicit, little = header.original_encoding
+    if implicit is False:
+        return EXPLICIT_LITTLE_ENDIAN if little else _EXPLICIT_BIG_ENDIAN
+    return IMPLICIT_LITTLE_ENDIAN
 
 
 def value_of(source: Any, name: str) -> Any:

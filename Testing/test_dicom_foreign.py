@@ -1,0 +1,82 @@
+"""What does not belong to a DICOM series is named or refused: lost, foreign and unlike slices never blend in unseen."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.volume import read_volume
+from Testing.dicom_writing import write_series
+
+HU = np.random.default_rng(0).integers(-1000, 1500, (8, 6, 7)).astype(float)
+
+
+def refused(path, words, **options):
+    with pytest.raises(InputError) as caught:
+        read_volume(path, **options)
+    text = str(caught.value)
+    assert words in text
+    return text
+
+
+def assert_read(folder, slices=HU):
+    found = read_volume(folder)
+    assert np.array_equal(found.voxels, slices.transpose(2, 1, 0))
+    return found.notes
+
+
+# Lost slices
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+def nulled(path):
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def packed(path):
+    path.with_suffix(".dcm.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+
+
+@pytest.mark.parametrize("damage", [emptied, nulled, packed])
+def test_a_slice_that_is_no_dicom_is_named(tmp_path, damage):
+    folder = write_series(tmp_path / "s", HU)
+    damage(folder / "IM0007.dcm")
+    (note,) = assert_read(folder, HU[:7])
+    assert "1 file of the folder could not be read as DICOM, such as IM0007.dcm" in note
+    for file in list(folder.glob("IM000?.dcm")):
+        damage(file)
+    text = refused(folder, "the folder holds no slice that can be read: IM0000.dcm")
+    assert "holds no DICOM series" not in text
+
+
+def test_ordinary_companions_are_not_told(tmp_path):
+    folder = write_series(tmp_path / "s", HU)
+    for name in (
+        "DICOMDIR",
+        "read.txt",
+        "a.json",
+        "a.XML",
+        "a.csv",
+        ".hidden",
+        "thumb.jpg",
+        "Thumbs.db",
+        "mask.nii.gz",
+    ):
+        (folder / name).write_bytes(b"x")
+    assert assert_read(folder) == ()
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_slice_without_its_preamble_is_read(tmp_path, whole):
+    """Of one file the preamble is missing, of another the whole of group 2 too."""
+    folder = write_series(tmp_path / "s", HU)
+    for file in folder.iterdir():
+        content = file.read_bytes()[132:]
+        meta = 12 + int.from_bytes(content[8:12], "little")
+        file.write_bytes(content if whole else content[meta:])
+    assert assert_read(folder) == ()
