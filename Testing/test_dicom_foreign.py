@@ -80,3 +80,17 @@ def test_a_slice_without_its_preamble_is_read(tmp_path, whole):
         meta = 12 + int.from_bytes(content[8:12], "little")
         file.write_bytes(content if whole else content[meta:])
     assert assert_read(folder) == ()
+
+
+# Slices of another kind
+
+
+@pytest.mark.parametrize("lacking", [("RescaleSlope", "RescaleIntercept"), ("RescaleIntercept",)])
+def test_a_slice_without_the_rescale_of_the_others_is_refused(tmp_path, lacking):
+    folder = write_series(tmp_path / "s", HU, change=lambda k: dict.fromkeys(lacking) if k == 4 else {})
+    refused(folder, f"IM0004.dcm has no {' and '.join(lacking)}, others have; export the series again")
+
+
+def test_a_series_that_has_no_rescale_at_all_is_read(tmp_path):
+    folder = write_series(tmp_path / "s", HU, intercept=0, RescaleSlope=None, RescaleIntercept=None)
+    assert_read(folder)

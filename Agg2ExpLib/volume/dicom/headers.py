@@ -40,6 +40,8 @@ class Plane:
         Centre of the first pixel.
     scale : tuple of float
         Rescale slope and intercept.
+    unscaled : str
+        What of slope and intercept the header does not tell.
     stack, time : str
         The stack and the time point that a frame says it belongs to.
     """
@@ -53,6 +55,7 @@ class Plane:
     scale: tuple[float, float]
     stack: str = ""
     time: str = ""
+    unscaled: str = ""
 
     @property
     def name(self) -> str:
@@ -291,6 +294,9 @@ def plane_of(path: Path, number: int, size: tuple[int, int], sources: tuple[Any,
         (1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept)),
         "" if stack is None else str(stack),
         "" if time is None else str(time),
+        " and ".join(
+            name for name, value in (("RescaleSlope", slope), ("RescaleIntercept", intercept)) if value is None
+        ),
     )
 
 
