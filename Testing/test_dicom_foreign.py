@@ -7,7 +7,7 @@ import pytest
 
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.volume import read_volume
-from Testing.dicom_writing import write_series
+from Testing.dicom_writing import SECONDARY_CAPTURE, write_series, write_slice
 
 HU = np.random.default_rng(0).integers(-1000, 1500, (8, 6, 7)).astype(float)
 
@@ -93,4 +93,58 @@ def test_a_slice_without_the_rescale_of_the_others_is_refused(tmp_path, lacking)
 
 def test_a_series_that_has_no_rescale_at_all_is_read(tmp_path):
     folder = write_series(tmp_path / "s", HU, intercept=0, RescaleSlope=None, RescaleIntercept=None)
+    assert_read(folder)
+
+
+# Slices of another scan under the same SeriesInstanceUID
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"sop_class": SECONDARY_CAPTURE},
+        {"ImageType": ["DERIVED", "SECONDARY"]},
+        {"ImageType": ["DERIVED", "PRIMARY", "CSA MPR"]},
+        {"ImageType": ["DERIVED", "PRIMARY", "PROJECTION IMAGE"]},
+    ],
+)
+def test_a_derived_picture_between_the_slices_is_left_out_and_named(tmp_path, values):
+    folder = write_series(tmp_path / "s", HU)
+    write_slice(folder / "a.dcm", HU[0], (0, 0, 4.5), **values)
+    assert assert_read(folder) == ("1 derived picture (a.dcm) in the folder was left out.",)
+
+
+def test_a_series_of_derived_slices_is_read(tmp_path):
+    assert_read(write_series(tmp_path / "s", HU, ImageType=["DERIVED", "SECONDARY", "MPR"]))
+
+
+def test_more_derived_than_original_slices_are_refused(tmp_path):
+    folder = write_series(tmp_path / "s", HU, change=lambda k: {"ImageType": ["DERIVED", "SECONDARY"]} if k else {})
+    refused(folder, "IM0000.dcm is an original slice and IM0007.dcm a derived one")
+
+
+def test_two_patients_in_one_series_are_refused(tmp_path):
+    folder = write_series(tmp_path / "s", HU, change=lambda k: {"PatientID": "AB"[k // 4]})
+    assert "IM0003.dcm and IM0007.dcm have different patients" in refused(folder, "keep the slices of one patient")
+
+
+@pytest.mark.parametrize("tag", ["AcquisitionNumber", "TemporalPositionIdentifier", "AcquisitionTime", "ContentTime"])
+@pytest.mark.parametrize("shift", [0.05, 1.5])
+def test_interleaved_acquisitions_are_refused(tmp_path, tag, shift):
+    folder = write_series(tmp_path / "s", HU, name="a{}.dcm", **{tag: "100000"})
+    write_series(folder, HU + 1, name="b{}.dcm", origin=(0, 0, shift), **{tag: "100100"})
+    text = refused(folder, f"several time points or acquisitions whose slices lie between each other's, 2 by {tag}")
+    assert "--series" in text
+
+
+@pytest.mark.parametrize(
+    "number", [lambda k: k // 4, lambda k: k, lambda k: k % 2 if k < 3 else None, lambda k: (0, 0, 0, 1, 0, 1, 1, 1)[k]]
+)
+def test_blocks_of_acquisitions_and_numbered_slices_are_one_volume(tmp_path, number):
+    folder = write_series(tmp_path / "s", HU, change=lambda k: {"AcquisitionNumber": number(k)})
+    assert assert_read(folder) == ()
+
+
+def test_odd_and_even_slices_of_an_mr_in_turn_are_one_volume(tmp_path):
+    folder = write_series(tmp_path / "s", HU, Modality="MR", change=lambda k: {"AcquisitionTime": f"10000{k % 2}"})
     assert_read(folder)

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from Agg2ExpLib.volume.dicom.kinds import is_secondary_capture, what_it_is
+from Agg2ExpLib.volume.dicom.kinds import is_derived, is_secondary_capture, what_it_is
 
 _LONGEST_TEXT = 64
+_ACQUISITION = ("AcquisitionNumber", "TemporalPositionIdentifier", "AcquisitionTime", "ContentTime")
 _MOST_FRAMES = 100_000
 IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE_ENDIAN, _EXPLICIT_BIG_ENDIAN = f"{IMPLICIT_LITTLE_ENDIAN}.1", f"{IMPLICIT_LITTLE_ENDIAN}.2"
@@ -114,6 +115,12 @@ class DicomFile:
         RescaleType.
     format : PixelFormat or None
         How its pixels are kept.
+    patient : str
+        PatientID.
+    origin : str
+        Whether the slices come from the scanner (``"original"``) or were computed from such (``"derived"``); or empty.
+    acquisition : tuple of str
+        AcquisitionNumber, the time point, AcquisitionTime and ContentTime.
     """
 
     path: Path
@@ -130,6 +137,9 @@ class DicomFile:
     secondary: bool = False
     unit: str = ""
     format: PixelFormat | None = None
+    patient: str = ""
+    origin: str = ""
+    acquisition: tuple[str, ...] = ()
 
 
 def is_dicom(path: Path) -> bool:
@@ -197,6 +207,7 @@ def described(header: Any, path: Path, at: int = 0) -> DicomFile | None:
             if len(sources) == 1 or not _is_scout(sources)
         )
     )
+    original = image_type[:1] == ["ORIGINAL"]
     return DicomFile(
         path,
         planes,
@@ -212,6 +223,9 @@ def described(header: Any, path: Path, at: int = 0) -> DicomFile | None:
         is_secondary_capture(sop_class),
         text_of(header, "RescaleType"),
         format_of(header, at),
+        text_of(header, "PatientID"),
+        "derived" if is_derived(sop_class, image_type) else "original" if original else "",
+        tuple(text_of(header, name) for name in _ACQUISITION),
     )
 
 

@@ -87,11 +87,12 @@ def chosen_series(path: Path, wanted: str | int | None, notes: list[str]) -> Ser
     strange = _strange(path, files)
     _tell_unread(unread, "DICOM file", "could not be read as images", notes)
     _tell_unread(strange, "file", "could not be read as DICOM", notes)
-    _tell_beside([header for header in headers if header.kind], notes)
     groups: dict[str, list[DicomFile]] = {}
     for header in headers:
         if header.planes:
             groups.setdefault(header.series, []).append(header)
+    derived = [file for uid in groups for file in _take_derived(groups[uid])]
+    _tell_beside([*(header for header in headers if header.kind), *derived], notes)
     # The lower number first, so that the choice between equals does not depend on file names.
     series = sorted((Series(tuple(files)) for files in groups.values()), key=lambda one: (_number(one), one.uid))
     if not series:
@@ -183,6 +184,18 @@ def _tell_unread(names: list[str], noun: str, what: str, notes: list[str]) -> No
         notes.append(
             f"{len(names)} {noun}{plural} of the folder {what}, such as {_shortened(names[:3])}; slices may be missing."
         )
+
+
+def _take_derived(files: list[DicomFile]) -> list[DicomFile]:
+    """Take the few derived pictures out of a series of original slices; return them as something that lies beside."""
+    slices = Counter[str]()
+    for file in files:
+        slices[file.origin] += len(file.planes)
+    if slices["derived"] >= slices["original"]:
+        return []
+    taken = [file for file in files if file.origin == "derived"]
+    files[:] = [file for file in files if file.origin != "derived"]
+    return [replace(file, kind="derived picture", kinds="derived pictures") for file in taken]
 
 
 def _tell_beside(files: list[DicomFile], notes: list[str]) -> None:
