@@ -148,3 +148,9 @@ def test_blocks_of_acquisitions_and_numbered_slices_are_one_volume(tmp_path, num
 def test_odd_and_even_slices_of_an_mr_in_turn_are_one_volume(tmp_path):
     folder = write_series(tmp_path / "s", HU, Modality="MR", change=lambda k: {"AcquisitionTime": f"10000{k % 2}"})
     assert_read(folder)
+
+
+def test_two_volumes_that_no_header_tells_apart_are_refused_by_their_places(tmp_path):
+    folder = write_series(tmp_path / "s", HU, name="a{}.dcm")
+    write_series(folder, HU + 1, name="b{}.dcm", origin=(0, 0, 0.05))
+    refused(folder, "a0.dcm and b0.dcm lie only 0.05 mm apart, at (0, 0, 0) mm, and 7 more pairs so near")

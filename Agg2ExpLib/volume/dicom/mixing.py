@@ -57,9 +57,10 @@ def _check_one_rescaling(path: Path, files: Sequence[DicomFile]) -> None:
 def _check_one_acquisition(path: Path, files: Sequence[DicomFile]) -> None:
     """Refuse time points and acquisitions whose slices lie between each other's; blocks one after the other are one volume."""
     planes = [file.planes[0] for file in files]
-    if any(plane.frame >= 0 or plane.position is None or plane.axes is None for plane in planes):
+    axes = planes[0].axes
+    if axes is None or any(plane.frame >= 0 or plane.position is None for plane in planes):
         return
-    normal = np.cross(*planes[0].axes)
+    normal = np.cross(axes[0], axes[1])
     places = np.array([plane.position @ normal for plane in planes])
     # Other scanners than CT take the odd and the even slices of one volume in turn.
     tags = _ACQUISITIONS if files[0].modality == "CT" else _ACQUISITIONS[1:2]
