@@ -154,3 +154,16 @@ def test_two_volumes_that_no_header_tells_apart_are_refused_by_their_places(tmp_
     folder = write_series(tmp_path / "s", HU, name="a{}.dcm")
     write_series(folder, HU + 1, name="b{}.dcm", origin=(0, 0, 0.05))
     refused(folder, "a0.dcm and b0.dcm lie only 0.05 mm apart, at (0, 0, 0) mm, and 7 more pairs so near")
+
+
+# Several series
+
+
+def test_a_default_series_that_is_refused_names_the_others(tmp_path):
+    folder = write_series(tmp_path / "s", HU, name="a{}.dcm", change=lambda k: {"RescaleSlope": None} if k == 2 else {})
+    write_series(folder, HU[:6], name="b{}.dcm", SeriesInstanceUID="1.2.9", SeriesNumber=2)
+    text = refused(folder, "a2.dcm has no RescaleSlope")
+    assert "the folder holds 1 other series: 2 (CT, 6 slices); 1 (CT, 8 slices) was taken, and --series takes" in text
+    assert "--series" not in refused(folder, "a2.dcm has no RescaleSlope", series=1)
+    for wanted in ("2", "02"):
+        assert read_volume(folder, series=wanted).shape[2] == 6

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.volume.decoding import joined_digest, sha256_of
 from Agg2ExpLib.volume.dicom.headers import DicomFile, Plane
 from Agg2ExpLib.volume.dicom.mixing import check_one_scan
@@ -53,7 +54,17 @@ def read_series(path: Path, wanted: str | int | None, notes: list[str], *, ct: b
     InputError
         The slices do not make one volume, or cannot be decoded exactly.
     """
-    series, part = one_part(path, chosen_series(path, wanted, notes), wanted)
+    chosen = chosen_series(path, wanted, notes)
+    try:
+        return _read(path, chosen, wanted, notes, ct)
+    except InputError as error:
+        if not chosen.others:
+            raise
+        raise InputError(f"{error}; {chosen.others}") from None
+
+
+def _read(path: Path, chosen: Series, wanted: str | int | None, notes: list[str], ct: bool) -> DicomScan:
+    series, part = one_part(path, chosen, wanted)
     files, copies = _without_copies(path, series)
     planes = [plane for file in files for plane in file.planes]
     if not path.is_dir() and len(planes) == 1:

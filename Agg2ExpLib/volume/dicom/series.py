@@ -19,9 +19,10 @@ _COMPANIONS = (
 
 @dataclass(frozen=True)
 class Series:
-    """The files of one series that hold slices."""
+    """The files of one series that hold slices, and a sentence about the others when it was taken by default."""
 
     files: tuple[DicomFile, ...]
+    others: str = ""
 
     @property
     def uid(self) -> str:
@@ -103,10 +104,12 @@ def chosen_series(path: Path, wanted: str | int | None, notes: list[str]) -> Ser
     best = max(series, key=Series.rank)
     others = [one.told for one in series if one is not best]
     if others:
-        notes.append(
-            f"The folder holds {len(others)} other series: {_shortened(others)}; {best.told} was taken, and --series "
-            "takes another."
+        told = (
+            f"the folder holds {len(others)} other series: {_shortened(others)}; {best.told} was taken, and --series "
+            "takes another"
         )
+        notes.append(f"{told[0].upper()}{told[1:]}.")
+        return replace(best, others=told)
     return best
 
 
@@ -145,7 +148,8 @@ def one_part(path: Path, series: Series, wanted: str | int | None) -> tuple[Seri
 
 
 def _asked(path: Path, series: list[Series], wanted: str) -> Series:
-    fit = [one for one in series if wanted in (one.uid, one.files[0].number)]
+    number = int(wanted) if wanted.isdecimal() else -1
+    fit = [one for one in series if wanted in (one.uid, one.files[0].number) or _number(one) == number]
     if len(fit) == 1:
         return fit[0]
     if fit:
