@@ -7,7 +7,7 @@ import pytest
 
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.volume import read_volume
-from Testing.dicom_writing import SECONDARY_CAPTURE, write_series, write_slice
+from Testing.dicom_writing import SECONDARY_CAPTURE, item, write_enhanced, write_series, write_slice
 
 HU = np.random.default_rng(0).integers(-1000, 1500, (8, 6, 7)).astype(float)
 
@@ -94,6 +94,20 @@ def test_a_slice_without_the_rescale_of_the_others_is_refused(tmp_path, lacking)
 def test_a_series_that_has_no_rescale_at_all_is_read(tmp_path):
     folder = write_series(tmp_path / "s", HU, intercept=0, RescaleSlope=None, RescaleIntercept=None)
     assert_read(folder)
+
+
+def test_a_slice_that_lacks_the_frame_of_reference_is_told_so(tmp_path):
+    folder = write_series(tmp_path / "s", HU, change=lambda k: {"FrameOfReferenceUID": None} if k == 4 else {})
+    refused(folder, "IM0004.dcm lacks the FrameOfReferenceUID that other slices have")
+
+
+def test_localizer_frames_of_an_enhanced_ct_are_named(tmp_path):
+    def change(k):
+        kind = ["ORIGINAL", "PRIMARY", "LOCALIZER" if k > 5 else "VOLUME"]
+        return {"CTImageFrameTypeSequence": [item(FrameType=kind)]}
+
+    path = write_enhanced(tmp_path / "ct.dcm", HU, [(0, 0, 3.0 * k) for k in range(8)], change=change)
+    assert assert_read(path, HU[:6]) == ("2 localizer frames were left out of ct.dcm.",)
 
 
 # Slices of another scan under the same SeriesInstanceUID

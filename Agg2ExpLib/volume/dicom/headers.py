@@ -121,6 +121,8 @@ class DicomFile:
         Whether the slices come from the scanner (``"original"``) or were computed from such (``"derived"``); or empty.
     acquisition : tuple of str
         AcquisitionNumber, the time point, AcquisitionTime and ContentTime.
+    localizers : int
+        Number of frames that were left out as localizers.
     """
 
     path: Path
@@ -140,6 +142,7 @@ class DicomFile:
     patient: str = ""
     origin: str = ""
     acquisition: tuple[str, ...] = ()
+    localizers: int = 0
 
 
 def is_dicom(path: Path) -> bool:
@@ -226,6 +229,7 @@ def described(header: Any, path: Path, at: int = 0) -> DicomFile | None:
         text_of(header, "PatientID"),
         "derived" if is_derived(sop_class, image_type) else "original" if original else "",
         tuple(text_of(header, name) for name in _ACQUISITION),
+        len(frames) - len(planes) if planes else 0,
     )
 
 

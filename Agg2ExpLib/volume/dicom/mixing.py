@@ -93,6 +93,9 @@ def _interleave(some: np.ndarray, others: np.ndarray) -> bool:
 
 def _check_one_frame_of_reference(path: Path, files: Sequence[DicomFile]) -> None:
     found = {file.frame_of_reference: file for file in files}
+    if "" in found and len(found) > 1:
+        cause = f"{found[''].path.name} lacks the FrameOfReferenceUID that other slices have, so their places may not compare"
+        refuse(path, cause, "export the series again, or leave that slice away")
     if len(found) > 1:
         one, other = list(found.values())[:2]
         cause = (

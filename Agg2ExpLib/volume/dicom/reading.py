@@ -73,6 +73,10 @@ def _read(path: Path, chosen: Series, wanted: str | int | None, notes: list[str]
     stack = stacked(path, planes, notes)
     check_shape(path, (*stack.planes[0].size, len(stack.planes)))
     voxels, digests = _filled(path, files, copies, stack)
+    for file in files:
+        if file.localizers:
+            frames = "localizer frame was" if file.localizers == 1 else "localizer frames were"
+            notes.append(f"{file.localizers} {frames} left out of {file.path.name}.")
     first = files[0]
     if copies:
         noun = "file is a copy of a slice" if len(copies) == 1 else "files are copies of slices"
