@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from Agg2ExpLib.volume.dicom.kinds import is_secondary_capture, what_it_is
+from Agg2ExpLib.volume.dicom.kinds import is_derived, is_secondary_capture, what_it_is
 
 _LONGEST_TEXT = 64
+_ACQUISITION = ("AcquisitionNumber", "TemporalPositionIdentifier", "AcquisitionTime", "ContentTime")
 _MOST_FRAMES = 100_000
 IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+EXPLICIT_LITTLE_ENDIAN, _EXPLICIT_BIG_ENDIAN = f"{IMPLICIT_LITTLE_ENDIAN}.1", f"{IMPLICIT_LITTLE_ENDIAN}.2"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +41,8 @@ class Plane:
         Centre of the first pixel.
     scale : tuple of float
         Rescale slope and intercept.
+    unscaled : str
+        What of slope and intercept the header does not tell.
     stack, time : str
         The stack and the time point that a frame says it belongs to.
     """
@@ -52,6 +56,7 @@ class Plane:
     scale: tuple[float, float]
     stack: str = ""
     time: str = ""
+    unscaled: str = ""
 
     @property
     def name(self) -> str:
@@ -110,6 +115,14 @@ class DicomFile:
         RescaleType.
     format : PixelFormat or None
         How its pixels are kept.
+    patient : str
+        PatientID.
+    origin : str
+        Whether the slices come from the scanner (``"original"``) or were computed from such (``"derived"``); or empty.
+    acquisition : tuple of str
+        AcquisitionNumber, the time point, AcquisitionTime and ContentTime.
+    localizers : int
+        Number of frames that were left out as localizers.
     """
 
     path: Path
@@ -126,16 +139,18 @@ class DicomFile:
     secondary: bool = False
     unit: str = ""
     format: PixelFormat | None = None
+    patient: str = ""
+    origin: str = ""
+    acquisition: tuple[str, ...] = ()
+    localizers: int = 0
 
 
 def is_dicom(path: Path) -> bool:
     """Tell whether a file begins as DICOM files do."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         start = file.read(132)
-        # Files without the preamble begin with an element of group 8: its number and its type, or a short length.
-        return start[128:] == b"DICM" or bool(
-            re.match(rb"\x08\x00[\x00-\x20]\x00([A-Z]{2}|.\x00\x00\x00)", start, re.S)
-        )
+        # Files without the preamble begin with an element of group 2 or 8: its number and its type, or a short length.
+        return start[128:] == b"DICM" or bool(re.match(rb"[\x02\x08]\x00.\x00([A-Z]{2}|.\x00\x00\x00)", start, re.S))
     return False
 
 
@@ -195,6 +210,7 @@ def described(header: Any, path: Path, at: int = 0) -> DicomFile | None:
             if len(sources) == 1 or not _is_scout(sources)
         )
     )
+    original = image_type[:1] == ["ORIGINAL"]
     return DicomFile(
         path,
         planes,
@@ -210,6 +226,10 @@ def described(header: Any, path: Path, at: int = 0) -> DicomFile | None:
         is_secondary_capture(sop_class),
         text_of(header, "RescaleType"),
         format_of(header, at),
+        text_of(header, "PatientID"),
+        "derived" if is_derived(sop_class, image_type) else "original" if original else "",
+        tuple(text_of(header, name) for name in _ACQUISITION),
+        len(frames) - len(planes) if planes else 0,
     )
 
 
@@ -219,13 +239,21 @@ def format_of(header: Any, at: int = 0) -> PixelFormat:
     bits = int(value_of(header, "BitsAllocated") or 16)
     stored = int(value_of(header, "BitsStored") or bits)
     return PixelFormat(
-        str((meta is not None and value_of(meta, "TransferSyntaxUID")) or IMPLICIT_LITTLE_ENDIAN),
+        str((meta is not None and value_of(meta, "TransferSyntaxUID")) or _syntax_found(header)),
         bits,
         stored,
         max(int(value_of(header, "HighBit") or 0), stored - 1),
         bool(value_of(header, "PixelRepresentation")),
         at,
     )
+
+
+def _syntax_found(header: Any) -> str:
+    """The transfer syntax that pydicom found a dataset in which states none."""
+    implicit, little = header.original_encoding
+    if implicit is False:
+        return EXPLICIT_LITTLE_ENDIAN if little else _EXPLICIT_BIG_ENDIAN
+    return IMPLICIT_LITTLE_ENDIAN
 
 
 def value_of(source: Any, name: str) -> Any:
@@ -284,6 +312,9 @@ def plane_of(path: Path, number: int, size: tuple[int, int], sources: tuple[Any,
         (1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept)),
         "" if stack is None else str(stack),
         "" if time is None else str(time),
+        " and ".join(
+            name for name, value in (("RescaleSlope", slope), ("RescaleIntercept", intercept)) if value is None
+        ),
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 SEGMENTATION, LABEL_MAP = f"{_STORAGE}66.4", f"{_STORAGE}66.7"
 STRUCTURE_SET = f"{_STORAGE}481.3"
 _SECONDARY = f"{_STORAGE}7"
+_MADE = re.compile("SECONDARY|MIP|MINIP|MPR|PROJECTION|REFORMATTED")
 # The first that fits: what a file of that class is called, in singular and plural.
 _BESIDE = (
     (f"{_STORAGE}88.67", "dose report", "dose reports"),
@@ -29,6 +31,13 @@ _BESIDE = (
 def is_secondary_capture(sop_class: str) -> bool:
     """Tell whether the file is a picture made of a screen or by a program, not by a scanner."""
     return _is(sop_class, _SECONDARY)
+
+
+def is_derived(sop_class: str, image_type: Sequence[str]) -> bool:
+    """Tell whether a picture was computed from slices, such as a projection or a reformatted plane, or captured."""
+    words = [word.upper() for word in image_type] or [""]
+    made = words[0] == "DERIVED" and any(_MADE.search(word) for word in words[1:])
+    return made or is_secondary_capture(sop_class)
 
 
 def what_it_is(sop_class: str, image_type: Sequence[str], colour: bool, placed: bool) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from Agg2ExpLib.volume.dicom.headers import (
+    EXPLICIT_LITTLE_ENDIAN,
     IMPLICIT_LITTLE_ENDIAN,
     DicomFile,
     PixelFormat,
@@ -20,7 +21,6 @@ from Agg2ExpLib.volume.dicom.headers import (
 )
 from Agg2ExpLib.volume.headers import COPY_AGAIN, refuse
 
-_EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _PIXEL_TAG = b"\xe0\x7f\x10\x00"
 _UNDEFINED = 0xFFFFFFFF
@@ -89,12 +89,12 @@ def stored_pixels(path: Path, data: Any) -> np.ndarray:
 def _plain_frames(content: bytes, file: DicomFile) -> np.ndarray | None:
     """Uncompressed frames straight from the file, where the header's reader stopped; None when they are not like that."""
     form, columns_rows = file.format, file.planes[0].size
-    if form is None or form.syntax not in (IMPLICIT_LITTLE_ENDIAN, _EXPLICIT_LITTLE_ENDIAN):
+    if form is None or form.syntax not in (IMPLICIT_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN):
         return None
     head = content[form.at : form.at + 12]
     if head[:4] != _PIXEL_TAG:
         return None
-    explicit = form.syntax == _EXPLICIT_LITTLE_ENDIAN
+    explicit = form.syntax == EXPLICIT_LITTLE_ENDIAN
     start = form.at + (12 if explicit else 8)
     length = int.from_bytes(content[start - 4 : start], "little")
     if length == _UNDEFINED:
@@ -126,7 +126,7 @@ def _stored_frames(path: Path, data: Any, form: PixelFormat, through_itk: bool =
     shape = (frames, int(value_of(data, "Rows") or 0), int(value_of(data, "Columns") or 0))
     if "PixelData" not in data:
         refuse(path, f"{path.name} has no pixels, or they are no whole numbers", "export the series again")
-    if form.syntax in (IMPLICIT_LITTLE_ENDIAN, _EXPLICIT_LITTLE_ENDIAN, _DEFLATED):
+    if form.syntax in (IMPLICIT_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN, _DEFLATED):
         return _as_frames(path, data.PixelData, form, shape), False
     try:
         return np.asarray(data.pixel_array).reshape(shape), False

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.volume.decoding import joined_digest, sha256_of
 from Agg2ExpLib.volume.dicom.headers import DicomFile, Plane
+from Agg2ExpLib.volume.dicom.mixing import check_one_scan
 from Agg2ExpLib.volume.dicom.pixels import decoded
 from Agg2ExpLib.volume.dicom.series import Series, chosen_series, one_part
 from Agg2ExpLib.volume.dicom.stack import Stack, stacked
@@ -52,15 +54,29 @@ def read_series(path: Path, wanted: str | int | None, notes: list[str], *, ct: b
     InputError
         The slices do not make one volume, or cannot be decoded exactly.
     """
-    series, part = one_part(path, chosen_series(path, wanted, notes), wanted)
+    chosen = chosen_series(path, wanted, notes)
+    try:
+        return _read(path, chosen, wanted, notes, ct)
+    except InputError as error:
+        if not chosen.others:
+            raise
+        raise InputError(f"{error}; {chosen.others}") from None
+
+
+def _read(path: Path, chosen: Series, wanted: str | int | None, notes: list[str], ct: bool) -> DicomScan:
+    series, part = one_part(path, chosen, wanted)
     files, copies = _without_copies(path, series)
     planes = [plane for file in files for plane in file.planes]
     if not path.is_dir() and len(planes) == 1:
         refuse(path, "this is one slice of a DICOM series", "give the folder of the series")
-    _check_one_frame_of_reference(path, files)
+    check_one_scan(path, files)
     stack = stacked(path, planes, notes)
     check_shape(path, (*stack.planes[0].size, len(stack.planes)))
     voxels, digests = _filled(path, files, copies, stack)
+    for file in files:
+        if file.localizers:
+            frames = "localizer frame was" if file.localizers == 1 else "localizer frames were"
+            notes.append(f"{file.localizers} {frames} left out of {file.path.name}.")
     first = files[0]
     if copies:
         noun = "file is a copy of a slice" if len(copies) == 1 else "files are copies of slices"
@@ -119,16 +135,6 @@ def _same_planes(some: Sequence[Plane], others: Sequence[Plane]) -> bool:
         and all(same(getattr(one, name), getattr(other, name)) for name in ("spacing", "axes", "position"))
         for one, other in zip(some, others, strict=True)
     )
-
-
-def _check_one_frame_of_reference(path: Path, files: Sequence[DicomFile]) -> None:
-    found = {file.frame_of_reference: file for file in files}
-    if len(found) > 1:
-        one, other = list(found.values())[:2]
-        cause = (
-            f"{one.path.name} and {other.path.name} have different frames of reference, so their places do not compare"
-        )
-        refuse(path, cause, "keep the slices of one of them")
 
 
 def _filled(

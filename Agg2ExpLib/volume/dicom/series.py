@@ -10,13 +10,19 @@ from Agg2ExpLib.volume.dicom.headers import DicomFile, Plane, is_dicom, quiet_py
 from Agg2ExpLib.volume.headers import refuse
 
 _MOST_TOLD = 10
+# What ordinarily lies beside slices: texts, previews, and volumes or masks in other formats.
+_COMPANIONS = (
+    *(".txt", ".json", ".xml", ".csv", ".tsv", ".md", ".htm", ".html", ".pdf", ".log", ".ini", ".inf", ".db"),
+    *(".png", ".jpg", ".jpeg", ".gif", ".bmp", ".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"),
+)
 
 
 @dataclass(frozen=True)
 class Series:
-    """The files of one series that hold slices."""
+    """The files of one series that hold slices, and a sentence about the others when it was taken by default."""
 
     files: tuple[DicomFile, ...]
+    others: str = ""
 
     @property
     def uid(self) -> str:
@@ -50,8 +56,11 @@ def files_of(path: Path) -> list[Path]:
     """Return the DICOM files of a folder, without the index that a disc has; or the file itself."""
     if not path.is_dir():
         return [path]
-    files = sorted(child for child in path.iterdir() if child.is_file() and child.name.upper() != "DICOMDIR")
-    return [child for child in files if is_dicom(child)]
+    return [child for child in _listed(path) if is_dicom(child)]
+
+
+def _listed(path: Path) -> list[Path]:
+    return sorted(child for child in path.iterdir() if child.is_file() and child.name.upper() != "DICOMDIR")
 
 
 def chosen_series(path: Path, wanted: str | int | None, notes: list[str]) -> Series:
@@ -71,29 +80,36 @@ def chosen_series(path: Path, wanted: str | int | None, notes: list[str]) -> Ser
     InputError
         No slices there, no such series, or several of that number.
     """
+    files = files_of(path)
     with quiet_pydicom():
-        found = [(file, read_header(file)) for file in files_of(path)]
+        found = [(file, read_header(file)) for file in files]
     headers = [header for _, header in found if header is not None]
-    _tell_unread([file.name for file, header in found if header is None], notes)
-    _tell_beside([header for header in headers if header.kind], notes)
+    unread = [file.name for file, header in found if header is None]
+    strange = _strange(path, files)
+    _tell_unread(unread, "DICOM file", "could not be read as images", notes)
+    _tell_unread(strange, "file", "could not be read as DICOM", notes)
     groups: dict[str, list[DicomFile]] = {}
     for header in headers:
         if header.planes:
             groups.setdefault(header.series, []).append(header)
+    derived = [file for uid in groups for file in _take_derived(groups[uid])]
+    _tell_beside([*(header for header in headers if header.kind), *derived], notes)
     # The lower number first, so that the choice between equals does not depend on file names.
     series = sorted((Series(tuple(files)) for files in groups.values()), key=lambda one: (_number(one), one.uid))
     if not series:
-        _refuse_none(path, headers)
+        _refuse_none(path, headers, [*unread, *strange])
     name = str(wanted if wanted is not None else "").partition(":")[0].strip()
     if name:
         return _asked(path, series, name)
     best = max(series, key=Series.rank)
     others = [one.told for one in series if one is not best]
     if others:
-        notes.append(
-            f"The folder holds {len(others)} other series: {_shortened(others)}; {best.told} was taken, and --series "
-            "takes another."
+        told = (
+            f"the folder holds {len(others)} other series: {_shortened(others)}; {best.told} was taken, and --series "
+            "takes another"
         )
+        notes.append(f"{told[0].upper()}{told[1:]}.")
+        return replace(best, others=told)
     return best
 
 
@@ -132,7 +148,8 @@ def one_part(path: Path, series: Series, wanted: str | int | None) -> tuple[Seri
 
 
 def _asked(path: Path, series: list[Series], wanted: str) -> Series:
-    fit = [one for one in series if wanted in (one.uid, one.files[0].number)]
+    number = int(wanted) if wanted.isdecimal() else -1
+    fit = [one for one in series if wanted in (one.uid, one.files[0].number) or _number(one) == number]
     if len(fit) == 1:
         return fit[0]
     if fit:
@@ -142,24 +159,47 @@ def _asked(path: Path, series: list[Series], wanted: str) -> Series:
     refuse(path, f"there is no series {wanted}", f"there are {told}; choose one of them by number or UID")
 
 
-def _refuse_none(path: Path, headers: list[DicomFile]) -> None:
+def _refuse_none(path: Path, headers: list[DicomFile], unread: list[str]) -> None:
+    told = f"{_shortened(unread)} cannot be read as DICOM" if unread and path.is_dir() else ""
     if headers:
         beside = _counted([header for header in headers if header.kind])
         cause = f"there is no scan in it, only {beside}" if beside else "its pictures have no slices of a scan"
-        refuse(path, cause, "give the folder of the scan's slices")
+        refuse(path, f"{cause}, and {told}" if told else cause, "give the folder of the scan's slices")
+    if told:
+        refuse(path, f"the folder holds no slice that can be read: {told}", "unpack the files, or copy them again")
     inner = path.is_dir() and any(child.is_dir() for child in path.iterdir())
     step = "give the folder inside it" if inner else "give a folder of DICOM slices"
     refuse(path, "the folder holds no DICOM series" if path.is_dir() else "the file is not readable DICOM", step)
 
 
-def _tell_unread(names: list[str], notes: list[str]) -> None:
-    """Say how many DICOM files could not be read: a damaged first slice would shorten the scan unseen."""
+def _strange(path: Path, files: list[Path]) -> list[str]:
+    """Names of what is neither DICOM nor an ordinary companion: an empty or packed slice would be missed unseen."""
+    if not path.is_dir():
+        return []
+    known = set(files)
+    others = (child.name for child in _listed(path) if child not in known)
+    return [name for name in others if not name.startswith(".") and not name.lower().endswith(_COMPANIONS)]
+
+
+def _tell_unread(names: list[str], noun: str, what: str, notes: list[str]) -> None:
+    """Say which files could not be read: a damaged first slice would shorten the scan unseen."""
     if names:
         plural = "s" if len(names) > 1 else ""
         notes.append(
-            f"{len(names)} DICOM file{plural} of the folder could not be read as images, such as {names[0]}; slices may "
-            "be missing."
+            f"{len(names)} {noun}{plural} of the folder {what}, such as {_shortened(names[:3])}; slices may be missing."
         )
+
+
+def _take_derived(files: list[DicomFile]) -> list[DicomFile]:
+    """Take the few derived pictures out of a series of original slices; return them as something that lies beside."""
+    slices = Counter[str]()
+    for file in files:
+        slices[file.origin] += len(file.planes)
+    if slices["derived"] >= slices["original"]:
+        return []
+    taken = [file for file in files if file.origin == "derived"]
+    files[:] = [file for file in files if file.origin != "derived"]
+    return [replace(file, kind="derived picture", kinds="derived pictures") for file in taken]
 
 
 def _tell_beside(files: list[DicomFile], notes: list[str]) -> None:

@@ -20,6 +20,8 @@ from Agg2ExpLib.volume.headers import refuse
 TOLERANCE = 0.1
 # Two slices nearer than this share of the usual distance lie at the same place.
 _SAME_PLACE = 0.01
+# Several slices nearer than this share of the usual distance are of two volumes; one may be a block's overlap.
+_NEAR = 0.1
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _MISSING = {
     "position": "place in the patient (ImagePositionPatient)",
@@ -220,6 +222,15 @@ def _check_apart(path: Path, planes: Sequence[Plane], places: np.ndarray) -> Non
             f"{one.name} and {other.name} are different slices at the same place, {one.place}{more} (several time points or "
             "phases, or a slice sent again?)",
             "keep one slice for each place, or export one time point",
+        )
+    near = np.flatnonzero(gaps < _NEAR * np.quantile(gaps, 0.75))
+    if len(near) > 2:
+        one, other = planes[near[0]], planes[near[0] + 1]
+        refuse(
+            path,
+            f"{one.name} and {other.name} lie only {gaps[near[0]]:.3g} mm apart, at {one.place}, and {len(near) - 1} more "
+            f"pairs so near, where others lie {np.quantile(gaps, 0.75):.3g} mm apart (several time points or acquisitions?)",
+            "keep the slices of one of them, or choose another series with --series",
         )
 
 
