@@ -259,6 +259,13 @@ def test_an_nrrd_in_other_units_than_millimetres_is_refused(tmp_path, line):
     assert read_volume(path).spacing == (2.0, 2.0, 3.0)
 
 
+def test_an_nrrd_whose_spacing_is_a_word_is_refused(tmp_path):
+    head = "NRRD0004\ntype: short\ndimension: 3\nsizes: 8 9 10\nendian: little\nencoding: raw\nspacings: 2 two 3\n\n"
+    (tmp_path / "scan.nrrd").write_bytes(head.encode() + hu().tobytes())
+    with pytest.raises(InputError, match="no number"):
+        read_volume(tmp_path / "scan.nrrd")
+
+
 @pytest.mark.parametrize("space", ["3D-right-handed", "scanner-xyz"])
 def test_a_space_that_is_not_the_patients_is_no_orientation(tmp_path, space):
     path = tmp_path / "scan.nrrd"

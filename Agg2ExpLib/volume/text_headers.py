@@ -234,7 +234,7 @@ def _check_spacing(path: Path, text: str) -> None:
     try:
         spacing = [float(word) for word in text.split()]
     except ValueError:
-        spacing = [math.nan]
+        spacing = [0.0]
     # NRRD writes "nan" for an axis without spacing, as that of the colours is.
     if any(value <= 0 or math.isinf(value) for value in spacing):
         refuse(
