@@ -50,8 +50,29 @@ def test_excels_separator_line_decimal_commas_and_empty_columns_are_understood(t
     assert [first.line, second.line] == [3, 5]
 
 
-def test_a_comma_that_parts_cells_is_no_decimal_sign(tmp_path):
-    assert rows_of(tmp_path, 'id,codes\na,"1,2"\n')[1] == ["a", "1,2"]
+@pytest.mark.parametrize(
+    ("cells", "read"),
+    [
+        (["61,5", "70", ""], ["61.5", "70", ""]),
+        (["-0,125", "0,5"], ["-0.125", "0.5"]),
+        (["1,2", "1,2,3"], None),
+        (["1,2", "left"], None),
+        (["61,5", "61.5"], None),
+        (["1,234", "20,500"], None),
+    ],
+)
+def test_a_quoted_comma_is_the_decimal_sign_where_the_whole_column_can_be_read_so(tmp_path, cells, read):
+    text = "id,age\n" + "".join(f'{n},"{cell}"\n' for n, cell in enumerate(cells))
+    assert [row[1] for row in rows_of(tmp_path, text)[1:]] == (read or cells)
+
+
+@pytest.mark.parametrize(
+    "text", ["id;image;roi:a;age\n1,5;2,5;3,5;4,5\n", 'id,image,roi:a,age\n"1,5","2,5","3,5","4,5"\n']
+)
+def test_an_id_or_a_file_name_keeps_its_comma(tmp_path, text):
+    assert rows_of(tmp_path, text)[1] == ["1,5", "2,5", "3,5", "4.5"]
+    (case,) = find_cohort(tmp_path / "t.csv")
+    assert (case.id, case.image.name, case.regions["a"].name) == ("1,5", "2,5", "3,5")
 
 
 def test_the_row_numbers_of_a_data_frame_are_left_out_and_other_nameless_values_refused(tmp_path):

@@ -4,9 +4,11 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from cohort_samples import fake_job, fake_model, made_up_cases
 
 from Agg2ExpLib.cohort.run.cases import CohortCase
 from Agg2ExpLib.cohort.run.runner import run_cohort
+from Agg2ExpLib.cohort.run.spread import _cluster
 from Agg2ExpLib.cohort.run.store import TABLES, CohortFolder
 from Agg2ExpLib.errors import InputError, OutputError
 
@@ -255,3 +258,16 @@ def test_twenty_kills_of_the_run_and_twenty_of_its_workers_leave_the_undisturbed
         time.sleep(0.01 + 0.2 * rng.random())
     assert (process.wait(), killed) == (0, 20)
     assert tables(out) == undisturbed(110)
+
+
+def test_a_taken_dashboard_port_is_no_matter(tmp_path):
+    pytest.importorskip("distributed")
+    with socket.socket() as taken, warnings.catch_warnings():
+        try:
+            taken.bind(("127.0.0.1", 8787))
+            taken.listen()
+        except OSError:
+            pass  # Another program has it.
+        warnings.filterwarnings("error", message="Port")
+        with _cluster(fake_job(tmp_path), 0, None) as cluster:
+            assert cluster.scheduler.http_server.port != 8787

@@ -154,9 +154,12 @@ def test_nrrd_and_metaimage_are_read_as_simpleitk_reads_them(tmp_path, suffix, c
     ("lines", "told"),
     [
         ("space: left-posterior-superior\nspace directions: (2,0,0) (0,2,0) (0,0,3)\nspace origin: (0,0,0)", []),
-        ("spacings: 2 2 3", ["no orientation"]),
-        ("space dimension: 3\nspace directions: (2,0,0) (0,2,0) (0,0,3)", ["no orientation"]),
-        ("", ["no voxel size", "no orientation"]),
+        ("spacings: 2 2 3", ["no position", "no orientation"]),
+        ("spacings: 2 2 3\naxis mins: 1 2 3", ["no orientation"]),
+        ("spacings: 2 nan 3\naxis mins: 0 0 0", ["no voxel size along axis 2; 1 mm", "no orientation"]),
+        ("space: left-posterior-superior\nspace directions: (2,0,0) (0,2,0) (0,0,3)", ["no position"]),
+        ("space dimension: 3\nspace directions: (2,0,0) (0,2,0) (0,0,3)", ["no position", "no orientation"]),
+        ("", ["no position", "no voxel size", "no orientation"]),
     ],
 )
 def test_an_nrrd_without_spacing_or_orientation_says_so(tmp_path, lines, told):
@@ -172,10 +175,11 @@ def test_an_nrrd_without_spacing_or_orientation_says_so(tmp_path, lines, told):
 @pytest.mark.parametrize(
     ("lines", "told"),
     [
-        ("TransformMatrix = 1 0 0 0 1 0 0 0 1\nElementSpacing = 2 2 3\n", []),
-        ("ElementSpacing = 2 2 3\n", ["no orientation"]),
-        ("TransformMatrix = 1 0 0 0 1 0 0 0 1\n", ["no voxel size"]),
-        ("", ["no voxel size", "no orientation"]),
+        ("Offset = 1 2 3\nTransformMatrix = 1 0 0 0 1 0 0 0 1\nElementSpacing = 2 2 3\n", []),
+        ("TransformMatrix = 1 0 0 0 1 0 0 0 1\nElementSpacing = 2 2 3\n", ["no position; its first voxel"]),
+        ("Position = 1 2 3\nElementSpacing = 2 2 3\n", ["no orientation"]),
+        ("Origin = 1 2 3\nTransformMatrix = 1 0 0 0 1 0 0 0 1\n", ["no voxel size"]),
+        ("", ["no position", "no voxel size", "no orientation"]),
     ],
 )
 def test_a_metaimage_without_spacing_or_orientation_says_so(tmp_path, lines, told):
@@ -186,6 +190,60 @@ def test_a_metaimage_without_spacing_or_orientation_says_so(tmp_path, lines, tol
     assert np.array_equal(found.voxels, hu())
     assert [any(word in note for note in found.notes) for word in told] == [True] * len(told)
     assert len(found.notes) == len(told)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "letters", "told"),
+    [
+        ("1 0 0 0 1 0 0 0 1", "RAI", ""),
+        ("1 0 0 0 1 0 0 0 1", "LPS", ""),
+        ("1 0 0 0 1 0 0 0 1", "???", ""),
+        ("0 1 0 0 0 -1 1 0 0", "ASR", ""),
+        ("1 0 0 0 1 0 0 0 1", "LAI", "LAI, contradicts its matrix, which says RAI"),
+        ("1 0 0 0 1 0 0 0 -1", "RAI", "RAI, contradicts its matrix, which says RAS"),
+        ("0 1 0 1 0 0 0 0 1", "RAI", "RAI, contradicts its matrix, which says ARI"),
+    ],
+)
+def test_a_metaimage_whose_letters_contradict_its_matrix_says_so(tmp_path, matrix, letters, told):
+    lines = ["ObjectType = Image", "NDims = 3", f"TransformMatrix = {matrix}", "Offset = 0 0 0", "ElementSpacing = 2 2 3",
+             f"AnatomicalOrientation = {letters}", "DimSize = 8 9 10",
+             "ElementType = MET_SHORT", "ElementDataFile = LOCAL"]  # fmt: skip
+    (tmp_path / "scan.mha").write_bytes("\n".join(lines).encode() + b"\n" + hu().tobytes())
+    notes = read_volume(tmp_path / "scan.mha").notes
+    assert len(notes) == bool(told)
+    assert told in "".join(notes)
+
+
+@pytest.mark.parametrize(
+    ("place", "told"), [(280, "sform is not finite; its qform"), (256, "qform is not finite; the sform")]
+)
+def test_a_placement_that_is_not_finite_is_said(tmp_path, place, told):
+    path = nifti(tmp_path / "scan.nii", STRAIGHT, 1, STRAIGHT, 1)
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<f", content, place, float("nan"))
+    path.write_bytes(bytes(content))
+    found = read_volume(path)
+    assert np.allclose(found.affine, STRAIGHT, atol=1e-5)
+    (note,) = found.notes
+    assert told in note
+    # Neither code leaves one that can be used: 252 is that of the qform, 254 that of the sform.
+    struct.pack_into("<h", content, 252 if place == 280 else 254, 0)
+    path.write_bytes(bytes(content))
+    with pytest.raises(InputError, match="direction matrix is not finite"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize(("units", "refused"), [('"cm" "cm" "cm"', True), ('"mm" "" "mm"', False)])
+def test_an_nrrd_whose_axes_are_in_other_units_is_refused(tmp_path, units, refused):
+    path = tmp_path / "scan.nrrd"
+    lines = ["NRRD0004", "type: short", "dimension: 3", "sizes: 8 9 10", "encoding: raw", "endian: little",
+             "spacings: 2 2 3", f"units: {units}"]  # fmt: skip
+    path.write_bytes("\n".join(lines).encode() + b"\n\n" + hu().tobytes())
+    if refused:
+        with pytest.raises(InputError, match="states lengths in 'cm'"):
+            read_volume(path)
+    else:
+        assert read_volume(path).spacing == (2.0, 2.0, 3.0)
 
 
 @pytest.mark.parametrize("line", ['space units: "cm" "cm" "cm"', 'space units: "mm" "mm" "um"'])
@@ -199,6 +257,13 @@ def test_an_nrrd_in_other_units_than_millimetres_is_refused(tmp_path, line):
         read_volume(path)
     path.write_bytes(path.read_bytes().replace(line.encode(), b'space units: "mm" "mm" "mm"'))
     assert read_volume(path).spacing == (2.0, 2.0, 3.0)
+
+
+def test_an_nrrd_whose_spacing_is_a_word_is_refused(tmp_path):
+    head = "NRRD0004\ntype: short\ndimension: 3\nsizes: 8 9 10\nendian: little\nencoding: raw\nspacings: 2 two 3\n\n"
+    (tmp_path / "scan.nrrd").write_bytes(head.encode() + hu().tobytes())
+    with pytest.raises(InputError, match="no number"):
+        read_volume(tmp_path / "scan.nrrd")
 
 
 @pytest.mark.parametrize("space", ["3D-right-handed", "scanner-xyz"])

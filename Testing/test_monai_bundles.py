@@ -315,6 +315,22 @@ def test_what_is_not_done_exactly_is_refused_by_name(name, tmp_path):
     assert told in refusal(folder)
 
 
+@pytest.mark.parametrize(
+    ("where", "key", "value"),
+    [
+        *[("inferer", "cval", value) for value in (None, "x", [0])],
+        *[("network_def", "in_channels", value) for value in ("1", None, 0, 10**9)],
+        ("network_def", "out_channels", "3"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_with_its_file_and_key(where, key, value, tmp_path):
+    folder = write_bundle(tmp_path / "bundle", configuration())
+    edited(folder, lambda content: content[where].update({key: value}))
+    told = refusal(folder)
+    assert told.startswith(f"{folder / 'configs/inference.json'}: {where}: {key} must be")
+    assert f"not {value!r}; correct it" in told
+
+
 def test_a_network_of_its_own_code_runs_only_when_the_bundle_is_trusted_as_it_is(tmp_path, monkeypatch):
     for name in ("XDG_DATA_HOME", "LOCALAPPDATA", "HOME"):
         monkeypatch.setenv(name, str(tmp_path / "user"))

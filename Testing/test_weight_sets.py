@@ -90,6 +90,62 @@ def test_an_optimizer_is_no_set_of_weights():
     assert list(sets_of({"net": weights(), "optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}})) == ["net"]
 
 
+@pytest.mark.parametrize("key", ["optimal_model", "best_loss_weights", "model_scaler", "lossless", "schedule_free"])
+def test_a_name_that_only_contains_a_word_of_the_training_is_taken(key):
+    assert chosen({key: weights(3)}).tensors["head.bias"][0] == 3
+    (note,) = chosen({"last": weights(1), key: weights(2)}).notes
+    assert f"also holds '{key}'" in note
+
+
+@pytest.mark.parametrize(
+    "key", ["optimizer_state", "optimizer_states", "lr_schedulers", "grad_scaler_state", "loss_state_dict"]
+)
+def test_what_training_programs_keep_of_the_training_is_no_set_of_weights(key):
+    assert list(sets_of({key: {"a": torch.ones(1)}, "net": weights()})) == ["net"]
+
+
+def test_the_state_of_many_parameters_hides_no_weights():
+    state = {"state": {n: {"exp_avg": torch.ones(1)} for n in range(70)}, "param_groups": []}
+    assert list(sets_of({"generator_adam": state, "net": weights()})) == ["net"]
+
+
+@pytest.mark.parametrize("prefix", ["swin_", "net/", "model:"])
+def test_a_prefix_without_a_dot_is_found_where_all_names_follow_it(prefix):
+    found = chosen({"state_dict": weights(4, prefix)})
+    assert list(found.tensors) == NAMES
+    assert found.name == f"state_dict.{prefix[:-1]}"
+
+
+def test_a_dotted_prefix_comes_before_another_mark():
+    found = chosen({**weights(1, "net."), **weights(2, "net_")})
+    assert found.tensors["head.bias"][0] == 1 and "net_head.bias" in found.notes[0]
+
+
+def test_a_set_is_found_by_a_part_of_its_name():
+    content = {"state_dict": weights(1), "ema": {"shadow": weights(2)}}
+    assert chosen(content, wanted="ema").tensors["head.bias"][0] == 2
+    assert "several sets are called 'ema'" in refusal(
+        chosen, {"ema": {"shadow": weights(), "other": weights()}}, wanted="ema"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"ema": {"shadow_params": [torch.ones(1)] * 3}}, "'ema.shadow_params' (list with 3 tensors)"),
+        ({"a": {"b": {"c": {"d": {"e": weights()}}}}}, "'a.b.c.d.e' (mapping with 3 tensors)"),
+        ({"states": ({"w": torch.ones(1)}, 3)}, "'states.0' (mapping with 1 tensor)"),
+        (torch.ones(2), "one tensor without a name"),
+        ({"epoch": 3}, "no tensor, only 'epoch'"),
+        ({}, "no tensor"),
+    ],
+)
+def test_a_file_without_named_weights_says_what_it_holds_instead(content, told, tmp_path):
+    torch.save(content, tmp_path / "a.pt")
+    text = refusal(load_model, tmp_path / "a.pt")
+    assert told in text and "save the network's state_dict()" in text
+
+
 @pytest.fixture(scope="module")
 def swin():
     torch.manual_seed(0)
@@ -98,7 +154,13 @@ def swin():
     ).state_dict()
 
 
-@pytest.mark.parametrize("prefix", ["_model.", "backbone.", "module."])
+def test_a_whole_swin_unetr_is_not_called_an_encoder(swin, tmp_path):
+    torch.save({"my" + name: tensor for name, tensor in swin.items()}, tmp_path / "a.pt")
+    text = refusal(load_model, tmp_path / "a.pt")
+    assert "pretrained encoder" not in text and "myswinViT" in text
+
+
+@pytest.mark.parametrize("prefix", ["_model.", "backbone.", "module.", "swin_", "net/"])
 def test_a_bare_checkpoint_of_any_program_is_loaded(swin, prefix, tmp_path):
     content = {"state_dict": {prefix + name: tensor for name, tensor in swin.items()}, "hyper_parameters": {"lr": 1e-4}}
     torch.save(content, tmp_path / "a.ckpt")

@@ -6,6 +6,7 @@ that decide where something is computed, not what, are left out.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -113,6 +114,7 @@ _PREPROCESSING = ("dataset#transform", "preprocessing")
 #: Where a configuration states its network; the first that is there.
 NETWORK_PLACES = ("network_def", "network", "net")
 _DIMENSIONS = 3
+_MOST_CHANNELS = 4096
 _SAME_NETWORK = re.compile(r"\$?@(network_def|network|net)(\.to\([^()]*\))?(\.eval\(\))?")
 
 
@@ -225,6 +227,7 @@ def read_plan(folder: Path) -> BundlePlan:
     key = _image_key(config, found)
     before = tuple(_step(config, one, key, BEFORE) for one in found if _concerns(config, one, key))
     architecture = _network(config, folder, notes)
+    _check_channels(config, architecture)
     after = _after(config, key, where, architecture, notes)
     tiling = _tiling(config, notes)
     weights, weights_key = _weights(config)
@@ -422,6 +425,17 @@ def _architecture(config: BundleConfig, notes: list[str]) -> dict[str, Any]:
     return {"name": name, "arguments": current}
 
 
+def _check_channels(config: BundleConfig, architecture: Mapping[str, Any]) -> None:
+    where = next((place for place in NETWORK_PLACES if config.has(place)), NETWORK_PLACES[0])
+    for key in ("in_channels", "out_channels"):
+        count = architecture["arguments"].get(key, 1)
+        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= _MOST_CHANNELS:
+            raise InputError(
+                f"{config.path}: {where}: {key} must be a whole number from 1 to {_MOST_CHANNELS}, not {count!r}; "
+                "correct it in that file"
+            )
+
+
 def _check_wrapping(config: BundleConfig) -> None:
     """Refuse a network that is put into something else before it is run; moving it to a device is nothing else."""
     for where in ("network", "net", "evaluator#network"):
@@ -463,7 +477,7 @@ def _tiling(config: BundleConfig, notes: list[str]) -> dict[str, Any]:
         "overlap": _scalar(given("overlap", 0.25), "overlap", config.path, where),
         "blending": str(given("mode", "constant")).lower(),
         "sigma": _scalar(given("sigma_scale", 0.125), "sigma_scale", config.path, where),
-        "padding": "edge" if padding_mode == "replicate" else float(given("cval", 0.0)),
+        "padding": "edge" if padding_mode == "replicate" else _padding(given("cval", 0.0), config.path, where),
     }
 
 
@@ -478,6 +492,12 @@ def _window(value: Any, path: Path, where: str) -> list[int] | None:
             f"{path}: {where}: roi_size {value!r}, a window as long as the scan along some axes, is not supported"
         )
     return sides
+
+
+def _padding(value: Any, path: Path, where: str) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+        raise InputError(f"{path}: {where}: cval must be a number, not {value!r}; correct it in that file")
+    return float(value)
 
 
 def _scalar(value: Any, name: str, path: Path, where: str) -> float:

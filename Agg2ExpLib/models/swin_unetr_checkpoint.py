@@ -152,7 +152,8 @@ def _window_size(rows: int, source: str | Path) -> int:
 
 
 def _why_not(tensors: Mapping[str, torch.Tensor], sets: Mapping[str, dict[str, torch.Tensor]]) -> str:
-    if any(name.endswith("patch_embed.proj.weight") and "layers1" in "".join(tensors) for name in tensors):
+    headless = not any(name.endswith(_OUT) for group in sets.values() for name in group)
+    if headless and any(name.endswith("patch_embed.proj.weight") and "layers1" in "".join(tensors) for name in tensors):
         return (
             "this is not a Swin UNETR checkpoint but only its pretrained encoder (no output layer); "
             "a network trained to segment is needed"

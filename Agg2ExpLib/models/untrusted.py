@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.models.weight_sets import sets_of
+from Agg2ExpLib.models.weight_sets import found_instead, sets_of
 
 if TYPE_CHECKING:
     import torch
@@ -62,9 +62,13 @@ def read_sets(path: str | Path, trust_checkpoint: bool = False) -> dict[str, dic
     path = Path(path)
     if _is_safetensors(path):
         return {"": _read_safetensors(path)}
-    found = sets_of(_read_content(path, trust_checkpoint, numpy_numbers=trust_checkpoint))
+    content = _read_content(path, trust_checkpoint, numpy_numbers=trust_checkpoint)
+    found = sets_of(content)
     if not found:
-        raise InputError(f"{path}: holds no network weights (a state dict of named tensors is expected)")
+        raise InputError(
+            f"{path}: holds no network weights that can be told apart by name (a state dict of named tensors is expected); "
+            f"{found_instead(content)}; save the network's state_dict()"
+        )
     return found
 
 

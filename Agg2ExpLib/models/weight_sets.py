@@ -7,6 +7,8 @@ name, a moving average beside them. What a file holds is listed and looked throu
 from __future__ import annotations
 
 import hashlib
+import re
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +23,18 @@ if TYPE_CHECKING:
 
 _MAX_DEPTH = 4
 _MAX_SETS = 64
+_MAX_LOOKED = 10_000
 _SHOWN = 3
 _SHOWN_SETS = 8
-# Numbers of the training, which are no weights of a network.
-_NO_WEIGHTS = ("optim", "sched", "scaler", "loss", "hyper_parameters", "callbacks")
+# Numbers of the training, which are no weights of a network: whole names, for an "optimal_model" is one.
+_NO_WEIGHTS = re.compile(
+    r"((lr|grad|amp|loss)_?)?(optim|optimi[sz]er|sched|scheduler|scaler|loss)(s|es)?(_?(states?|dict))*"
+    r"|hyper_?parameters|hparams|callbacks",
+    re.IGNORECASE,
+)
+# What a dictionary of torch's optimizers is told by, whatever its name.
+_OF_AN_OPTIMIZER = "param_groups"
+_MARKS = "._/:-"
 _AVERAGED = ("ema", "averag", "swa", "teacher")
 
 
@@ -67,12 +77,47 @@ def sets_of(content: Any) -> dict[str, Tensors]:
 
 
 def _mappings(content: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]]:
-    if not isinstance(content, Mapping) or len(path) > _MAX_DEPTH:
+    if not isinstance(content, Mapping) or len(path) > _MAX_DEPTH or _OF_AN_OPTIMIZER in content:
         return
     yield path, content
     for key, value in content.items():
-        if isinstance(value, Mapping) and not any(word in str(key).lower() for word in _NO_WEIGHTS):
+        if isinstance(value, Mapping) and not _NO_WEIGHTS.fullmatch(str(key)):
             yield from _mappings(value, (*path, str(key)))
+
+
+def found_instead(content: Any) -> str:
+    """Return what a file without any set of named tensors holds, for a message.
+
+    Examples
+    --------
+    >>> import torch
+    >>> found_instead({"ema": {"shadow_params": [torch.ones(1), torch.ones(1)]}})
+    "it holds 'ema.shadow_params' (list with 2 tensors)"
+    """
+    import torch
+
+    parts: list[str] = []
+    pending: deque[tuple[tuple[str, ...], Any]] = deque(
+        [((), content)] if isinstance(content, (Mapping, list, tuple)) else []
+    )
+    for _ in range(_MAX_LOOKED):
+        if not pending:
+            break
+        path, value = pending.popleft()
+        items = list(value.items()) if isinstance(value, Mapping) else list(enumerate(value))
+        count = sum(isinstance(item, torch.Tensor) for _, item in items)
+        if count:
+            kind = type(value).__name__ if isinstance(value, (list, tuple)) else "mapping"
+            tensors = "1 tensor" if count == 1 else f"{count} tensors"
+            parts.append(f"{'.'.join(path)!r} ({kind} with {tensors})" if path else f"a {kind} with {tensors}")
+        pending += [((*path, str(key)), item) for key, item in items if isinstance(item, (Mapping, list, tuple))]
+    if parts:
+        more = f" and {len(parts) - _SHOWN_SETS} more" if len(parts) > _SHOWN_SETS else ""
+        return f"it holds {', '.join(parts[:_SHOWN_SETS])}{more}"
+    if isinstance(content, torch.Tensor):
+        return "it holds one tensor without a name"
+    keys = [repr(str(key)) for key in content] if isinstance(content, Mapping) else []
+    return f"it holds no tensor, only {_some(keys)}" if keys else "it holds no tensor"
 
 
 def choose(
@@ -157,11 +202,19 @@ def listed(sets: Mapping[str, Tensors]) -> str:
 def _candidates(sets: Mapping[str, Tensors], names: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Return name -> (key of the set, prefix) of each place where most of the network's names are found."""
     scored: dict[tuple[str, str], int] = {}
+    # Prefixes that end in another mark than a dot: only where all of the network's names follow, and no dotted one fits.
+    marked: dict[tuple[str, str], int] = {}
     probes = sorted({names[0], names[len(names) // 2], names[-1]})
     for key, tensors in sets.items():
         for prefix in {name[: -len(probe)] for name in tensors for probe in probes if name.endswith(probe)}:
-            if not prefix or prefix.endswith("."):
-                scored[key, prefix] = sum(prefix + name in tensors for name in names)
+            if not prefix or prefix[-1] in _MARKS:
+                score = sum(prefix + name in tensors for name in names)
+                if not prefix or prefix.endswith("."):
+                    scored[key, prefix] = score
+                elif score == len(names):
+                    marked[key, prefix] = score
+    if max(scored.values(), default=0) < len(names) and marked:
+        scored = marked
     best = max(scored.values(), default=0)
     # In the order of the file, so that what the training program wrote first comes first.
     places = sorted(
@@ -171,15 +224,16 @@ def _candidates(sets: Mapping[str, Tensors], names: Sequence[str]) -> dict[str, 
 
 
 def _called(key: str, prefix: str) -> str:
-    return ".".join(part for part in (key, prefix.removesuffix(".")) if part) or "weights"
+    return ".".join(part for part in (key, prefix.rstrip(_MARKS)) if part) or "weights"
 
 
 def _wanted(candidates: Mapping[str, tuple[str, str]], wanted: str, source: str | Path) -> str:
+    lower = wanted.lower()
     found = [
         name
         for name, (key, prefix) in candidates.items()
-        if wanted.lower() in (name.lower(), key.lower(), prefix.lower().removesuffix("."))
-    ]
+        if lower in (name.lower(), key.lower(), prefix.lower(), prefix.lower().rstrip(_MARKS))
+    ] or [name for name in candidates if f".{lower}." in f".{name.lower()}."]
     if len(found) == 1:
         return found[0]
     raise InputError(

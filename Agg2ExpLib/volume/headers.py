@@ -46,6 +46,8 @@ class Claim:
         NIfTI's two placements, RAS millimetres, where in use.
     zooms : tuple of float
         NIfTI's voxel sizes in millimetres.
+    notes : tuple of str
+        Sentences about what NRRD and MetaImage leave out or contradict.
     fields : mapping of str to str
         What else NRRD keeps: its key/value pairs, such as the table of segments.
     """
@@ -62,6 +64,7 @@ class Claim:
     sform: np.ndarray | None = None
     qform: np.ndarray | None = None
     zooms: tuple[float, ...] = ()
+    notes: tuple[str, ...] = ()
     fields: Mapping[str, str] = field(default_factory=dict)
 
     @property

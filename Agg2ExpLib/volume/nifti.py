@@ -141,21 +141,23 @@ def nifti_affine(path: Path, claim: Claim) -> tuple[np.ndarray, list[str]]:
             "The file states no orientation; its axes were taken to run to the left, the back and the head, so left and "
             "right may be swapped."
         ]
-    if qform is not None and not np.isfinite(qform).all():
+    infinite = qform is not None and not np.isfinite(qform).all()
+    if infinite:
         qform = None
     if sform is None or not _is_placement(sform):
+        stated = claim.qform if sform is None else sform
+        fault = "singular" if stated is not None and np.isfinite(stated).all() else "not finite"
         if qform is None:
-            refuse(path, "the direction matrix is singular", "export the scan again with its geometry")
-        unusable = "The file's sform is singular; its qform was used."
-        return qform, [] if sform is None else [unusable]
-    notes = []
+            refuse(path, f"the direction matrix is {fault}", "export the scan again with its geometry")
+        return qform, [] if sform is None else [f"The file's sform is {fault}; its qform was used."]
+    notes = ["The file's qform is not finite; the sform was used."] if infinite else []
     if qform is not None:
-        notes = _disagreement(sform, qform, claim.shape, "qform")
+        notes += _disagreement(sform, qform, claim.shape, "qform")
     else:
         lengths = np.sqrt((sform[:3, :3] ** 2).sum(axis=0))
         sized = sform.copy()
         sized[:3, :3] *= np.array(claim.zooms) / lengths
-        notes = _disagreement(sform, sized, claim.shape, "voxel sizes")
+        notes += _disagreement(sform, sized, claim.shape, "voxel sizes")
     return sform, notes
 
 

@@ -185,7 +185,7 @@ def suffix_of(path: Path, suffixes: tuple[str, ...]) -> str:
 
 
 def _not_stated(claim: Claim) -> list[str]:
-    notes = []
+    notes = list(claim.notes)
     if not claim.sized:
         notes.append("The file states no voxel size; 1 mm was taken along each axis.")
     if not claim.oriented:

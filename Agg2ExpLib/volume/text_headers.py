@@ -41,6 +41,7 @@ _META_TYPES = {
 }
 # Spaces of NRRD whose axes are those of the patient; the others are a scanner's or nobody's.
 _PATIENT = re.compile(r"(right|left)[- ](anterior|posterior)[- ]superior|ras|las|lps")
+_NO_PLACE = "The file states no position; its first voxel was taken to lie at 0, 0, 0 mm."
 _ENCODINGS = {"raw": "raw", "gzip": "deflate", "gz": "deflate", "text": "text", "txt": "text", "ascii": "text"}
 
 
@@ -69,14 +70,18 @@ def nrrd_claim(path: Path) -> Claim:
     if len(sizes) != int(_integers(path, fields.get("dimension", "0"))[0]):
         refuse(path, "the NRRD header is damaged (dimension and sizes disagree)", COPY_AGAIN)
     _check_spacing(path, fields.get("spacings", ""))
-    for unit in re.findall(r'"([^"]*)"', fields.get("spaceunits", "")):
-        _check_unit(path, unit)
     dtype = _dtype(path, _NRRD_TYPES, fields.get("type", "").lower())
     kinds = fields.get("kinds", "").lower().split()
     directions = fields.get("spacedirections", "")
     vector = len(sizes) > 3 and (
         (bool(kinds) and kinds[0] not in ("domain", "space", "time")) or directions.startswith("none")
     )
+    for unit in [*_quoted(fields, "spaceunits"), *_quoted(fields, "units")[int(vector) :][:3]]:
+        _check_unit(path, unit)
+    notes = [] if "spaceorigin" in fields or "axismins" in fields else [_NO_PLACE]
+    for axis, word in enumerate(fields.get("spacings", "").split()[int(vector) :][:3]):
+        if not directions and math.isnan(float(word)):
+            notes.append(f"The file states no voxel size along axis {axis + 1}; 1 mm was taken.")
     endian = fields.get("endian", "little" if dtype.itemsize == 1 else "").lower()
     encoding = _ENCODINGS.get(fields.get("encoding", "").lower(), "other")
     if endian not in ("little", "big") or any(fields.get(skip, "0") != "0" for skip in ("byteskip", "lineskip")):
@@ -93,6 +98,7 @@ def nrrd_claim(path: Path) -> Claim:
         encoding=encoding,
         oriented=_PATIENT.fullmatch(fields.get("space", "").lower()) is not None and bool(directions),
         sized=bool(directions) or "spacings" in fields,
+        notes=tuple(notes),
         fields=pairs,
     )
 
@@ -148,7 +154,37 @@ def meta_claim(path: Path) -> Claim:
         encoding=encoding,
         oriented=any(key in fields for key in ("transformmatrix", "rotation", "orientation")),
         sized=any(key in fields for key in ("elementspacing", "elementsize")),
+        notes=(
+            *([] if any(key in fields for key in ("offset", "position", "origin")) else [_NO_PLACE]),
+            *_contradiction(fields),
+        ),
     )
+
+
+def _quoted(fields: dict[str, str], key: str) -> list[str]:
+    return re.findall(r'"([^"]*)"', fields.get(key, ""))
+
+
+def _contradiction(fields: dict[str, str]) -> list[str]:
+    """Compare the letters of a MetaImage header with its matrix, which is what counts, as for ITK."""
+    letters = fields.get("anatomicalorientation", "").upper()
+    text = next((fields[key] for key in ("transformmatrix", "rotation", "orientation") if key in fields), "")
+    try:
+        matrix = np.array([float(word) for word in (text or "1 0 0 0 1 0 0 0 1").split()]).reshape(3, 3)
+    except ValueError:
+        return []
+    along = np.abs(matrix).argmax(axis=1)
+    # ITK's letters say where an axis comes from, those of other programs where it goes.
+    signs = [matrix[axis, side] > 0 for axis, side in enumerate(along)]
+    pairs = [("RL", "AP", "IS")[side] for side in along]
+    origin = "".join(pair[0 if sign else 1] for pair, sign in zip(pairs, signs, strict=True))
+    target = "".join(pair[1 if sign else 0] for pair, sign in zip(pairs, signs, strict=True))
+    if not re.fullmatch("[RLAPIS]{3}", letters) or letters in (origin, target):
+        return []
+    return [
+        f"The file's AnatomicalOrientation, {letters}, contradicts its matrix, which says {origin}; the matrix was used, and "
+        "other programs may use the other."
+    ]
 
 
 class _Lines:
@@ -198,7 +234,7 @@ def _check_spacing(path: Path, text: str) -> None:
     try:
         spacing = [float(word) for word in text.split()]
     except ValueError:
-        spacing = [math.nan]
+        spacing = [0.0]
     # NRRD writes "nan" for an axis without spacing, as that of the colours is.
     if any(value <= 0 or math.isinf(value) for value in spacing):
         refuse(

@@ -14,6 +14,10 @@ from Agg2ExpLib.errors import InputError
 MISSING = frozenset({"", "na", "n/a", "n.a.", "nan", "none", "null", "-", ".", "#n/a", "<na>"})
 _MOST_ROWS = 1_000_001
 _DELIMITERS = ",;\t"
+# Columns that name cases and files: whatever stands there is no number.
+_NAMES = re.compile(r"id|image|image_id|case|patient|subject|truth|segmentation|ground_truth|roi:.*", re.IGNORECASE)
+_WHOLE = re.compile(r"\s*[+-]?\d+\s*")
+_THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2},\d{3}\s*")
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+(?:[eE][+-]?\d+)?\s*")
 # The first line by which a spreadsheet is told the delimiter.
 _SEPARATOR_LINE = re.compile(r"\s*\"?sep=(.)\"?\s*", re.IGNORECASE)
@@ -57,8 +61,9 @@ def number_in(text: str) -> float:
 def read_rows(path: Path) -> list[Row]:
     """Return the rows of a CSV table, the header first; comma, semicolon or tab, as the header or ``sep=`` shows.
 
-    Missing values (:data:`MISSING`) become empty cells. Where the comma does not part cells it may be the decimal sign:
-    such numbers get a point. Empty rows are left out, and so are columns without a name that hold nothing or count the rows.
+    Missing values (:data:`MISSING`) become empty cells. Where the comma does not part cells it may be the decimal sign, and in
+    quoted cells where all of a column are such numbers: they get a point, except in columns of ids and files. Empty rows are
+    left out, and so are columns without a name that hold nothing or count the rows.
 
     Raises
     ------
@@ -85,15 +90,28 @@ def read_rows(path: Path) -> list[Row]:
         raise InputError(f"{path} cannot be read as a table ({error}); save it as CSV in UTF-8") from error
     if not rows:
         raise InputError(f"{path} is empty; it needs a header and one row per case")
-    header, body = rows[0], [_plain(row, delimiter) for row in rows[1:]]
+    header, body = rows[0], [Row(["" if is_missing(text) else text for text in row], row.line) for row in rows[1:]]
+    _give_points(header, body, delimiter)
     return _without_nameless(path, header, [row for row in body if any(row)])
 
 
-def _plain(row: Row, delimiter: str) -> Row:
-    cells = ["" if is_missing(text) else text for text in row]
-    if delimiter != ",":
-        cells = [text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else text for text in cells]
-    return Row(cells, row.line)
+def _give_points(header: Row, body: Sequence[Row], delimiter: str) -> None:
+    """Turn decimal commas into points, in place."""
+    for index, name in enumerate(header):
+        here = [row for row in body if index < len(row)]
+        if _NAMES.fullmatch(name.strip()) or (delimiter == "," and not _is_decimal([row[index] for row in here])):
+            continue
+        for row in here:
+            if _DECIMAL_COMMA.fullmatch(row[index]):
+                row[index] = row[index].replace(",", ".")
+
+
+def _is_decimal(cells: Sequence[str]) -> bool:
+    """Tell whether all cells of a column are numbers and a comma among them can only be the decimal sign."""
+    commas = [text for text in cells if _DECIMAL_COMMA.fullmatch(text)]
+    rest = [text for text in cells if text and not _DECIMAL_COMMA.fullmatch(text)]
+    # "1,234" alone may be one thousand and more.
+    return all(map(_WHOLE.fullmatch, rest)) and not all(map(_THOUSANDS.fullmatch, commas))
 
 
 def _without_nameless(path: Path, header: Row, body: Sequence[Row]) -> list[Row]:

@@ -130,7 +130,8 @@ def _cluster(job: Job, workers: int, scheduler: str | None) -> Iterator[Any]:
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            # Dask serves its state over HTTP even without a dashboard, and warns where its usual port is taken.
+            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
             # How much memory a case takes is the network's affair; Dask would end a worker that is only busy.
             memory_limit=0,
             local_directory=str(job.folder / "work"),
