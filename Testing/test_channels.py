@@ -38,21 +38,16 @@ def case(tmp_path):
     return tmp_path / "cases"
 
 
+def words_of(folder):
+    return [
+        *["--mirroring", "off", "--method", "gradient", "--device", "cpu", "--progress", "none", "--model"],
+        str(folder),
+    ]
+
+
 def test_a_case_is_named_by_its_folder_or_its_prefix_and_explained_per_channel(folder, case, tmp_path):
     assert [path.name for path in channel_files(case)] == ["A_0000.nii.gz", "A_0001.nii.gz"]
-    words = [
-        "--model",
-        str(folder),
-        "--mirroring",
-        "off",
-        "--method",
-        "gradient",
-        "--device",
-        "cpu",
-        "--progress",
-        "none",
-    ]
-    assert main(["explain", str(case / "A"), "--out", str(tmp_path / "out"), *words]) == 0
+    assert main(["explain", str(case / "A"), "--out", str(tmp_path / "out"), *words_of(folder)]) == 0
     found = Explanation.load(tmp_path / "out")
     assert [found.document["image"]["name"], found.document["other_channels"][0]["name"]] == [
         "A_0000.nii.gz",
@@ -95,19 +90,7 @@ def test_series_of_one_frame_of_reference_are_brought_together(folder, tmp_path)
     write_series(
         place, others, (4.0, 4.0, 1.5), SeriesInstanceUID="1.2.3.2", SeriesNumber="5", Modality="MR", name="b{}.dcm"
     )
-    words = [
-        "--model",
-        str(folder),
-        "--mirroring",
-        "off",
-        "--method",
-        "gradient",
-        "--device",
-        "cpu",
-        "--progress",
-        "none",
-    ]
-    assert main(["explain", str(place), "--series", "3,5", "--out", str(tmp_path / "out"), *words]) == 0
+    assert main(["explain", str(place), "--series", "3,5", "--out", str(tmp_path / "out"), *words_of(folder)]) == 0
     found = Explanation.load(tmp_path / "out")
     assert any("same frame of reference" in line for line in found.document["messages"])
     assert not any("not CT" in line for line in found.document["messages"])

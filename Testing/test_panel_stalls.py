@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from Agg2ExpLib.volume import Grid, Volume
-from Testing.bench.fixtures import add_ct, read, turn
+from Testing.bench.fixtures import add_ct, read, turn, work_between_ticks
 
 #: Seconds. On a slow machine processor time is longer, too: a short piece of work is timed beside it.
 LIMITS = {"opening": 0.2, "structure": 0.1, "graph": 0.3, "painting": 0.05, "results": 0.3}
@@ -33,27 +33,13 @@ def slowness(request):
 
 def stall(begin, until=lambda: True, rest=0.25):
     """Begin something, turn the loop until it is so and then for a while; return the longest work between two ticks of a timer."""
-    import qt
-
     # A collection of what others have left is not this work's.
     gc.collect()
-    gaps, last = [], [time.thread_time()]
-
-    def tick(*_):
-        now = time.thread_time()
-        gaps.append(now - last[0])
-        last[0] = now
-
-    timer = qt.QTimer()
-    timer.setInterval(0)
-    timer.timeout.connect(tick)
-    timer.start()
-    last[0] = time.thread_time()
-    begin()
-    tick()
-    reached = turn(until, 60)
-    turn(lambda: False, rest)
-    timer.stop()
+    with work_between_ticks(0) as (gaps, tick):
+        begin()
+        tick()
+        reached = turn(until, 60)
+        turn(lambda: False, rest)
     return max(gaps) if reached else float("inf")
 
 

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from Agg2ExpLib.errors import InputError
-from Agg2ExpLib.models.metadata import metadata_file, read_json
+from Agg2ExpLib.models.metadata import metadata_file, read_json, read_small
 
 #: Names of the configuration that a bundle predicts with, beside its metadata.
 INFERENCE_FILES = ("inference.json", "inference.yaml", "inference.yml")
 
-_MAX_BYTES = 1_000_000
 _MAX_VALUES = 100_000
 _MAX_DEPTH = 64
 _MAX_TEXT = 2_000
@@ -304,13 +303,7 @@ def _joined(left: Any, right: Any) -> Any:
 def _read_yaml(path: Path) -> Any:
     import yaml
 
-    try:
-        with path.open("rb") as stream:
-            raw = stream.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if len(raw) > _MAX_BYTES:
-        raise InputError(f"{path}: is larger than 1 MB, so it is not a file of this kind")
+    raw = read_small(path)
     try:
         return yaml.safe_load(raw.decode("utf-8-sig"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:

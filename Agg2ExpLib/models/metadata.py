@@ -38,7 +38,7 @@ _SECTION_FIELDS = (
     "licence",
     "extra",
 )
-_MAX_JSON_BYTES = 1_000_000
+_MAX_BYTES = 1_000_000
 _PLACES = ("configs/metadata.json", "metadata.json")
 
 
@@ -95,18 +95,29 @@ def read_json(path: str | Path) -> Any:
     InputError
         When it is missing, larger than 1 MB, not UTF-8, not JSON, or holds NaN or infinite numbers.
     """
-    path = Path(path)
-    try:
-        with path.open("rb") as stream:
-            raw = stream.read(_MAX_JSON_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if len(raw) > _MAX_JSON_BYTES:
-        raise InputError(f"{path}: is larger than 1 MB, so it is not a file of this kind")
+    raw = read_small(Path(path))
     try:
         return json.loads(raw.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not valid JSON ({error})") from None
+
+
+def read_small(path: Path) -> bytes:
+    """Return the bytes of a file of settings.
+
+    Raises
+    ------
+    InputError
+        When it is missing or larger than 1 MB.
+    """
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if len(raw) > _MAX_BYTES:
+        raise InputError(f"{path}: is larger than 1 MB, so it is not a file of this kind")
+    return raw
 
 
 def metadata_file(folder: Path) -> Path | None:

@@ -1,5 +1,6 @@
 """A desktop Slicer, on the bench or a real one: scene, application, module, and a child process that needs no network."""
 
+import contextlib
 import importlib
 import importlib.util
 import json
@@ -307,8 +308,9 @@ def turn(condition=lambda: False, seconds=120.0):
     return bool(condition())
 
 
-def longest_work(condition):
-    """Turn the event loop until a condition holds; return the most seconds of work of its thread between two ticks of a timer.
+@contextlib.contextmanager
+def work_between_ticks(interval):
+    """Yield the seconds of work of this thread between two ticks of a timer, as they come, and what makes one more tick.
 
     Work is processor time: while the system runs something else the window is not held up by us.
     """
@@ -322,12 +324,18 @@ def longest_work(condition):
         last[0] = now
 
     timer = qt.QTimer()
-    timer.setInterval(1)
+    timer.setInterval(interval)
     timer.timeout.connect(tick)
     timer.start()
-    reached = turn(condition)
+    yield gaps, tick
     tick()
     timer.stop()
+
+
+def longest_work(condition):
+    """Turn the event loop until a condition holds; return the most seconds of work between two ticks of a timer."""
+    with work_between_ticks(1) as (gaps, _):
+        reached = turn(condition)
     return max(gaps) if reached else float("inf")
 
 
