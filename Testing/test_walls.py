@@ -26,7 +26,7 @@ FLOORS = (
     {"phantom", "training", "environment", "estimate", "whatif", "respond"},
     {"repeating", "needs"},
     {"cohort"},
-    {"studies"},
+    {"studies", "instances"},
     {"panel"},
     {"demo", "benchmark"},
     {"cli"},
