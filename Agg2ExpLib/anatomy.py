@@ -114,6 +114,17 @@ _ORGANS: tuple[tuple[str, RGB], ...] = (
     (r"prostate|uterus", (168, 96, 128)),
     (r"brain|spinal_cord", (112, 100, 214)),
 )
+# SNOMED CT codes of names of other label sets, without their side; each is in DICOM's own dictionary under such a name.
+_SNOMED = {
+    "liver": "10200004", "spleen": "78961009", "kidney": "64033007", "stomach": "69695003", "pancreas": "15776009",
+    "gallbladder": "28231008", "urinary_bladder": "89837001", "colon": "71854001", "small_bowel": "30315005",
+    "duodenum": "38848004", "esophagus": "32849002", "adrenal_gland": "23451007", "prostate": "41216001",
+    "brain": "12738006", "spinal_cord": "2748008", "inferior_vena_cava": "64131007", "superior_vena_cava": "48345005",
+    "pulmonary_artery": "81040000", "iliac_artery": "73634005", "iliac_vena": "46027005", "clavicula": "51299004",
+    "scapula": "79601000", "humerus": "85050009", "femur": "71341001", "sacrum": "54735007", "skull": "89546000",
+    "lung": "39607008", "subclavian_artery": "36765005", "lung_upper_lobe": "45653009",
+    "lung_lower_lobe": "90572001", "lung_middle_lobe": "72481006",
+}  # fmt: skip
 _SYSTEM_HUES = {"cardiovascular": (0.97, 0.05), "muscle": (0.10, 0.15), "bone": (0.54, 0.66)}
 
 
@@ -153,7 +164,8 @@ def _guess(identifier: str) -> Structure:
     words = identifier.lower()
     system = next((name for name, pattern in _SYSTEM_WORDS if re.search(pattern, words)), "organ")
     side = next((side for side in ("left", "right") if re.search(rf"(^|[_ ]){side}([_ ]|$)", words)), "")
-    return Structure(identifier, identifier.replace("_", " "), system, _shade(identifier, system), "", side)
+    code = _SNOMED.get(re.sub(r"_(left|right)(?=_|$)", "", identifier), "")
+    return Structure(identifier, identifier.replace("_", " "), system, _shade(identifier, system), code, side)
 
 
 def _shade(identifier: str, system: str) -> RGB:
