@@ -18,7 +18,6 @@ from typing import Any, Protocol, TextIO
 
 from Agg2ExpLib.errors import Cancelled
 
-
 # Units that come within this share of the time to the first belong to it.
 _AT_ONCE = 0.05
 

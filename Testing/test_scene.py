@@ -427,7 +427,9 @@ def test_legends_in_3d_have_titles_and_places_of_their_own(shown):
     tubes, *_others = shown.show_graph("heart")
     shown.show_volume_rendering("heart")
     carriers = [shown.keeper.find("vtkMRMLModelNode", role) for role in ("importance-legend", "volume-legend")]
-    legends = [slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node.GetDisplayNode()) for node in (tubes, *carriers)]
+    legends = [
+        slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node.GetDisplayNode()) for node in (tubes, *carriers)
+    ]
     assert all(one.GetVisibility() and one.GetVisibility3D() for one in legends)
     assert len({one.GetTitleText() for one in legends}) == 3
     assert len({tuple(one.GetPosition()) for one in legends}) == 3

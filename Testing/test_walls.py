@@ -22,7 +22,7 @@ FLOORS = (
     {"quality", "request"},
     {"explanation"},
     {"figures", "report", "scene"},
-    {"comparison"},
+    {"comparison", "export"},
     {"phantom", "training", "environment", "estimate", "whatif", "respond"},
     {"repeating", "needs"},
     {"cohort"},

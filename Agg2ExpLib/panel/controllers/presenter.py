@@ -287,7 +287,9 @@ class Presenter:
         from Agg2ExpLib.scene.segments import fill_in_slices
 
         node = self._inputs.regions.currentNode()
-        wanted = node.GetID() if node is not None and self.shown is not None and self._desk.overlay().mode != "off" else ""
+        wanted = (
+            node.GetID() if node is not None and self.shown is not None and self._desk.overlay().mode != "off" else ""
+        )
         if wanted and wanted != self._outlined:
             # Whoever fills them afterwards wants them so.
             fill_in_slices(node, False)
