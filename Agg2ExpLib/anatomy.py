@@ -12,6 +12,8 @@ import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 
+from Agg2ExpLib.snomed import snomed_of
+
 RGB = tuple[int, int, int]
 
 
@@ -32,7 +34,7 @@ class Structure:
     snomed : str
         SNOMED CT code of the structure type; empty when there is none.
     laterality : str
-        ``"left"``, ``"right"`` or empty.
+        ``"left"``, ``"right"`` or empty; empty too where the code says the side itself.
     """
 
     id: str
@@ -170,18 +172,15 @@ def thorax_label(identifier: str) -> int:
     return THORAX_17.index(identifier)
 
 
-def class_names(count: int) -> tuple[str, ...]:
-    """Return the default label set for a model of ``count`` classes: thorax-17 for 17, else ``class_0`` and so on."""
-    return THORAX_17 if count == len(THORAX_17) else tuple(f"class_{index}" for index in range(count))
-
-
 # Tables of a large model ask for the same hundred names thousands of times.
 @lru_cache(maxsize=4096)
 def _guess(identifier: str) -> Structure:
     words = identifier.lower()
     system = next((name for name, pattern in _SYSTEM_WORDS if re.search(pattern, words)), "organ")
     side = next((side for side in ("left", "right") if re.search(rf"(^|[_ ]){side}([_ ]|$)", words)), "")
-    return Structure(identifier, identifier.replace("_", " "), system, _shade(identifier, system), "", side)
+    code, told = snomed_of(identifier)
+    name, colour = identifier.replace("_", " "), _shade(identifier, system)
+    return Structure(identifier, name, system, colour, code, told if code else side)
 
 
 def _shade(identifier: str, system: str) -> RGB:
