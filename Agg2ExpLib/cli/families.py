@@ -12,6 +12,7 @@ FAMILIES = (
     "comparing",
     "drawing",
     "showing",
+    "exporting",
     "cohorts",
     "making",
     "models",

@@ -178,6 +178,13 @@ class Panel:
         self.anomaly.show_state(state)
         self.batch.show_state()
 
+    def show_sample(self, folder: Path, cohort: Path | None) -> None:
+        """Show the explained sample, how it compares with the reference that comes with it, and that one's cohort."""
+        self.presenter.show_folder(folder)
+        self.reference.show_sample()
+        if cohort is not None:
+            self.batch.show_sample(str(cohort))
+
     def on_parameters(self) -> None:
         """Follow the parameter node: a widget, a script or the panel itself has changed something in it."""
         if self.parameters.restoring or self.parameters.node is None:

@@ -43,7 +43,7 @@ class ResultsSection:
         self.explanation_changed = Signal()
         self.frame, self.table = (
             ui.resultsCollapsibleButton,
-            ImportanceTable(ui.importanceTable, ui.regionSearchBox, ui.regionsOverlapLabel),
+            ImportanceTable(ui.importanceTable, ui.regionSearchBox, ui.regionGroupComboBox, ui.regionsOverlapLabel),
         )
         self.notice, self.meaning, self.whatif = ui.noticeLabel, ui.meaningLabel, ui.whatIfLabel
         self.line = TaskLine(ui.resultsStatusLabel)
