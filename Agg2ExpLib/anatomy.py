@@ -99,6 +99,20 @@ _SYSTEM_WORDS = (
     ("muscle", r"autochthon|gluteus|iliopsoas|muscle|psoas"),
     ("cardiovascular", r"aorta|heart|arter|vein|vena|atri|ventric|trunk|carotid|subclavian|myocard|coronar"),
 )
+#: Groups that people look for regions by, in the order of lists; what fits none is ``other``.
+GROUPS: tuple[tuple[str, str], ...] = (
+    ("lungs", r"lung|trachea|bronch|pleura|airway"),
+    ("heart", r"heart|atri|ventric|myocard|pericard"),
+    ("vessels", r"aorta|arter|vein|vena|trunk|carotid|subclavian|coronar|vessel"),
+    ("bones", ""),
+    ("muscles", ""),
+    ("gut", r"esophag|stomach|duoden|bowel|colon|ileum|jejun|rectum|gallbladder"),
+    ("glands", r"gland|liver|pancreas|thyroid|adrenal|parotid|submandibular|prostate|thymus"),
+    ("kidneys and bladder", r"kidney|bladder|ureter|urethra"),
+    ("findings", ""),
+    ("other", ""),
+)
+_GROUP_OF_SYSTEM = {"bone": "bones", "muscle": "muscles", "finding": "findings", "background": "other"}
 # Organs of the abdomen and neck, told apart at a glance and unlike vessels, bones and muscles.
 _ORGANS: tuple[tuple[str, RGB], ...] = (
     (r"liver", (178, 88, 56)),
@@ -131,6 +145,20 @@ def structure(identifier: str) -> Structure:
     """
     known = _BY_ID.get(identifier)
     return known if known else _guess(identifier)
+
+
+def group_of(identifier: str) -> str:
+    """Return which of :data:`GROUPS` a structure or region belongs to, by its name.
+
+    Examples
+    --------
+    >>> [group_of(name) for name in ("rib_left_4", "heart_atrium_left", "colon", "label 7")]
+    ['bones', 'heart', 'gut', 'other']
+    """
+    found, words = _GROUP_OF_SYSTEM.get(structure(identifier).system), identifier.lower()
+    if found or "brain" in words:
+        return found or "other"
+    return next((name for name, pattern in GROUPS if pattern and re.search(pattern, words)), "other")
 
 
 def thorax_label(identifier: str) -> int:
