@@ -16,7 +16,7 @@ from Agg2ExpLib.cohort.judge.profile import fit_profile
 from Agg2ExpLib.cohort.judge.reasons import percent_range
 from Agg2ExpLib.cohort.judge.scoring import ClassScore, score_patients
 from Agg2ExpLib.cohort.judge.statistics import metadata_tests, row_means, score_against_dice
-from Agg2ExpLib.cohort.report import html, pictures
+from Agg2ExpLib.cohort.report import html, html_scores, pictures
 from Agg2ExpLib.cohort.report.html_warning import _comparison, write_warning
 from Agg2ExpLib.cohort.report.page import Page
 from Agg2ExpLib.cohort.table.tables import CohortTable
@@ -126,3 +126,21 @@ def test_a_detector_that_goes_the_wrong_way_least_is_no_winner(table):
     assert told.startswith("No detector is shown"), told
     told, _ = _comparison(given, {"isolation_forest": -with_it, "lof": rng.random(20)}, np.arange(20))
     assert told.startswith("Over all classes Dice is followed most closely by isolation forest"), told
+
+
+def test_among_themselves_the_oddest_have_no_p_and_come_first_in_the_box(table, monkeypatch):
+    """Of every class one of twenty is the oddest, with p = 1 / 20: a column of these would read as findings."""
+    monkeypatch.setattr(Page, "picture", lambda *_args, **_options: None)
+    monkeypatch.setattr(pictures, "histogram", lambda *_args: None)
+    page = Page("r")
+    page.summary("20 cases explained.")
+    page.summary("Something for researchers.")
+    profile = fit_profile(table, trees=20)
+    monkeypatch.setattr(html_scores, "fit_profile", lambda _table: profile)
+    html_scores.write_anomalies(page, table, None, {})
+    alone = page.render()
+    assert '<th>case</th><th>class</th><th class="number">score</th>' in alone
+    assert alone.index("20 cases explained") < alone.index("Cases to look at first") < alone.index("Something for")
+    page = Page("r")
+    html_scores.write_anomalies(page, table, profile, {})
+    assert '<th>class</th><th class="number">p</th>' in page.render()

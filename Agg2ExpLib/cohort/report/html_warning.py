@@ -150,10 +150,9 @@ def _detectors(page: Page, table: CohortTable, matrices: Mapping[str, np.ndarray
     ]
     page.table(["class", *(f"rho, {one}" for one in told)], rows)
     if any("(" in area for row in areas for area in row):
-        page.table(
-            ["class", *(f"AUROC, {one}" for one in told)],
-            [[label, *(one[i] for one in areas)] for i, label in enumerate(labels)],
-        )
+        rows = [[label, *(one[i] for one in areas)] for i, label in enumerate(labels)]
+        shown = [row for row in rows if any("(" in area for area in row[1:])]
+        page.table(["class", *(f"AUROC, {one}" for one in told)], shown)
     page.text(*_comparison(table, means, whose))
 
 
