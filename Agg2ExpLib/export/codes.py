@@ -15,11 +15,11 @@ _LONGEST_TEXT, _DIGITS = 64, 14
 
 
 def text(words: str, longest: int = _LONGEST_TEXT) -> str:
-    """Return words as a DICOM text value holds them: no backslash (it parts values), no control characters, cut to its length.
+    r"""Return words as a DICOM text value holds them: no backslash (it parts values), no control characters, cut to its length.
 
     Examples
     --------
-    >>> text("left\\\\right\\n lung")
+    >>> text("left\\right\n lung")
     'left/right lung'
     """
     plain = "".join(" " if one.isspace() or not one.isprintable() else one for one in words.replace("\\", "/"))

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.export.codes import category_of, concept_of, own_code, side_of, text
 
 if TYPE_CHECKING:
@@ -14,15 +13,13 @@ if TYPE_CHECKING:
 
 #: Measure of the table -> its name in a report.
 REPORTED = {
-    "mass": "RoI importance: share of the attribution in the region (mass accuracy)",
+    "mass": "Share of the attribution in the region (mass accuracy)",
     "enrichment": "Share of the attribution over share of the volume",
 }
 _PROCEDURES = {"CT": "ComputedTomography"}
 
 
-def report_of(
-    made: Objects, classes: Sequence[str], segmentation: Any, regions: Any, maps: Mapping[str, Any]
-) -> Any:
+def report_of(made: Objects, classes: Sequence[str], segmentation: Any, regions: Any, maps: Mapping[str, Any]) -> Any:
     """Return the report.
 
     Parameters
@@ -87,9 +84,7 @@ def _group(made: Objects, name: str, segmentation: Any, mapped: Any) -> Any:
         str(segmentation.SOPClassUID), str(segmentation.SOPInstanceUID), number,
         source_series=sr.SourceSeriesForSegmentation(str(made.source.headers[0].SeriesInstanceUID)),
     )  # fmt: skip
-    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-        referenced_segment=segment, **common
-    )
+    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_segment=segment, **common)
 
 
 def _measurement(made: Objects, roi: str, name: tuple[str, str], value: float, mapped: Any) -> Any:

@@ -66,9 +66,7 @@ def source_series(image: Mapping[str, Any], given: Path | None) -> SourceSeries:
     else:
         grid = _checked_original(image, path)
     with quiet_pydicom() as pydicom:
-        headers = [
-            pydicom.dcmread(file, stop_before_pixels=True, force=True) for file in series_files(path, wanted)
-        ]
+        headers = [pydicom.dcmread(file, stop_before_pixels=True, force=True) for file in series_files(path, wanted)]
     for header in headers:
         for name in _EMPTY:
             if name not in header:

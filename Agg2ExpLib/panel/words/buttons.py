@@ -104,6 +104,7 @@ _JOBS = {
     "needs": _("It is being found out what a structure needs"),
     "environment": _("The environment is being checked"),
     "figures": _("The figures are being drawn"),
+    "export": _("The explanation is being exported"),
     "compare": _("Methods are being compared"),
     "score": _("The explanation is being compared with the reference"),
     "report": _("The report of the cohort is being made"),
