@@ -215,5 +215,16 @@ def test_many_regions_are_searched_and_overlap_is_told(explained):
     assert table.search.isVisible()
     assert "Regions overlap: their shares add up to" in read(table.note, "text")
     table.search.setText("cardiovascular")
-    shown = [row.name for line, row in enumerate(table.rows) if not table.table.isRowHidden(line)]
-    assert sorted(shown) == ["aorta", "heart"]
+
+    def shown():
+        return sorted(row.name for line, row in enumerate(table.rows) if not table.table.isRowHidden(line))
+
+    assert shown() == ["aorta", "heart"]
+    table.search.setText("")
+    texts = [table.group.itemText(index) for index in range(read(table.group, "count"))]
+    assert texts == ["all groups", "lungs (1)", "heart (1)", "vessels (1)", "other (33)"]
+    table.group.setCurrentIndex(3)
+    assert shown() == ["aorta"]
+    paint(explained.findings, "rib_left_4", SPOT)
+    assert turn(lambda: "bones (1)" in [table.group.itemText(i) for i in range(read(table.group, "count"))], 20)
+    assert shown() == ["aorta"], "the chosen group stays"

@@ -11,7 +11,7 @@ LIBRARY = ROOT / "Agg2ExpLib"
 
 # Ground floor first. A room imports only rooms of lower floors; rooms on one floor do not know each other.
 FLOORS = (
-    {"errors"},
+    {"errors", "snomed"},
     {"progress", "anatomy", "agreement", "storage", "task_file"},
     {"volume"},
     {"regions"},
@@ -26,7 +26,7 @@ FLOORS = (
     {"phantom", "training", "environment", "estimate", "whatif", "respond"},
     {"repeating", "needs"},
     {"cohort"},
-    {"studies"},
+    {"studies", "instances"},
     {"panel"},
     {"demo", "benchmark"},
     {"cli"},

@@ -8,6 +8,7 @@ from typing import Any
 #: Modules in the order of ``agg2exp --help``.
 FAMILIES = (
     "explaining",
+    "instances",
     "comparing",
     "drawing",
     "showing",

@@ -20,6 +20,7 @@ from Agg2ExpLib.panel.compute.task_maker import COHORT, TaskMaker
 from Agg2ExpLib.panel.controllers import export
 from Agg2ExpLib.panel.controllers.batch import BatchController
 from Agg2ExpLib.panel.controllers.batch_results import BatchResults
+from Agg2ExpLib.panel.controllers.instances import InstancesController
 from Agg2ExpLib.panel.controllers.presenter import Presenter
 from Agg2ExpLib.panel.controllers.reference import ReferenceController
 from Agg2ExpLib.panel.controllers.whatif import WhatIfController
@@ -77,6 +78,7 @@ class Panel:
         self._scene_watch = Watch()
         self.presenter = Presenter(self.results, self.inputs, self.desk)
         self.whatif = WhatIfController(self.results, self.presenter, self.desk)
+        self.instances = InstancesController(self.results, self.presenter, self.desk)
         self.reference = ReferenceController(self.anomaly, self.presenter, self.desk)
         results = BatchResults(self.batch_section, self.desk, self.inputs, self.presenter, self.reference.open)
         self.batch = BatchController(self.batch_section, self.desk, results)
@@ -175,6 +177,13 @@ class Panel:
         self.results.show_state(state)
         self.anomaly.show_state(state)
         self.batch.show_state()
+
+    def show_sample(self, folder: Path, cohort: Path | None) -> None:
+        """Show the explained sample, how it compares with the reference that comes with it, and that one's cohort."""
+        self.presenter.show_folder(folder)
+        self.reference.show_sample()
+        if cohort is not None:
+            self.batch.show_sample(str(cohort))
 
     def on_parameters(self) -> None:
         """Follow the parameter node: a widget, a script or the panel itself has changed something in it."""

@@ -162,6 +162,20 @@ def ask(parent):
     parent.wait()
 
 
+def instances(given):
+    """Five that are alike, and a sixth that is not; the last has no importance."""
+    rows = [
+        {"structure": given["classes"], "number": number, "volume_ml": 7.5 - number, "x": -3.0 * number, "y": -18.0, "z": 21.0,
+         "inside": 0.7, "rim": 0.2, "outside": 0.1, "enrichment": 90.0, "shell": 0.1, "windows": 1, "oddness": 0.5,
+         "expected": 4.0, "odd": False, "why": "more inside"}
+        for number in range(1, 8)
+    ]  # fmt: skip
+    rows[3] |= {"inside": 0.1, "outside": 0.7, "oddness": 31.0, "expected": 0.004, "odd": True, "why": "less inside"}
+    rows[6] |= dict.fromkeys(("inside", "rim", "outside", "shell", "oddness", "expected"))
+    told = f"{given['classes']}: 7 instances. Unlike the others of its size: number 4 (less inside, z 31.0)."
+    return {"rim_mm": 5.0, "min_volume_ml": 0.03, "sentences": [told], "instances": rows}
+
+
 def work(command, words, behaviour, parent):
     given = options(words)
     if behaviour.get("ask"):
@@ -189,6 +203,8 @@ def work(command, words, behaviour, parent):
                 }
             )
         )
+    elif command == "instances":
+        print(json.dumps(instances(given)))
     elif command == "estimate":
         print(
             json.dumps(

@@ -98,6 +98,11 @@ class TaskMaker:
         """Return the task that finds how much around a structure the model needs; its answer says so."""
         return self._task("needs", "the question", "needs", folder, {"class": structure, "device": device})
 
+    def instances(self, folder: Path, structure: str, method: str = "", device: str = "auto") -> Task:
+        """Return the task that explains each instance of a structure; its answer is their table."""
+        options = {"classes": structure, "method": method, "device": device}
+        return self._task("instances", "the explanation of instances", "instances", folder, options)
+
     def figures(self, folder: Path, out: Path, options: Mapping[str, object]) -> Task:
         """Return the task that draws the figures of an explanation."""
         return self._task("figures", "drawing", "figures", folder, {"out": out, **options}, out=out)

@@ -64,6 +64,7 @@ class Presenter:
         self.picture: Any = None
         self._results, self._inputs, self._desk = results, inputs, desk
         self._drawn: _Drawn | None = None
+        self._outlined = ""
         self._segment_watch, self._crosshair_watch = Watch(), Watch()
         self._steps: Iterator[Any] = iter(())
         self._step_timer = qt.QTimer()
@@ -235,6 +236,7 @@ class Presenter:
         node = self._inputs.regions.currentNode()
         if node is not None:
             self._segment_watch.add_segmentation(node, lambda *_: self._on_segment_edited())
+        self._outline_regions()
 
     def _on_segment_edited(self) -> None:
         # Not restarted while it runs: somebody who paints without a pause sees numbers all the time.
@@ -278,6 +280,20 @@ class Presenter:
         except Agg2ExpError as error:
             self._desk.say(str(error), self._results.line)
         self._drawn = wanted
+        self._outline_regions()
+
+    def _outline_regions(self) -> None:
+        """Show the chosen extra regions by outlines when an overlay comes, under which it would not be seen; once."""
+        from Agg2ExpLib.scene.segments import fill_in_slices
+
+        node = self._inputs.regions.currentNode()
+        wanted = (
+            node.GetID() if node is not None and self.shown is not None and self._desk.overlay().mode != "off" else ""
+        )
+        if wanted and wanted != self._outlined:
+            # Whoever fills them afterwards wants them so.
+            fill_in_slices(node, False)
+        self._outlined = wanted
 
     def tell_about_shown(self) -> None:
         """Say what a reader must know of the explanation before believing it."""
