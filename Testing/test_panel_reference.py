@@ -10,6 +10,7 @@ from Agg2ExpLib.panel.words.buttons import Facts, panel_state
 from Agg2ExpLib.panel.words.verdicts import Verdicts, verdicts_of
 from Testing.bench.fixtures import add_ct, read, turn
 from Testing.bench.small_explanation import write_small_explanation
+from Testing.test_panel import apply_and_wait
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,16 @@ def test_the_section_says_what_it_needs(panel):
     assert "reference profile" in read(panel.anomaly.message, "text")
     assert panel.anomaly.buttons["open profile"].isEnabled()
     assert "no explanation yet" in read(panel.anomaly.buttons["compare"], "toolTip")
+
+
+def test_is_this_patient_unusual_takes_three_presses_with_the_reference_that_comes_with_the_model(panel, references):
+    panel.reference.offer(references["alike"], {"identity": {"model": {"name": "thorax-phantom"}}})
+    add_ct()
+    assert apply_and_wait(panel).status == "done"
+    panel.anomaly.frame.collapsed = False
+    panel.anomaly.buttons["compare"].click()
+    assert turn(lambda: not panel.task.running)
+    assert {line.split(" (p")[0] for line in lines(panel)[:2]} == {"heart: usual", "aorta: usual"}
 
 
 def test_a_usual_explanation_is_called_usual(opened, references, tmp_path):

@@ -79,7 +79,7 @@ class Task:
     ----------
     kind : str
         ``explain``, ``estimate``, ``whatif``, ``needs``, ``instances``, ``environment``, ``figures``, ``export``, ``score``,
-        ``compare``, ``cohort``, ``report`` or ``fit``.
+        ``compare``, ``cohort``, ``report``, ``fit`` or ``model``.
     name : str
         For messages: "the explanation".
     command : sequence of str
