@@ -112,6 +112,10 @@ class TaskMaker:
         """Return the task that draws the figures of an explanation."""
         return self._task("figures", "drawing", "figures", folder, {"out": out, **options}, out=out)
 
+    def export(self, folder: Path, kind: str, out: Path) -> Task:
+        """Return the task that writes an explanation as ``dicom`` or ``html``."""
+        return self._task("export", "the export", "export", folder, {kind: out}, out=out if kind == "dicom" else None)
+
     def compare(self, volume_node: Any, choices: Choices, others: Mapping[str, Any] | None = None) -> Task:
         """Return the task that measures the quality of several methods on a CT; ``others`` are options of the command."""
         scan, name = self._scan(volume_node)

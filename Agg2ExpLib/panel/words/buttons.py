@@ -105,6 +105,7 @@ _JOBS = {
     "instances": _("Each instance of a structure is being explained"),
     "environment": _("The environment is being checked"),
     "figures": _("The figures are being drawn"),
+    "export": _("The explanation is being exported"),
     "compare": _("Methods are being compared"),
     "model": _("A model is being loaded for the first time"),
     "score": _("The explanation is being compared with the reference"),
