@@ -112,7 +112,7 @@ def test_coalitions_go_to_the_games_that_matter_and_the_most_is_kept():
     games = {0: PairedGame(mixed(11, 0), 11, 0), 1: PairedGame(lambda kept: 1e-4 * mixed(11, 1)(kept), 11, 1)}
     both = Games(games, {0: np.arange(11), 1: np.arange(11)}, 11, 160)
     progress = Progress(told.append)
-    progress.stage("attributions", 160)
+    progress.stage("attributions", 36)
     found = both.play(0.0, progress)
     assert 150 <= both.coalitions <= 160
     assert games[1].pairs == 8 < games[0].pairs

@@ -17,7 +17,12 @@ from Agg2ExpLib.methods.games.shapley import exact, shapley_values
 BUDGETS = (32, 64, 128, 256)
 SEEDS = 6
 #: Of shapiq 1.8; those that it does not have are left out.
-SHAPIQ = ("KernelSHAP", "OddSHAP", "PolySHAP", "RegressionMSR", "ProxySHAP", "PermutationSamplingSV")
+SHAPIQ: dict[str, dict[str, str]] = {
+    "KernelSHAP": {},
+    "OddSHAP": {},
+    "PolySHAP": {},
+    "RegressionMSR": {"index": "SV", "proxy_model": "tree"},
+}
 Table = np.ndarray
 Estimator = Callable[[Table, int, int], np.ndarray]
 
@@ -80,7 +85,7 @@ def of_shapiq(name: str) -> Estimator | None:
         players, found = len(table).bit_length() - 1, []
         for output in table.T:
             play = lambda kept, output=output: output[np.asarray(kept, dtype=bool) @ (1 << np.arange(players))]  # noqa: E731
-            values = made(n=players, random_state=seed).approximate(samples + 2, play)
+            values = made(n=players, random_state=seed, **SHAPIQ[name]).approximate(samples + 2, play)
             found.append([values[(player,)] for player in range(players)])
         return np.array(found).T
 
@@ -120,7 +125,10 @@ def main(files: list[str]) -> None:
     play = lambda kept: table[np.asarray(kept, dtype=bool) @ (1 << np.arange(8))]  # noqa: E731
     theirs = ExactComputer(play, n_players=8)("SII", order=2)
     pairs = zip(*np.triu_indices(8, 1), strict=True)
-    gaps = [theirs[(int(i), int(j))] - mine for (i, j), mine in zip(pairs, exact_interactions(table[:, None])[:, 0], strict=True)]
+    gaps = [
+        theirs[(int(i), int(j))] - mine
+        for (i, j), mine in zip(pairs, exact_interactions(table[:, None])[:, 0], strict=True)
+    ]
     gap = max(map(abs, gaps))
     print(f"\nlargest difference of exact interactions from shapiq's: {gap:.1e}")
 
