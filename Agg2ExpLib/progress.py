@@ -18,6 +18,9 @@ from typing import Any, Protocol, TextIO
 
 from Agg2ExpLib.errors import Cancelled
 
+# Units that come within this share of the time to the first belong to it.
+_AT_ONCE = 0.05
+
 
 @dataclass(frozen=True)
 class Event:
@@ -144,8 +147,9 @@ class Progress:
     def _pace_now(self, done: int) -> float:
         """Seconds a unit; the first is slow, for memory is taken and kernels are chosen: it counts only until there are three."""
         now = self._clock()
-        if self._first is None:
-            self._first = (done, now)
+        if self._first is None or now - self._first[1] <= _AT_ONCE * (self._first[1] - self._start):
+            # A window's units are told together when all of it is done: the first are those of the whole window.
+            self._first = (done, self._first[1] if self._first else now)
         units, then = self._first
         return (now - then) / (done - units) if done >= units + 2 else (now - self._start) / done
 

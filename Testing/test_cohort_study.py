@@ -13,7 +13,7 @@ from Agg2ExpLib.cohort.judge.reasons import Reason
 from Agg2ExpLib.cohort.judge.scoring import ClassScore
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.studies.design import Design, mask_distances
-from Agg2ExpLib.studies.measures import MEAN, MEAN_OF_RANKS, lines, namings
+from Agg2ExpLib.studies.measures import MEAN, MEAN_OF_RANKS, beyond_size, lines, namings
 from Agg2ExpLib.studies.phantom_study import main
 from Agg2ExpLib.studies.throughput import Run, ratios
 from Agg2ExpLib.studies.throughput import main as throughput
@@ -80,6 +80,26 @@ def test_what_the_explanation_adds_to_sizes_is_said():
     assert ours.rho < -0.9
     assert abs(ours.given_size) < 0.5
     assert all(np.isnan(one.given_size) for one in found if one.detector == "sizes")
+
+
+def test_a_detector_is_better_than_sizes_only_where_chance_does_not_give_it():
+    rng = np.random.default_rng(0)
+    ill = np.arange(40) % 2 == 0
+    dice = 0.9 - 0.3 * ill[:, None] + 0.01 * rng.random((40, 1)) + np.zeros((40, 2))
+    scores = {
+        "isolation_forest": ill[:, None] + rng.random((40, 2)),
+        "lof": rng.random((40, 2)),
+        "sizes": rng.random((40, 2)),
+    }
+    found = beyond_size(scores, dice, ill)
+    told = {one.first: one for one in found["auroc"]}
+    assert {name: one.real for name, one in told.items()} == {"isolation_forest": True, "lof": False}
+    by = {one.detector: one.auroc for one in lines(scores, dice, dice < 0.7, ill, ("heart", "aorta"))
+          if one.structure == MEAN_OF_RANKS}  # fmt: skip
+    assert told["lof"].value == pytest.approx(by["lof"] - by["sizes"])
+    assert told["lof"].low < told["lof"].value < told["lof"].high
+    assert found["rho"][0].value < 0, "it follows Dice more closely"
+    assert beyond_size({"lof": scores["lof"]}, dice, ill) == {"auroc": (), "rho": ()}
 
 
 def test_reasons_are_counted_where_a_finding_is_near_and_where_it_is_not():

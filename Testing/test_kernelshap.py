@@ -339,7 +339,7 @@ def run(*words):
         ["--method", "kernelshap", "--supervoxels", "cubes", "--supervoxel-count", "30", "--samples", "80"],
         ["--method", "kernelshap", "--value", "dice", "--samples", "20"],
         ["--method", "occlusion", "--supervoxels", "slic", "--supervoxel-count", "30"],
-        ["--method", "kernelshap", "--supervoxels", "organ-aware", "--supervoxel-count", "30", "--scope", "scan"],
+        ["--method", "kernelshap", "--supervoxels", "organ-aware", "--supervoxel-count", "30", "--scope", "scan", "--samples", "80"],
         ["--method", "kernelshap", "--supervoxels", "regions"],
         ["--method", "gradcam"],
     ],

@@ -10,6 +10,7 @@ import pytest
 
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.methods.games.shap_import import import_shap, private_folder
+from Testing.bench import warm
 
 ROOT = Path(__file__).resolve().parents[1]
 installed = importlib.util.find_spec("shap") is not None and (private_folder() / "slicer").is_dir()
@@ -57,10 +58,13 @@ def slicers_folder(tmp_path):
     return tmp_path
 
 
-def run(program, *places):
+def run(program, folder, *places):
+    """Run the program, which is kept in ``folder``, in a process that has loaded neither shap nor a ``slicer``."""
     path = os.pathsep.join([str(ROOT), *map(str, places)])
+    script = folder / "program.py"
+    script.write_text(program)
     return subprocess.run(
-        [sys.executable, "-c", program],
+        [*warm.python(), str(script)],
         capture_output=True,
         text=True,
         check=False,
@@ -77,28 +81,28 @@ def run(program, *places):
     ],
     ids=["slicer first", "shap first"],
 )
-def test_both_work_in_either_order_of_import(slicers_folder, program):
-    done = run(program, slicers_folder)
+def test_both_work_in_either_order_of_import(slicers_folder, tmp_path_factory, program):
+    done = run(program, tmp_path_factory.mktemp("program"), slicers_folder)
     assert done.returncode == 0, done.stderr
 
 
 @needs_shap
-def test_without_3d_slicer_the_name_stays_free():
+def test_without_3d_slicer_the_name_stays_free(tmp_path):
     program = USES_SHAP + "\nimport importlib.util, sys\nassert 'slicer' not in sys.modules\n"
     program += "spec = importlib.util.find_spec('slicer')\nassert spec is None or 'agg2exp' not in str(spec.origin)\n"
-    done = run(program)
+    done = run(program, tmp_path)
     assert done.returncode == 0, done.stderr
 
 
 @needs_shap
 @pytest.mark.skipif(importlib.util.find_spec("slicer") is None, reason="needs slicer-core, 3D Slicer's own package")
 @pytest.mark.parametrize("first", ["slicer", "shap"])
-def test_the_real_slicer_and_shap_live_together(first):
+def test_the_real_slicer_and_shap_live_together(tmp_path, first):
     scene = "import slicer, vtk\nscene = slicer.vtkMRMLScene()\nassert scene.GetNumberOfNodes() == 0\n"
     node = "scene.AddNode(slicer.vtkMRMLScalarVolumeNode())\nassert scene.GetNumberOfNodes() >= 1\n"
     again = "import slicer as again\nassert again is slicer and not hasattr(again, 'Alias')\n"
     program = (scene + USES_SHAP if first == "slicer" else USES_SHAP + scene) + node + again
-    done = run(program)
+    done = run(program, tmp_path)
     assert done.returncode == 0, done.stderr
 
 
@@ -107,7 +111,7 @@ def test_the_child_process_explains_with_shap_where_slicer_is_on_the_path(slicer
     from small_networks import write_case
 
     case, model = write_case(tmp_path)
-    command = [sys.executable, str(ROOT / "Agg2ExpLib" / "cli" / "__main__.py"), "explain", str(case), "--model", str(model), "--out",
+    command = [*warm.python(), str(ROOT / "Agg2ExpLib" / "cli" / "__main__.py"), "explain", str(case), "--model", str(model), "--out",
                str(tmp_path / "out"), "--method", "kernelshap", "--estimator", "shap", "--progress", "json"]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(slicers_folder)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -144,5 +148,5 @@ assert "shap" not in sys.modules
 """
         + UNCHANGED
     )
-    done = run(program, broken, slicers_folder)
+    done = run(program, broken, broken, slicers_folder)
     assert done.returncode == 0, done.stderr

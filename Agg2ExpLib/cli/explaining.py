@@ -68,7 +68,7 @@ def _explain(options: argparse.Namespace) -> None:
     model = model_of(options)
     images = images_of(options, model)
     explanation = explain(
-        Copied(images, asdict(origin)) if origin else images,
+        Copied(images, asdict(origin), [asdict(one) for one in options.other_scans]) if origin else images,
         model,
         options.out,
         request,

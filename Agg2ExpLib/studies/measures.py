@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from Agg2ExpLib.cohort.judge.baselines import SIZES
-from Agg2ExpLib.cohort.judge.intervals import area_interval
+from Agg2ExpLib.cohort.judge.intervals import Difference, area_for, area_interval, paired_differences, spearman_with
 from Agg2ExpLib.cohort.judge.scoring import ClassScore
 from Agg2ExpLib.cohort.judge.statistics import auroc, class_ranks, row_means, score_against_dice
 
@@ -31,8 +31,9 @@ class Line:
     auroc, low, high : float
         Area under the ROC curve of the score for "near"; NaN when all or none are. Its 95 % interval (Newcombe's method 5); NaN
         with fewer than five cases on either side.
-    rho, p, q : float
-        Spearman's correlation of score and Dice; q corrected over the structures of a detector.
+    rho, rho_low, rho_high, p, q : float
+        Spearman's correlation of score and Dice, its 95 % interval (NaN with fewer than ten cases) and p; q corrected over the
+        structures of a detector.
     given_size, given_size_p : float
         The same at equal scores of the detector that sees sizes only, and its p; NaN for that detector itself.
     """
@@ -45,6 +46,8 @@ class Line:
     low: float
     high: float
     rho: float
+    rho_low: float
+    rho_high: float
     p: float
     q: float
     given_size: float
@@ -114,13 +117,46 @@ def lines(
     return found
 
 
+def beyond_size(
+    matrices: Mapping[str, np.ndarray], dice: np.ndarray, ill: np.ndarray
+) -> dict[str, tuple[Difference, ...]]:
+    """Compare every detector with the one that sees sizes only: the mean of ranks over all structures, by patient.
+
+    Parameters
+    ----------
+    matrices : mapping of str to ndarray, shape (cases, classes)
+        Scores by detector.
+    dice : ndarray, shape (cases, classes)
+        NaN where not known.
+    ill : ndarray of bool, shape (cases,)
+        Whether the patient has a finding.
+
+    Returns
+    -------
+    dict of str to tuple of Difference
+        Detector minus sizes only, of "auroc" (has a finding) and "rho" (Spearman with the mean Dice; below 0: follows Dice more
+        closely). The intervals hold at 95 % for all pairs of detectors of a measure together.
+    """
+    scores = {detector: row_means(class_ranks(matrix)) for detector, matrix in matrices.items()}
+    means = row_means(dice)
+    known = np.flatnonzero(np.isfinite([*scores.values(), means]).all(axis=0))
+    found = {}
+    for name, measure in (("auroc", area_for(ill)), ("rho", spearman_with(means))):
+        pairs = paired_differences({SIZES: scores[SIZES], **scores}, measure, known) if SIZES in scores else []
+        found[name] = tuple(
+            Difference(one.second, SIZES, -one.value, -one.high, -one.low) for one in pairs if one.first == SIZES
+        )
+    return found
+
+
 def _line(name: str, detector: str, scores: np.ndarray, positive: np.ndarray, correlation: Any) -> Line:
     known = np.isfinite(scores)
     cases, near = int(known.sum()), int(positive[known].sum())
     area = auroc(scores, positive)
     low, high = area_interval(area, near, cases - near)
-    given = (correlation.given_size, correlation.given_size_p)
-    return Line(name, detector, cases, near, area, low, high, correlation.rho, correlation.p, correlation.q, *given)
+    one = correlation
+    followed = (one.rho, one.low, one.high, one.p, one.q, one.given_size, one.given_size_p)
+    return Line(name, detector, cases, near, area, low, high, *followed)
 
 
 def namings(
@@ -182,7 +218,7 @@ def _naming(
     )
 
 
-def plain(one: Line | Naming) -> dict[str, Any]:
+def plain(one: Line | Naming | Difference) -> dict[str, Any]:
     """Return plain values for JSON; a number that is not known is ``None``."""
     return {
         key: None if isinstance(value, float) and not np.isfinite(value) else value

@@ -14,6 +14,7 @@ import numpy as np
 
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.cohort.judge.baselines import DETECTORS
+from Agg2ExpLib.cohort.judge.intervals import Difference
 from Agg2ExpLib.cohort.judge.reasons import percent
 from Agg2ExpLib.cohort.judge.score_files import describe_patients
 from Agg2ExpLib.cohort.report.page import number, p_value
@@ -49,6 +50,7 @@ def write_results(out: Path, found: Mapping[str, Any]) -> str:
         "false_alarms": found["false_alarms"],
         "warnings": found["warnings"],
         "structures": rows,
+        "beyond_size": {name: [plain(one) for one in some] for name, some in found["beyond_size"].items()},
         "reasons": names,
         "cases": cases,
     }
@@ -121,13 +123,15 @@ def _markdown(found: Mapping[str, Any]) -> str:
         _table(found["lines"], lambda one: f"{number(one.auroc)} ({number(one.low)}-{number(one.high)})"
                if math.isfinite(one.auroc) else "–", True),
         "Rows over all structures ask whether the patient has any finding.",
-        "## Spearman correlation of score and Dice (p)",
-        _table(found["lines"], lambda one: f"{number(one.rho)} ({p_value(one.p)})" if math.isfinite(one.rho) else "–", False),
+        "## Spearman correlation of score and Dice (95 % interval; p)",
+        _table(found["lines"], _followed, False),
         "Negative: odder explanations go with worse segmentations.",
         "## The same at equal sizes: partial Spearman correlation given the score of sizes only (p)",
         _table(found["lines"], lambda one: f"{number(one.given_size)} ({p_value(one.given_size_p)})"
                if math.isfinite(one.given_size) else "–", False),
         "Near 0: the explanation adds nothing to the sizes of the regions.",
+        "## Does the explanation tell more than the sizes? Detector minus sizes only, mean of ranks (95 % for all pairs together)",
+        _differences(found["beyond_size"]),
         f"Verdicts: {describe_patients(found['patients'], found['false_alarms'], design.reference)}",
         f"## Reasons that name the finding's region, and verdicts (at a false-alarm rate of {percent(found['false_alarms'])})",
         _reasons(found["namings"]),
@@ -135,6 +139,32 @@ def _markdown(found: Mapping[str, Any]) -> str:
         "finding's region, which no reference patient has; it is named for what lies in it.",
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
+
+
+def _differences(found: Mapping[str, Sequence[Difference]]) -> str:
+    """One row per detector, and a sentence that concludes."""
+    by = {name: {one.first: one for one in some} for name, some in found.items()}
+    if not by["auroc"]:
+        return "Too few patients have a score of every detector."
+
+    def cell(one: Difference) -> str:
+        return f"{one.value:+.3f} ({one.low:+.3f} to {one.high:+.3f})" if math.isfinite(one.low) else "–"
+
+    rows = [[DETECTORS.get(name, name), *(cell(by[measure][name]) for measure in by)] for name in by["auroc"]]
+    real = [DETECTORS.get(name, name) for name, one in by["auroc"].items() if one.real and one.value > 0]
+    told = (
+        f"{' and '.join(real)} told findings better than the sizes did."
+        if real
+        else "No detector told findings better than the sizes did, beyond what chance gives."
+    )
+    return _grid(["detector", "AUROC for any finding", "Spearman with mean Dice"], rows) + "\n\n" + told
+
+
+def _followed(one: Line) -> str:
+    if not math.isfinite(one.rho):
+        return "–"
+    within = f"{number(one.rho_low)} to {number(one.rho_high)}; " if math.isfinite(one.rho_low) else ""
+    return f"{number(one.rho)} ({within}{p_value(one.p)})"
 
 
 def _table(lines: Sequence[Line], cell: Any, counts: bool) -> str:

@@ -33,7 +33,7 @@ from Agg2ExpLib.progress import Progress, TerminalSink
 from Agg2ExpLib.request import request_of
 from Agg2ExpLib.storage import write_file
 from Agg2ExpLib.studies.design import CLASSES, Design, distances
-from Agg2ExpLib.studies.measures import lines, namings
+from Agg2ExpLib.studies.measures import beyond_size, lines, namings
 from Agg2ExpLib.studies.pages import write_results
 
 
@@ -163,6 +163,7 @@ def evaluate(out: Path, design: Design, profile: Profile) -> dict[str, Any]:
         "ill": ill,
         "matrices": matrices,
         "lines": lines(matrices, table.dice, near, ill, classes),
+        "beyond_size": beyond_size(matrices, table.dice, ill),
         "namings": namings(scores, by_pair, regions, shares, classes),
         "scores": _by_pair(scores),
         "patients": score_patients(profile, scores),

@@ -69,6 +69,7 @@ def _serve(address):
     sys.path[0] = str(Path(__file__).resolve().parents[2])
     import matplotlib.figure  # noqa: F401
     import monai.networks.nets  # noqa: F401
+    import pandas as pd  # noqa: F401
     import SimpleITK  # noqa: F401
     import sklearn.ensemble  # noqa: F401
     import torch
@@ -147,7 +148,8 @@ def _work(request, streams):
     sys.stdout = open(1, "w", encoding=encoding, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding=encoding, errors="backslashreplace", closefd=False, buffering=1)  # noqa: SIM115
     sys.argv = request["words"]
-    sys.path[0] = str(Path(sys.argv[0]).resolve().parent)
+    added = os.environ.get("PYTHONPATH")
+    sys.path[:1] = [str(Path(sys.argv[0]).resolve().parent), *(added.split(os.pathsep) if added else [])]
     code = 0
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")
