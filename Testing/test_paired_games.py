@@ -96,14 +96,14 @@ def test_standard_errors_hold_from_the_first_round_on(pairs):
 
 def test_the_standard_error_where_play_stops_holds():
     inside, played = [], []
-    for kind, number in itertools.product((chained, mixed), range(3)):
+    for kind, number in itertools.product((chained, mixed), range(4)):
         game = kind(11, 30 + number)
         games = Games({0: PairedGame(game, 11, number)}, {0: np.arange(11)}, 11, 1000)
         found = games.play(0.05, Progress())
         assert shares(found).max() <= 0.05
         played.append(games.coalitions)
         inside.append(np.abs(found.values - exact(game, 11).values) < 1.96 * found.errors)
-    assert np.mean(inside) > 0.9
+    assert np.mean(inside) > 0.88
     assert 18 <= min(played) < max(played) < 500
 
 
