@@ -163,9 +163,11 @@ def explain_instances(
     _check(case, request, rim_mm, min_volume_ml)
     wanted = request.class_indices(case.labels)
     case.check_method(request.method, wanted)
-    least, upmost = (ahead + BACKWARD * back for ahead, back in passes_of(request.method, case.n_windows, 1, 0))
+    # Before the segmentation: from one instance in one window to as many as asked for in all windows.
+    ends = passes_of(request.method, case.n_windows, most * len(wanted), len(case.labels))
+    least, upmost = ends[0][0] + BACKWARD * request.method.passes()[1], ends[1][0] + BACKWARD * ends[1][1]
     steps = [("segmentation", float(len(one.windows)), float(len(one.windows))) for one in case.stitched]
-    case.progress.plan([*steps, ("attributions", least, upmost * len(wanted))])
+    case.progress.plan([*steps, ("attributions", least, upmost)])
     found = {index: case.instances(index, min_volume_ml, most, request.reduction) for index in wanted}
     aims = [aim for one in found.values() for aim in one.objectives]
     points, touched = request.method.passes()[0], sum(len(aim.windows) for aim in aims)
@@ -175,7 +177,7 @@ def explain_instances(
         # Parts of a model come one after the other; within a class the order stays.
         of_class = rows[one.class_index]
         of_class.append(_measured(case, found[one.class_index], len(of_class) + 1, one, rim_mm))
-    labels = np.zeros(case.prepared.shape, dtype=np.uint16)
+    labels = np.zeros(case.prepared.shape, dtype=np.uint16 if len(aims) < 2**16 else np.uint32)
     judged: list[Instance] = []
     sentences = []
     for index, of_class in rows.items():
@@ -293,6 +295,10 @@ def _sentence(found: Instances, rows: Sequence[Instance], compared: Oddness, min
     return " ".join(parts)
 
 
+def _times(value: float) -> str:
+    return f"{value:.0f}x" if value >= 9.95 else f"{value:.1f}x" if math.isfinite(value) else "-"
+
+
 def _counted(count: int) -> str:
     return f"{count} instance" + ("" if count == 1 else "s")
 
@@ -315,6 +321,6 @@ def describe_instances(table: InstanceTable) -> str:
         mark = f"  unlike the others: {row.why}" if row.odd else ""
         name = structure(row.structure).name
         lines.append(
-            f"{row.number:>3} {name:<22.22}{row.volume_ml:>8.2f}{centre:>21}{shares}{row.enrichment:>7.1f}x{odd}{mark}"
+            f"{row.number:>3} {name:<22.22}{row.volume_ml:>8.2f}{centre:>21}{shares}{_times(row.enrichment):>8}{odd}{mark}"
         )
     return "\n".join([*(lines if table.rows else []), "", *table.sentences]).strip()

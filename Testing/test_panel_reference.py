@@ -260,3 +260,22 @@ def test_figures_are_exported_where_the_user_says(opened, tmp_path, monkeypatch)
     assert opened.task.outcome.status == "done", opened.task.outcome
     assert {"heat_map_mass.png", "heat_map_mass.svg"} <= {path.name for path in (tmp_path / "out").iterdir()}
     assert str(tmp_path / "out") in read(opened.results.line.label, "text")
+
+
+def test_a_page_and_dicom_objects_are_asked_of_the_child_where_the_user_says(opened, tmp_path, monkeypatch):
+    import qt
+
+    from Agg2ExpLib.cli import main
+    from Agg2ExpLib.panel.controllers import export
+
+    asked = []
+    monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *_: str(tmp_path / "page.html"))
+    monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path))
+    monkeypatch.setattr(opened.desk, "run", lambda make, *_, needs: asked.append((make(), needs)))
+    for kind in ("html", "dicom"):
+        export.export(opened.presenter, opened.results, opened.shown, kind)
+    (page, drawing), (objects, dicom) = asked
+    assert (drawing, dicom) == ((("matplotlib>=3.10,<4",),), (("highdicom>=0.24",),))
+    assert main(page.command[2:]) == 0
+    assert "What the model looked at" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert main(objects.command[2:]) == 2  # Its scan is no DICOM series.

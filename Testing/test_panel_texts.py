@@ -120,7 +120,7 @@ def test_every_widget_bound_in_the_design_is_a_parameter(module):
     texts = [one.find("string") for one in root.iter("property") if one.get("name") == "SlicerParameterName"]
     assert {one.get("notr") for one in texts} == {"true"}, "a translated name would be no parameter's"
     bound = [one.text for one in texts]
-    assert len(bound) == len(set(bound)) == 15
+    assert len(bound) == len(set(bound)) == 18
     assert set(bound) <= set(module.Agg2ExpParameterNode.allParameters)
 
 

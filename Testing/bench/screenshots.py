@@ -111,6 +111,16 @@ def show_whatifs(panel, explanation):
     panel.whatif._on_answered(Outcome("done", answer=answer), panel.shown, panel.shown.structure)
 
 
+def show_instances(panel, name):
+    """The instances of a structure, as if they had just been explained; made up."""
+    from Agg2ExpLib.panel.compute.task import Outcome
+    from Testing.bench.fake_child import instances
+
+    panel.results.structure.setCurrentIndex(panel.results.structure.findData(name))
+    panel.instances._on_answered(Outcome("done", answer=instances({"classes": name})), panel.shown, name)
+    panel.results.instances.table.setCurrentCell(3, 0)
+
+
 def show_batch(panel):
     """A batch in the middle of its work, as the section shows it; nothing runs."""
     from Agg2ExpLib.panel.controllers.batch import describe_settings
@@ -163,6 +173,9 @@ def session(studio):
     show_whatifs(panel, explanation)
     studio.only("results")
     studio.take("4b-whatif")
+    show_instances(panel, "ribs")
+    studio.only("results")
+    studio.take("4c-instances")
     studio.only("inputs", "explain", "anomaly", "log")
     panel.explain.advanced.collapsed = False
     panel.inputs.show_card()
