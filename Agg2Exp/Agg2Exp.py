@@ -87,6 +87,9 @@ class Agg2ExpParameterNode:
     """
 
     inputVolume: slicer.vtkMRMLScalarVolumeNode
+    inputVolume2: slicer.vtkMRMLScalarVolumeNode
+    inputVolume3: slicer.vtkMRMLScalarVolumeNode
+    inputVolume4: slicer.vtkMRMLScalarVolumeNode
     extraRegions: slicer.vtkMRMLSegmentationNode
     model: str = _CHOICES.model
     allStructures: bool = _CHOICES.structures is None

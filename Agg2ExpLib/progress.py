@@ -102,6 +102,16 @@ class Progress:
             self._detail = detail
         self._emit()
 
+    @property
+    def done(self) -> int:
+        """Units of the stage that are done."""
+        return self._done
+
+    def expect(self, total: int, detail: str | None = None) -> None:
+        """Say anew how many units the stage has in all: of work that ends when something is reached."""
+        self._total = max(total, self._done)
+        self.advance(0, detail)
+
     def message(self, text: str) -> None:
         """Show one sentence, such as a warning, outside the count."""
         self._check()
@@ -208,6 +218,7 @@ class TerminalSink:
             )
         if event.detail:
             self._bar.set_postfix_str(event.detail, refresh=False)
+        self._bar.total = event.total
         self._bar.update(event.done - self._bar.n)
         if event.done >= event.total:
             self.close()

@@ -141,7 +141,7 @@ def test_what_a_structure_needs_is_said_of_that_structure_alone(explained, child
     explained.results.buttons["needs"].click()
     assert turn(lambda: not explained.task.running)
     told = read(explained.results.needs, "text")
-    assert told.startswith("The heart needs 5 mm around it. Dice by margin: 0 mm 0.40, 2 mm 0.80, 4 mm 0.93")
+    assert told.startswith("The heart needs 5 mm around it. Dice by margin: 0\u00a0mm\u00a00.40, 2\u00a0mm\u00a00.80")
     explained.results.step(1)
     assert not explained.results.needs.isVisible()
     explained.results.step(1)

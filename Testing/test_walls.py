@@ -51,6 +51,10 @@ READING = (
     "explanation",
     "figures",
     "report",
+    "export",
+    "export.dicom",
+    "export.page",
+    "export.notebook",
     "models.card",
 )
 PUBLIC = ("Volume", "read_volume", "Explanation", "Request", "request_of")

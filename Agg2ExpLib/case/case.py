@@ -197,11 +197,14 @@ class Case:
     @cached_property
     def segmentation(self) -> CaseSegmentation:
         """The prediction, on the model's grid."""
+        import torch
+
         from Agg2ExpLib.case.segmentation import segment
 
         found = []
         given = None if self.given is None else given_labels(self.given, self.model, self.prepared)
-        keep = self.prepared.needs_logits and given is None
+        rounded = torch.float16 if self.prepared.half_logits else torch.float32
+        keep = rounded if self.prepared.needs_logits and given is None else None
         for part, stitched in zip(self.model.parts, self.stitched, strict=True):
             one = segment(stitched, part.classes, part.decision, given=given, keep_logits=keep, progress=self.progress)
             found.append(one)

@@ -182,8 +182,6 @@ class Objects:
         scheme = Dataset()
         scheme.CodingSchemeDesignator, scheme.CodingSchemeName = SCHEME, "Agg2Exp"
         data.CodingSchemeIdentificationSequence = [scheme]
-        if "Laterality" not in data:
-            data.Laterality = None
         with contextlib.suppress(KeyError, ValueError):
             made = datetime.fromisoformat(str(self.explanation.document["created"]))
             for part in ("InstanceCreation", "Content", "Series"):
@@ -223,6 +221,8 @@ class Objects:
             voi_lut_transformations=[VOILUTTransformation(window_center=0.0, window_width=width)],
             content_label="ATTRIBUTION", content_description=text(f"Attribution of {structure(name).name} ({method})"),
         )  # fmt: skip
+        # The standard asks for it, empty where it is not known, of this kind of object alone.
+        data.setdefault("Laterality", None)
         return self.settled(data, "Agg2Exp attributions")
 
     def segmentation(self) -> Any:

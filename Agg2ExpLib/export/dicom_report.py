@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 #: Measure of the table -> its name in a report.
 REPORTED = {
-    "mass": "RoI importance: share of the attribution in the region (mass accuracy)",
+    "mass": "Share of the attribution in the region (mass accuracy)",
     "enrichment": "Share of the attribution over share of the volume",
 }
 _PROCEDURES = {"CT": "ComputedTomography"}

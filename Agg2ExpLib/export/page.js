@@ -10,7 +10,7 @@ const PLANES = [
   { name: "Sagittal", across: 1, down: 2, through: 0, letters: "APSI" },
 ];
 const COLUMNS = [["name", "Region"], ["mass", "Share"], ["size", "Size alone"], ["enrichment", "For its size"],
-  ["positive", "Of what speaks for"], ["negative", "Of what speaks against"]];
+  ["positive", "Share of what speaks for"], ["negative", "Share of what speaks against"]];
 let at = [nx >> 1, ny >> 1, nz >> 1], current = 0, chosen = -1, sorted = { column: "mass", up: false };
 
 async function unpack(packed) {
@@ -22,7 +22,6 @@ async function unpack(packed) {
 const index = (v) => (v[0] * ny + v[1]) * nz + v[2];
 const labelAt = (i) => data.wide ? volumes.labels[2 * i] | (volumes.labels[2 * i + 1] << 8) : volumes.labels[i];
 const inRegion = (r, i) => (volumes.regions[r >> 3][i] >> (r & 7)) & 1;
-const isIn = (roi, i) => roi.region >= 0 ? inRegion(roi.region, i) : labelAt(i) === roi.label;
 
 function windowNow() {
   const name = el("window").value;
@@ -120,6 +119,8 @@ function marks(ctx, plane, canvas, sx, sy, dense) {
   ctx.font = `bold ${13 * dense}px system-ui, sans-serif`; ctx.textBaseline = "middle"; ctx.textAlign = "center";
   const edge = 10 * dense, places = [[edge, canvas.height / 2], [canvas.width - edge, canvas.height / 2], [canvas.width / 2, edge], [canvas.width / 2, canvas.height - edge]];
   places.forEach(([px, py], k) => {
+    // Thin slabs have no room for head and feet.
+    if (k > 1 && canvas.height < 60 * dense) return;
     ctx.strokeStyle = "#000"; ctx.lineWidth = 3 * dense; ctx.strokeText(plane.letters[k], px, py);
     ctx.fillStyle = "#fff"; ctx.fillText(plane.letters[k], px, py);
   });
@@ -136,16 +137,9 @@ function go(axis, value) {
   drawAll();
 }
 
-// The strongest shown spot, of a region or of all.
-function strongest(roi) {
-  const map = volumes.maps[current];
-  let best = -1, found = -1;
-  for (let i = 0; i < map.length; i++) {
-    const strength = Math.abs(map[i]);
-    if (strength > best && (!roi || isIn(roi, i))) { best = strength; found = i; }
-  }
-  if (found >= 0) at = [Math.floor(found / (ny * nz)), Math.floor(found / nz) % ny, found % nz];
-  return found >= 0;
+function goTo(spot) {
+  if (spot) at = spot.slice();
+  drawAll();
 }
 
 function add(parent, kind, text = "") {
@@ -179,13 +173,13 @@ function fillTable() {
     key.className = "key"; key.style.background = roi.colour;
     const button = add(name, "button", roi.name);
     button.type = "button";
-    button.onclick = () => { chosen = row.roi; if (strongest(roi)) drawAll(); fillTable(); };
+    button.onclick = () => { chosen = row.roi; goTo(row.spot); fillTable(); };
     for (const [column_] of COLUMNS.slice(1)) {
       const cell = add(line, "td", row[column_][1]);
       if (row[column_][0] !== null) cell.title = String(row[column_][0]);
       if (column_ === "mass" && row.mass[0]) {
         cell.className = "share";
-        cell.style.backgroundImage = "linear-gradient(rgba(80,140,200,0.28), rgba(80,140,200,0.28))";
+        cell.style.backgroundImage = "linear-gradient(rgba(80,140,200,0.3), rgba(80,140,200,0.3))";
         cell.style.backgroundSize = `${Math.max(1, 100 * row.mass[0])}% 80%`;
       }
     }
@@ -196,8 +190,7 @@ function show(number) {
   current = number; chosen = -1;
   el("sentence").textContent = data.classes[number].sentence;
   el("table-title").textContent = `What the model relied on for: ${data.classes[number].name}`;
-  strongest(null);
-  drawAll();
+  goTo(data.classes[number].spot);
   fillTable();
 }
 
@@ -246,7 +239,7 @@ async function start() {
   for (const name of Object.keys(data.windows)) add(el("window"), "option", name).value = name;
   PLANES.forEach(build);
   el("structure").onchange = () => show(Number(el("structure").value));
-  el("strongest").onclick = () => { strongest(null); drawAll(); };
+  el("strongest").onclick = () => goTo(data.classes[current].spot);
   for (const id of ["window", "side", "threshold", "opacity", "outlines"]) el(id).addEventListener("input", drawAll);
   new ResizeObserver(drawAll).observe(el("views"));
   show(0);

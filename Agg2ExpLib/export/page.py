@@ -24,7 +24,7 @@ from Agg2ExpLib.errors import InputError, OutputError
 from Agg2ExpLib.explanation import Explanation
 from Agg2ExpLib.figures.case import default_classes, provenance
 from Agg2ExpLib.figures.measures import BACKGROUND, MEASURES
-from Agg2ExpLib.figures.slices import CT_WINDOWS, top_of, window_for
+from Agg2ExpLib.figures.slices import CT_WINDOWS, strongest_voxel, top_of, window_for
 from Agg2ExpLib.progress import Progress
 from Agg2ExpLib.storage import write_file
 from Agg2ExpLib.volume import Volume, reorient
@@ -118,10 +118,17 @@ def _data(explanation: Explanation, chosen: Sequence[str], most: int, progress: 
     for name in chosen:
         values = smaller.strongest(reorient(explanation.attribution(name)).voxels)
         top = top_of(np.abs(values)) or 1.0
+        strength = np.abs(values)
+        spots = _spots(strength, small, len(labels), masks)
+        rows = _rows(explanation, name, prediction.size)
+        for row in rows:
+            roi = names[row["roi"]]
+            row["spot"] = spots[labels.index(roi) if roi in labels else len(labels) + regions.index(roi)]
         inside = image.voxels[prediction == labels.index(name)]
         told.append({
             "name": structure(name).name, "label": labels.index(name), "sentence": sentence(explanation, name),
-            "window": window_for(inside) if ct else "all", "rows": _rows(explanation, name, prediction.size),
+            "window": window_for(inside) if ct else "all", "rows": rows,
+            "spot": list(strongest_voxel(strength, small == labels.index(name))),
             "map": _packed(np.rint(_STRONGEST * np.clip(values / top, -1, 1)).astype(np.int8)),
         })  # fmt: skip
         progress.advance(detail=name)
@@ -170,12 +177,24 @@ class Thinned:
 
     def any(self, inside: np.ndarray) -> np.ndarray:
         """Tell which blocks have a voxel inside."""
-        return self._blocks(inside).any(axis=-1)
+        return np.any(self._blocks(inside), axis=-1)
 
     def nearest(self, labels: np.ndarray) -> np.ndarray:
         """Return the label of the middle of each block."""
         middle = sum(factor // 2 * int(np.prod(self._factors[axis + 1 :])) for axis, factor in enumerate(self._factors))
         return self._blocks(labels)[..., middle]
+
+
+def _spots(strength: np.ndarray, labels: np.ndarray, count: int, masks: Sequence[np.ndarray]) -> list[list[int] | None]:
+    """Where each class, then each extra region, holds the strongest attribution; ``None`` without a voxel."""
+    flat, partition = strength.ravel(), labels.ravel()
+    # Of each class the last in the order of strength stays.
+    order = np.argsort(flat, kind="stable")
+    best = np.full(count, -1)
+    best[partition[order]] = order
+    inside = [np.flatnonzero(mask) for mask in masks]
+    best = np.append(best, [where[flat[where].argmax()] if len(where) else -1 for where in inside]).astype(int)
+    return [[int(one) for one in np.unravel_index(at, strength.shape)] if at >= 0 else None for at in best]
 
 
 def _factors(image: Volume, limit: int) -> list[int]:
@@ -246,9 +265,12 @@ def sentence(explanation: Explanation, name: str) -> str:
         return "no structure (background)" if roi == BACKGROUND else f"{structure(roi).name}{' itself' * (roi == name)}"
 
     most = [column for column in np.argsort(-mass, kind="stable")[:3].tolist() if mass[column] > 0]
-    shares = ", ".join(f"{MEASURES['mass'].text(mass[column])} in {called(column)}" for column in most)
+    lies = [
+        f"{MEASURES['mass'].text(mass[column])} {'in' if number else 'lies in'} {called(column)}"
+        for number, column in enumerate(most)
+    ]
     others = [column for column, roi in enumerate(table.rois) if roi not in (name, BACKGROUND) and times[column] > 0]
-    words = f"Of what the model relied on to draw {structure(name).name}, {shares}."
+    words = f"Of what the model relied on to draw {structure(name).name}, {', '.join(lies)}."
     if others:
         best = max(others, key=lambda column: times[column])
         words += (

@@ -34,6 +34,9 @@ ASKED = {
     "intensity_range": "--intensity-range LOW,HIGH (values that the network sees as 0 and 1)",
     "window": "--window X,Y,Z (voxels, or scan for the whole scan at once)",
 }
+#: What is asked of a program, and of a checkpoint.
+ASKED_OF_PROGRAM = ("labels", "channels", "spacing", "orientation", "intensities", "window")
+ASKED_OF_CHECKPOINT = ("labels", "spacing", "window", "intensity_range")
 #: Value of ``spacing`` and ``window`` that leaves them to the scan.
 OWN = "scan"
 #: Name -> what it does to intensities, each channel for itself, as a transform of MONAI.
@@ -92,9 +95,8 @@ def card_of_program(path: Path, options: Mapping[str, Any], stated: Stated) -> M
         given["window"] = stated.window
     if "intensity_range" in given and "intensities" in given:
         raise InputError(f"{path}: --intensity-range and --intensities say the same thing; give one of them")
-    asked = [name for name in ASKED if name != "intensity_range"]
     said = given | ({"intensities": ""} if "intensity_range" in given else {})
-    refuse_unsaid(path, said, asked, "a program does not say how its network is used")
+    refuse_unsaid(path, said, ASKED_OF_PROGRAM, "a program does not say how its network is used")
     channels = tuple(given["channels"])
     if stated.channels is not None and len(channels) != stated.channels:
         raise InputError(

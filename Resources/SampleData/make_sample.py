@@ -88,6 +88,8 @@ def forget_this_machine(found: Explanation) -> None:
     document = json.loads((found.folder / DOCUMENT).read_text(encoding="utf-8"))
     document["image"] |= {"path": "", "name": "thorax phantom"}
     document["model"]["path"] = ""
+    # How long a stage took here says nothing of how long refining will take elsewhere.
+    document["timings"] = {"total_seconds": document["timings"]["total_seconds"]}
     for region in document["regions"]:
         region["source"] = ""
     document["messages"] = [*document["messages"], NOTE]

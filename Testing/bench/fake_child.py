@@ -61,6 +61,18 @@ def explain(given, behaviour):
     write_small_explanation(out, given["image"], regions, given.get("model", "small"))
 
 
+def add_model(given, behaviour):
+    """Remember a model as the command does, and load nothing."""
+    from Agg2ExpLib.models.library import Entry, Library
+
+    if "refuse" in behaviour:
+        print(f"agg2exp: {behaviour['refuse']}", file=sys.stderr, flush=True)
+        sys.exit(2)
+    card = {"name": given["name"], "labels": given["labels"].split(","), "window": [16, 16, 16]}
+    Library().add(Entry(given["name"], given["image"], card=card))
+    print(json.dumps({"name": given["name"], "path": given["image"]}))
+
+
 def compare(given, behaviour):
     out = Path(given["out"])
     out.mkdir(parents=True)
@@ -187,6 +199,8 @@ def work(command, words, behaviour, parent):
         cohort(words, given, behaviour)
     elif command == "explain":
         explain(given, behaviour)
+    elif command == "model add":
+        add_model(given, behaviour)
     elif command == "compare-methods":
         compare(given, behaviour)
     elif command == "whatif":

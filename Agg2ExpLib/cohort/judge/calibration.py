@@ -20,7 +20,8 @@ class Bin:
     predicted, observed : float
         Mean predicted and mean true Dice.
     low, high : float
-        Confidence interval of the observed mean (Student's t, kept within 0 and 1); NaN for a single case.
+        Confidence interval of the observed mean (Student's t, kept within 0 and 1); NaN for fewer than
+        :data:`FEWEST_IN_BIN` cases.
     count : int
         Cases.
     """
@@ -166,7 +167,7 @@ def _bin(predicted: np.ndarray, observed: np.ndarray, confidence: float) -> Bin:
 
     count, mean = len(observed), float(observed.mean())
     half = math.nan
-    if count > 1:
+    if count >= FEWEST_IN_BIN:
         half = float(stats.t.ppf(0.5 + confidence / 2, count - 1) * observed.std(ddof=1) / math.sqrt(count))
     low, high = (max(mean - half, 0.0), min(mean + half, 1.0)) if math.isfinite(half) else (math.nan, math.nan)
     return Bin(float(predicted.mean()), mean, low, high, count)

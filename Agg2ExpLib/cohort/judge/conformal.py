@@ -115,10 +115,14 @@ class PatientScore:
     oddest: str
 
 
-def farthest(reference: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, float, int]:
+def farthest(
+    reference: np.ndarray, scores: np.ndarray, explained: np.ndarray | None = None
+) -> tuple[np.ndarray, float, int]:
     """Return how far out the oddest structure of each patient lies, in standard deviations of its structure.
 
-    The new patient is one of those that means and deviations are taken over, so that all are treated alike.
+    The new patient is one of those that means and deviations are taken over, and each patient's oddest structure is looked
+    for among all that it has, so that all are treated alike: among those of the new patient alone, reference patients that
+    lack some would have fewer to be odd in.
 
     Parameters
     ----------
@@ -126,16 +130,18 @@ def farthest(reference: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, flo
         Held-out scores; NaN where a class is absent.
     scores : ndarray, shape (classes,)
         Of the new patient.
+    explained : ndarray of bool, shape (classes,), optional
+        Structures that the new patient was asked for, there or not; by default those that it has.
 
     Returns
     -------
     ndarray, shape (cases,); float; int
-        Of the reference patients (NaN without any structure in common), of the new one, and its oddest structure.
+        Of the reference patients (NaN without any of these structures), of the new one, and its oddest structure.
     """
     both = np.vstack([reference, scores])
     known = np.isfinite(both)
-    used = known[-1] & (known.sum(axis=0) > 2)
-    if not used.any():
+    used = (known[-1] if explained is None else explained) & (known.sum(axis=0) > 2)
+    if not (used & known[-1]).any():
         return np.full(len(reference), math.nan), math.nan, -1
     values, there = np.where(known, both, 0.0)[:, used], known[:, used]
     count = there.sum(axis=0)
@@ -148,10 +154,17 @@ def farthest(reference: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, flo
 
 
 def patient_p(
-    reference: np.ndarray, scores: np.ndarray, classes: Sequence[str], weights: np.ndarray | None = None
+    reference: np.ndarray,
+    scores: np.ndarray,
+    classes: Sequence[str],
+    weights: np.ndarray | None = None,
+    explained: np.ndarray | None = None,
 ) -> tuple[float, float, str]:
-    """Return the conformal p-value of a patient's oddest structure, how many reference patients it is among, and its name."""
-    others, own, index = farthest(reference, scores)
+    """Return the conformal p-value of a patient's oddest structure, how many reference patients it is among, and its name.
+
+    Parameters are those of :func:`farthest`, the names of the classes, and the weights of :func:`p_values`.
+    """
+    others, own, index = farthest(reference, scores, explained)
     known = np.isfinite(others)
     if not math.isfinite(own) or not known.any():
         return math.nan, 0.0, ""

@@ -21,7 +21,7 @@ MEASURES = {
     "dice": "Dice against the truth",
     "context": "share of a class's attribution outside of the class",
 }
-_FEWEST = 3
+_FEWEST, _ROUNDING = 3, 1e-20
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ def one_way(groups: Sequence[np.ndarray]) -> Variance:
     between = sum(len(one) * (one.mean() - values.mean()) ** 2 for one in groups)
     within = sum(((one - one.mean()) ** 2).sum() for one in groups)
     first, second = len(groups) - 1, len(values) - len(groups)
-    if second < 1 or within <= 0:
+    # What is left of equal values is rounding.
+    if second < 1 or within <= _ROUNDING * (values**2).sum():
         return Variance(*(math.nan,) * 5)
     f = float(between / first / (within / second))
     ends = [_noncentrality(f, first, second, tail) for tail in (0.975, 0.025)]
@@ -68,7 +69,7 @@ def one_way(groups: Sequence[np.ndarray]) -> Variance:
 
 
 def _noncentrality(f: float, first: int, second: int, tail: float) -> float:
-    """Return the noncentrality at which a share ``tail`` of F lies below; 0 where even none has so little."""
+    """Return the noncentrality at which a share ``tail`` of F lies below; 0 where even none has so little, NaN beyond scipy."""
     from scipy import optimize, stats
 
     if stats.f.cdf(f, first, second) <= tail:
@@ -76,6 +77,8 @@ def _noncentrality(f: float, first: int, second: int, tail: float) -> float:
     most = 1.0
     while stats.ncf.cdf(f, first, second, most) > tail:
         most *= 2.0
+    if not math.isfinite(stats.ncf.cdf(f, first, second, most)):
+        return math.nan
     return float(optimize.brentq(lambda one: stats.ncf.cdf(f, first, second, one) - tail, 0.0, most))
 
 
@@ -226,7 +229,9 @@ def _cells(row: Compared, names: Sequence[str]) -> list[str]:
     one = row.variance
     shown = [f"{mean:.3f} ({low:.3f}-{high:.3f})" for mean, low, high in (row.means[name] for name in names)]
     numbers = [f"{value:.3g}" if math.isfinite(value) else "–" for value in (one.f, one.p, row.q)]
-    share = f"{one.share:.2f} ({one.low:.2f}-{one.high:.2f})" if math.isfinite(one.share) else "–"
+    share = f"{one.share:.2f}" if math.isfinite(one.share) else "–"
+    if math.isfinite(one.low) and math.isfinite(one.high):
+        share += f" ({one.low:.2f}-{one.high:.2f})"
     return [structure(row.name).name if row.name else "mean over classes", str(row.cases), *shown, *numbers, share]
 
 

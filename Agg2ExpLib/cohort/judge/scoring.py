@@ -193,11 +193,13 @@ def score_patients(
         scored = [one for one in some if one.status == "scored"]
         row = np.full(len(profile.classes), np.nan)
         others = np.ones(len(profile.cases), dtype=bool)
+        there = {one.name for one in some if one.status in ("scored", "absent")}
+        explained = np.array([name in there for name in profile.classes])
         for one in scored:
             row[columns[one.name]] = one.score
             if one.own:
                 others = profile.patients != profile.patients[profile.cases.index(one.own)]
-        p, count, oddest = patient_p(profile.held_out[others], row, profile.classes, weights[others])
+        p, count, oddest = patient_p(profile.held_out[others], row, profile.classes, weights[others], explained)
         verdict = _verdict(p, rate_of(count, false_alarms), false_alarms) if scored else ""
         unusual = sum(one.verdict == "unusual" for one in scored)
         found.append(PatientScore(case, p, verdict, len(scored), unusual, sum(one.rate for one in scored), oddest))

@@ -12,7 +12,7 @@ import numpy as np
 from Agg2ExpLib import figures
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.cohort.judge.baselines import held_out_sizes
-from Agg2ExpLib.cohort.judge.intervals import median_matrix
+from Agg2ExpLib.cohort.judge.intervals import by_patient, median_matrix
 from Agg2ExpLib.cohort.judge.profile import FEWEST, fit_profile
 from Agg2ExpLib.cohort.judge.statistics import MeanMatrix, mean_matrix, score_against_dice
 from Agg2ExpLib.cohort.report.pictures import group_means
@@ -134,7 +134,7 @@ def contexts_beside(tables: Mapping[str, CohortTable], background: str = "light"
         whole = np.full((len(values), len(names)), np.nan)
         for column, name in enumerate(there):
             whole[:, names.index(name)] = values[:, column]
-        means[f"{title} ({len(values)})"] = medians_of(whole)
+        means[f"{title} ({len(values)})"] = medians_of(by_patient(whole, tables[title].patients()))
     if not names:
         return None
     first = next(iter(means.values())).mean[:, 0]

@@ -9,7 +9,7 @@ import numpy as np
 
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.cohort.judge.groups import Grouping, compare_groupings
-from Agg2ExpLib.cohort.judge.intervals import median_matrix
+from Agg2ExpLib.cohort.judge.intervals import by_patient, median_matrix
 from Agg2ExpLib.cohort.judge.profile import Profile
 from Agg2ExpLib.cohort.judge.reasons import percent, percent_range
 from Agg2ExpLib.cohort.judge.size import OwnShares, own_shares, size_correlation
@@ -162,7 +162,7 @@ def _global(page: Page, table: CohortTable) -> None:
         if one is not None:
             page.picture(one.figure, one.caption, one.name)
     counts = np.isfinite(table.values["mass"]).sum(axis=0)
-    middle, low, high = median_matrix(table.values["mass"])
+    middle, low, high = median_matrix(by_patient(table.values["mass"], table.patients()))
     rows, apart = [], table.rois.index(BACKGROUND) if BACKGROUND in table.rois else -1
     for i, name in enumerate(table.classes):
         told = [
@@ -185,9 +185,9 @@ def _global(page: Page, table: CohortTable) -> None:
 
 def _distributions(page: Page, table: CohortTable, kept: Mapping[str, Path]) -> None:
     page.section("Context and distributions")
-    context, shares = table.context(), own_shares(table)
+    context, shares, whose = table.context(), own_shares(table), table.patients()
     within = 1.0 - shares.own_within
-    middle, low, high = median_matrix(context)
+    middle, low, high = median_matrix(by_patient(context, whose))
     order = [i for i in np.argsort(-np.nan_to_num(middle, nan=-1.0), kind="stable").tolist() if np.isfinite(middle[i])]
     if order:
         _context_in_words(page, table, within, shares)
@@ -200,10 +200,10 @@ def _distributions(page: Page, table: CohortTable, kept: Mapping[str, Path]) -> 
         one = context_boxes(table)
         if one is not None:
             page.picture(one.figure, one.caption, one.name)
-        inner, inner_low, inner_high = median_matrix(within)
-        even = median_matrix(1.0 - shares.volume)[0]
+        inner, inner_low, inner_high = median_matrix(by_patient(within, whose))
+        even = median_matrix(by_patient(1.0 - shares.volume, whose))[0]
         with np.errstate(invalid="ignore", divide="ignore"):
-            gain = median_matrix(shares.own_within / shares.volume_within)
+            gain = median_matrix(by_patient(shares.own_within / shares.volume_within, whose))
         rows = [
             [structure(table.classes[i]).name, _share(middle[i], low[i], high[i]), _share(even[i]),
              _share(inner[i], inner_low[i], inner_high[i]),
@@ -235,7 +235,7 @@ def _distributions(page: Page, table: CohortTable, kept: Mapping[str, Path]) -> 
 def _context_in_words(page: Page, table: CohortTable, within: np.ndarray, shares: OwnShares) -> None:
     """Say what classes rely on, size accounted for."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        gain, low, _ = median_matrix(shares.own_within / shares.volume_within)
+        gain, low, _ = median_matrix(by_patient(shares.own_within / shares.volume_within, table.patients()))
     known = [i for i in np.argsort(-np.nan_to_num(gain, nan=-1.0), kind="stable").tolist() if np.isfinite(gain[i])]
     if known:
         first, last = known[0], known[-1]

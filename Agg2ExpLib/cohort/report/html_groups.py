@@ -9,7 +9,7 @@ import numpy as np
 
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.cohort.judge.groups import FEWEST_IN_GROUP, MOST_GROUPS, Grouping, GroupTest
-from Agg2ExpLib.cohort.judge.intervals import detectable_area
+from Agg2ExpLib.cohort.judge.intervals import by_patient, detectable_area
 from Agg2ExpLib.cohort.judge.reasons import percent
 from Agg2ExpLib.cohort.judge.statistics import mean_matrix
 from Agg2ExpLib.cohort.report import pictures
@@ -66,7 +66,7 @@ def _pictures(page: Page, table: CohortTable, column: str, groups: Mapping[str, 
     if len(groups) > _MOST_DRAWN:
         return
     parts = {name: table.select(index.tolist()) for name, index in groups.items()}
-    contexts = {name: medians_of(part.context()) for name, part in parts.items()}
+    contexts = {name: medians_of(by_patient(part.context(), part.patients())) for name, part in parts.items()}
     means = {f"{name} ({len(parts[name].cases)})": found for name, found in contexts.items()}
     title, stem = f"Context by {column}", safe_file_name(column)
     page.picture(pictures.group_means(means, table.classes, title), title, f"context_by_{stem}")

@@ -131,10 +131,11 @@ def _explanations(
     page: Page, odd: Sequence[tuple[str, str]], reasons: Mapping[tuple[str, str], ClassScore], own: bool, count: int
 ) -> None:
     page.text(f"The {len(odd)} oddest explanations, and what is unusual about them:")
-    header = ["case", "class", "p", "score", "sets it apart"]
+    # Of every class one of n cases is the oddest, whose p is 1 / n: among themselves that says nothing.
+    header = ["case", "class", *([] if own else ["p"]), "score", "sets it apart"]
     rows = [
-        [case, structure(name).name, p_in_words(reasons[case, name].p), f"{reasons[case, name].score:.3f}",
-         _why(reasons[case, name])]
+        [case, structure(name).name, *([] if own else [p_in_words(reasons[case, name].p)]),
+         f"{reasons[case, name].score:.3f}", _why(reasons[case, name])]
         for case, name in odd
     ]  # fmt: skip
     page.table(header, rows)
@@ -155,7 +156,7 @@ def _explanations(
     first = list(by_case.items())[: min(_MOST_FIRST, count // 5) if own else _MOST_FIRST]
     if first:
         page.summary(
-            f"Cases to look at first: {', '.join(f'{case} ({structure(name).name})' for case, name in first)}."
+            f"Cases to look at first: {', '.join(f'{case} ({structure(name).name})' for case, name in first)}.", 1
         )
 
 

@@ -14,6 +14,8 @@ from Agg2ExpLib.cohort.judge.intervals import (
     FEWEST_EVENTS,
     FEWEST_FOR_CORRELATION,
     area_interval,
+    by_patient,
+    correlation_interval,
     paired_differences,
     spearman_with,
 )
@@ -34,7 +36,8 @@ def write_warning(page: Page, table: CohortTable, matrices: Mapping[str, np.ndar
         return
     scores, whose = matrices[FOREST], table.patients()
     correlations, rows = score_against_dice(scores, table.dice, table.classes, matrices.get(SIZES), whose), []
-    for one, (score, dice, surface) in zip(correlations, _columns(table, scores), strict=True):
+    for one, column in zip(correlations, _columns(table, scores), strict=True):
+        score, dice, surface = (by_patient(values, whose) for values in column)
         known = np.isfinite(dice)
         rows.append(
             [
@@ -56,7 +59,9 @@ def write_warning(page: Page, table: CohortTable, matrices: Mapping[str, np.ndar
     page.text(
         "A negative rho means that odder explanations go with worse segmentations. Rho given sizes is the partial correlation "
         "at equal scores of a forest that sees the sizes of the regions only: near 0, the explanation adds nothing to them. No "
-        f"interval with fewer than {FEWEST_FOR_CORRELATION} cases, no area with fewer than {FEWEST_EVENTS} good or bad ones.",
+        f"interval with fewer than {FEWEST_FOR_CORRELATION} cases, no area with fewer than {FEWEST_EVENTS} good or bad ones."
+        + " Means over classes are as if each case had every class."
+        * (not table.present().all()),
         "note",
     )
     page.summary(_answer(correlations[-1]))
@@ -133,7 +138,9 @@ def _detectors(page: Page, table: CohortTable, matrices: Mapping[str, np.ndarray
         by_class = score_against_dice(scores, table.dice, table.classes, None, whose)[:-1]
         found.append([*by_class, score_against_dice(ranks, table.dice, table.classes, None, whose)[-1]])
         columns = [*_columns(table, scores)[:-1], _columns(table, ranks)[-1]]
-        areas.append([_area_in_words(score, dice, bad_dice) for score, dice, _ in columns])
+        areas.append(
+            [_area_in_words(by_patient(score, whose), by_patient(dice, whose), bad_dice) for score, dice, _ in columns]
+        )
         means[name] = columns[-1][0]
     told = [DETECTORS[name] for name in names]
     labels = [*(structure(name).name for name in table.classes), "means of ranks over classes"]
@@ -143,10 +150,9 @@ def _detectors(page: Page, table: CohortTable, matrices: Mapping[str, np.ndarray
     ]
     page.table(["class", *(f"rho, {one}" for one in told)], rows)
     if any("(" in area for row in areas for area in row):
-        page.table(
-            ["class", *(f"AUROC, {one}" for one in told)],
-            [[label, *(one[i] for one in areas)] for i, label in enumerate(labels)],
-        )
+        rows = [[label, *(one[i] for one in areas)] for i, label in enumerate(labels)]
+        shown = [row for row in rows if any("(" in area for area in row[1:])]
+        page.table(["class", *(f"AUROC, {one}" for one in told)], shown)
     page.text(*_comparison(table, means, whose))
 
 
@@ -161,7 +167,14 @@ def _comparison(table: CohortTable, means: Mapping[str, np.ndarray], whose: np.n
     for gap in gaps:
         if gap.real:
             beaten[gap.first if gap.value < 0 else gap.second] += 1
-    winners = [name for name, count in beaten.items() if count == len(means) - 1]
+    count, ends = len(np.unique(whose[known])), spearman_with(dice)
+    winners = [
+        name
+        for name, beats in beaten.items()
+        if beats == len(means) - 1
+        # The lowest of correlations that go the wrong way, or none, is no warning.
+        and correlation_interval(float(ends(means[name][known][None], np.flatnonzero(known)[None])[0]), count)[1] < 0
+    ]
     told = [
         f"{DETECTORS[gap.first]} - {DETECTORS[gap.second]} {gap.value:+.2f} ({gap.low:+.2f} to {gap.high:+.2f})"
         for gap in gaps
@@ -170,7 +183,7 @@ def _comparison(table: CohortTable, means: Mapping[str, np.ndarray], whose: np.n
     answer = (
         f"Over all classes Dice is followed most closely by {DETECTORS[winners[0]]}"
         if winners
-        else "No detector follows Dice more closely than all the others: the intervals of the differences do not say so"
+        else "No detector is shown to follow low Dice more closely than all the others"
     )
     return f"{answer}. Differences of rho on the same cases (95 % for all pairs together): {'; '.join(told)}.", "note"
 

@@ -32,6 +32,7 @@ p.lead { font-size: 1.08em; margin: 0.6em 0; }
   ul.summary { background: #1d2731 !important; }
   img.chart { filter: invert(0.92) hue-rotate(180deg); }
 }
+@media screen and (max-width: 800px) { table { display: block; overflow-x: auto; } td, th { min-width: 4.5em; } }
 @media print {
   body { max-width: none; margin: 0; font-size: 11px; } nav { display: none; } h2 { break-after: avoid; }
   img, tr { break-inside: avoid; } .first { break-after: page; }
@@ -67,9 +68,9 @@ class Page:
         """Set the paragraph under the heading: what the page is, for whoever has never seen one."""
         self._lead = f'<p class="lead">{html.escape(sentence)}</p>\n'
 
-    def summary(self, sentence: str) -> None:
-        """Add a sentence to the box at the top, for whoever reads no further."""
-        self._summary.append(f"<li>{html.escape(sentence)}</li>")
+    def summary(self, sentence: str, place: int | None = None) -> None:
+        """Add a sentence to the box at the top, for whoever reads no further: at the end, or at a place from 0 on."""
+        self._summary.insert(len(self._summary) if place is None else place, f"<li>{html.escape(sentence)}</li>")
 
     def section(self, heading: str) -> None:
         """Begin a section; it is listed at the top."""

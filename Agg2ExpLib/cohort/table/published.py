@@ -38,8 +38,9 @@ _METHODS = {
     "ks": "kernelshap",
     "kernelshap": "kernelshap",
 }
-# Masses of a partition sum to 1, but for the rounding of single precision.
-_ROUNDING = 1e-3
+# Masses of a partition sum to 1, but for the rounding of single precision. Where most sum to nearly 1, and some do not,
+# something is wrong with those.
+_ROUNDING, _NEARLY, _FEWEST_PARTS = 1e-3, 0.02, 3
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def import_published(path: str | Path, out: str | Path, method: str | None = Non
         cubes[patient], dice[patient] = _read(path, row, layout), _dice(path, row, layout)
     if not cubes:
         raise InputError(f"{path} has no row under its header; export the table again")
-    parts = _partition(layout, cubes)
+    parts = _partition(path, layout, cubes)
     if layout.signed and not parts:
         raise InputError(
             f"{path} has positive and negative shares of masks that do not fill the volume, from which no share of the whole "
@@ -219,20 +220,41 @@ def _read(path: Path, row: Row, layout: _Layout) -> dict[str, np.ndarray]:
     cubes: dict[str, np.ndarray] = {}
     for (name, roi, measure), column in layout.pairs.items():
         matrix = cubes.setdefault(measure, np.full((len(layout.classes), len(layout.rois)), np.nan))
-        matrix[layout.classes.index(name), layout.rois.index(roi)] = _number(path, row, column)
+        value = _number(path, row, column)
+        if value < 0 or value == np.inf or (measure.startswith("mass") and value > 1 + _ROUNDING):
+            told = "a share of 0 to 1" if measure.startswith("mass") else "the mean of an absolute value"
+            raise InputError(f"{path} line {row.line} column {column + 1}: {value:g} is not {told}; mend the table")
+        matrix[layout.classes.index(name), layout.rois.index(roi)] = value
     return cubes
 
 
-def _partition(layout: _Layout, cubes: Mapping[str, Mapping[str, np.ndarray]]) -> list[int]:
-    """Return the regions that fill the volume: all, or those that are classes too; none where the masses tell otherwise."""
+def _partition(path: Path, layout: _Layout, cubes: Mapping[str, Mapping[str, np.ndarray]]) -> list[int]:
+    """Return the regions that fill the volume: all, or those that are classes too; none where the masses tell otherwise.
+
+    Raises
+    ------
+    InputError
+        Most masses sum to nearly 1 and some do not: rounded, or one is missing. Taken for extra masks, absent classes would
+        count as classes without attribution.
+    """
     everything = list(range(len(layout.rois)))
     own = [k for k, roi in enumerate(layout.rois) if roi in layout.classes]
     measure = "mass_pos" if layout.signed else "mass"
     rows = np.concatenate([one[measure] for one in cubes.values()])
-    known = rows[np.nansum(rows, axis=1) > 0]
+    there = np.flatnonzero(np.nansum(rows, axis=1) > 0)
+    apart = {len(some): np.abs(np.nansum(rows[there][:, some], axis=1) - 1.0) for some in (everything, own)}
     for some in (everything, own):
-        if some and len(known) and np.abs(np.nansum(known[:, some], axis=1) - 1.0).max() < _ROUNDING:
+        if some and len(there) and apart[len(some)].max() < _ROUNDING:
             return some
+    for some in (everything, own):
+        far = apart[len(some)]
+        if len(some) >= _FEWEST_PARTS and len(there) and (far < _NEARLY).mean() > 0.5:
+            case, row = divmod(int(there[far.argmax()]), len(layout.classes))
+            raise InputError(
+                f"{path}, patient {list(cubes)[case]}: the masses of {layout.classes[row]} sum to "
+                f"{np.nansum(rows[there[far.argmax()], some]):.4f}, and most others to nearly 1; export all of them, with six "
+                "digits or more"
+            )
     return []
 
 
@@ -319,6 +341,8 @@ def _dice(path: Path, row: Row, layout: _Layout) -> dict[str, dict[str, float]]:
     for name in layout.classes:
         columns = [layout.names[key] for key in (f"{name}_dice", f"{name}_dice_pos") if key in layout.names]
         value = _number(path, row, columns[0]) if columns else float("nan")
+        if value < 0 or value > 1:
+            raise InputError(f"{path} line {row.line}: a Dice of {value:g} of {name} is not 0 to 1; mend the table")
         if np.isfinite(value):
             found[name] = {"dice": value}
     return found

@@ -9,14 +9,11 @@ from typing import Any
 from Agg2ExpLib.models.architectures import build_network
 from Agg2ExpLib.models.card import make_card
 from Agg2ExpLib.models.model import SegmentationModel
-from Agg2ExpLib.models.programs import OWN, refuse_unsaid
+from Agg2ExpLib.models.programs import ASKED_OF_CHECKPOINT, OWN, refuse_unsaid
 from Agg2ExpLib.models.registry import Format, refuse_options, register
 from Agg2ExpLib.models.swin_unetr_checkpoint import ASSUMED_ARGUMENTS, infer_architecture, read_weights
 from Agg2ExpLib.models.untrusted import sha256
 from Agg2ExpLib.models.weight_sets import identity, loaded_with
-
-#: What a checkpoint does not say and must be given; see :data:`Agg2ExpLib.models.programs.ASKED`.
-ASKED_OF_CHECKPOINT = ("labels", "spacing", "window", "intensity_range")
 
 
 def _knows(source: str) -> bool:
@@ -53,4 +50,4 @@ def _load(source: str, options: Mapping[str, Any]) -> SegmentationModel:
     return SegmentationModel(card, network, identity(digest, wanted, weights), path)
 
 
-CHECKPOINT = register(Format("checkpoint", "Swin UNETR checkpoint", _knows, _load))
+CHECKPOINT = register(Format("checkpoint", "Swin UNETR checkpoint", _knows, _load, ASKED_OF_CHECKPOINT))

@@ -14,7 +14,7 @@ from slicer.i18n import tr as _
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.errors import Agg2ExpError
 from Agg2ExpLib.panel import views
-from Agg2ExpLib.panel.compute.packages import FOR_FIGURES
+from Agg2ExpLib.panel.compute.packages import FOR_DICOM, FOR_FIGURES
 from Agg2ExpLib.panel.controllers import export
 from Agg2ExpLib.panel.current_explanation import CurrentExplanation, shown_in, title_of
 from Agg2ExpLib.panel.desk import Desk
@@ -398,6 +398,15 @@ class Presenter:
             ),
             self._results.line,
             needs=(FOR_FIGURES,),
+        )
+
+    def export(self, shown: CurrentExplanation, kind: str, out: Path) -> None:
+        """Have the child process write an explanation as ``dicom`` (a folder) or ``html`` (a file)."""
+        self._desk.run(
+            lambda: self._desk.tasks.export(shown.folder, kind, out),
+            lambda *ignored: self._results.line.say(_("Exported to {place}.").format(place=out)),
+            self._results.line,
+            needs=(FOR_DICOM if kind == "dicom" else FOR_FIGURES,),
         )
 
     def _draw(self, name: str, shown: CurrentExplanation) -> None:

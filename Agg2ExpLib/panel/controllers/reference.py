@@ -18,7 +18,7 @@ from Agg2ExpLib.panel.controllers.presenter import Presenter
 from Agg2ExpLib.panel.current_explanation import CurrentExplanation, shown_in
 from Agg2ExpLib.panel.desk import Desk
 from Agg2ExpLib.panel.sections import widgets
-from Agg2ExpLib.panel.sections.anomaly import NEEDS, AnomalySection
+from Agg2ExpLib.panel.sections.anomaly import NEEDS, SHIPPED, AnomalySection
 from Agg2ExpLib.panel.sections.reference_figure import Ink, in_words, paint
 from Agg2ExpLib.panel.words.buttons import Look
 from Agg2ExpLib.panel.words.verdicts import Verdict, Verdicts, verdicts_of
@@ -82,7 +82,7 @@ class ReferenceController:
         self._section.show_verdicts(found)
         self.plots.show()
         if found is None:
-            self._section.say("" if self.profile else NEEDS)
+            self._section.say(NEEDS if not self.profile else SHIPPED if self.profile == self._shipped else "")
             return
         other = _("Compared with {profile}.").format(profile=Path(found.profile).name)
         self._section.say(" ".join([*([other] if found.profile != self.profile else []), found.summary()]))

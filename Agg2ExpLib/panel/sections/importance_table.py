@@ -16,7 +16,9 @@ from Agg2ExpLib.panel.words.importance_rows import COLUMNS, Row, sort_rows
 _ORDER = tuple(COLUMNS)
 _BAR_WIDTH = 28
 #: Pixels of the columns after the first, which takes the rest: a name needs most of 380 pixels.
-_WIDTHS = {"share": 84, "size": 70, "for": 88}
+_WIDTHS = {"share": 84, "size": 70, "for": 84}
+# For and against need more than the enrichment; the bar gives way, not the name.
+_SHARE_BESIDE_SIDES = 70
 _ROWS_SHOWN = 11
 # More lines than these are searched.
 _MANY = 24
@@ -129,6 +131,7 @@ class ImportanceTable:
         """Show for and against in place of the enrichment, as the overlay does: both do not fit beside a name."""
         self.table.setColumnHidden(_ORDER.index("for"), not signed)
         self.table.setColumnHidden(_ORDER.index("size"), signed)
+        self.table.setColumnWidth(_ORDER.index("share"), _SHARE_BESIDE_SIDES if signed else _WIDTHS["share"])
         if self._sort == ("size" if signed else "for"):
             self.sort_by("share", True)
 

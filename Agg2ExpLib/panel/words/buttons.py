@@ -19,7 +19,7 @@ class Facts:
         Why model, structures or settings cannot be used; empty when they can.
     job : str
         What is running: empty, ``preparing``, ``explain``, ``estimate``, ``whatif``, ``needs``, ``instances``, ``environment``,
-        ``figures``, ``score``, ``compare``, ``report``, ``fit``.
+        ``figures``, ``score``, ``compare``, ``report``, ``fit``, ``model``.
     cancelling : bool
         Whether it was asked to stop.
     shown : bool
@@ -105,7 +105,9 @@ _JOBS = {
     "instances": _("Each instance of a structure is being explained"),
     "environment": _("The environment is being checked"),
     "figures": _("The figures are being drawn"),
+    "export": _("The explanation is being exported"),
     "compare": _("Methods are being compared"),
+    "model": _("A model is being loaded for the first time"),
     "score": _("The explanation is being compared with the reference"),
     "report": _("The report of the cohort is being made"),
     "fit": _("A reference profile is being fitted"),
