@@ -41,9 +41,7 @@ class InstanceList:
     def show(self, rows: Sequence[Mapping[str, Any]], told: str) -> None:
         """List instances as the command answers with them, and what is said of them all."""
         self.table.blockSignals(True)
-        self.table.setHorizontalHeaderLabels(
-            [_("no."), _("ml"), _("inside"), _("rim"), _("outside"), _("unlike others")]
-        )
+        self.table.setHorizontalHeaderLabels([_("no."), _("ml"), _("inside"), _("rim"), _("outside"), _("unlike")])
         self.table.clearSelection()
         self._count = len(rows)
         self.table.setRowCount(self._count)
