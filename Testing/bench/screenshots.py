@@ -118,7 +118,7 @@ def show_instances(panel, name):
 
     panel.results.structure.setCurrentIndex(panel.results.structure.findData(name))
     panel.instances._on_answered(Outcome("done", answer=instances({"classes": name})), panel.shown, name)
-    panel.results.instances.table.setCurrentCell(3, 0)
+    panel.results.instances.table.setCurrentCell(1, 0)
 
 
 def show_many_regions(panel):
