@@ -144,3 +144,28 @@ def test_among_themselves_the_oddest_have_no_p_and_come_first_in_the_box(table, 
     page = Page("r")
     html_scores.write_anomalies(page, table, profile, {})
     assert '<th>class</th><th class="number">p</th>' in page.render()
+
+
+def test_fishers_test_of_three_words_gives_the_same_p_each_time(table):
+    rng = np.random.default_rng(3)
+    words = replace(table, metadata={"scanner": tuple("ABC"[n % 3] for n in range(20))})
+    score, odd = rng.random(20), np.arange(20) % 7 < 2
+    first, again = (metadata_tests(words, score, odd)[1] for _ in range(2))
+    assert first.test == "Fisher, outliers"
+    assert first.p == again.p
+    counts = pd.crosstab(odd, np.arange(20) % 3).to_numpy()
+    assert first.p == pytest.approx(exact(counts), abs=0.02)
+
+
+def exact(counts):
+    """Return Fisher's p of a table of two rows, every table of the same sums counted out."""
+    from itertools import product
+    from math import comb
+
+    columns, row = counts.sum(axis=0), counts[0].sum()
+    weights = {
+        cells: np.prod([comb(n, k) for n, k in zip(columns, cells, strict=True)], dtype=float)
+        for cells in product(*(range(n + 1) for n in columns))
+        if sum(cells) == row
+    }
+    return sum(w for w in weights.values() if w <= weights[tuple(counts[0])] * (1 + 1e-9)) / sum(weights.values())
