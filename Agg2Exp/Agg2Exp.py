@@ -71,7 +71,8 @@ def openSampleInPanel(source=None):
         widget = getattr(slicer.modules, "Agg2ExpWidget", None)
         logic = widget.logic if widget else Agg2ExpLogic()
         if widget and widget.panel:
-            widget.panel.presenter.show_folder(logic.sampleFolder())
+            cohort = samples.own_cohort(RESOURCES, logic.settings.results_folder())
+            widget.panel.show_sample(logic.sampleFolder(), cohort)
         else:
             logic.openSample()
 
@@ -86,6 +87,9 @@ class Agg2ExpParameterNode:
     """
 
     inputVolume: slicer.vtkMRMLScalarVolumeNode
+    inputVolume2: slicer.vtkMRMLScalarVolumeNode
+    inputVolume3: slicer.vtkMRMLScalarVolumeNode
+    inputVolume4: slicer.vtkMRMLScalarVolumeNode
     extraRegions: slicer.vtkMRMLSegmentationNode
     model: str = _CHOICES.model
     allStructures: bool = _CHOICES.structures is None
@@ -134,6 +138,7 @@ class Agg2ExpWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         self.logic = Agg2ExpLogic()
         self.panel = Panel(self.ui, self.logic.tasks, self.logic.runner)
+        self.panel.reference.offer(*samples.reference(RESOURCES))
         uiWidget.setMRMLScene(slicer.mrmlScene)
         scene = slicer.mrmlScene
         self.addObserver(scene, slicer.vtkMRMLScene.StartCloseEvent, self.onSceneStartClose)

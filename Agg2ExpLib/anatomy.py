@@ -12,6 +12,8 @@ import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 
+from Agg2ExpLib.snomed import snomed_of
+
 RGB = tuple[int, int, int]
 
 
@@ -32,7 +34,7 @@ class Structure:
     snomed : str
         SNOMED CT code of the structure type; empty when there is none.
     laterality : str
-        ``"left"``, ``"right"`` or empty.
+        ``"left"``, ``"right"`` or empty; empty too where the code says the side itself.
     """
 
     id: str
@@ -97,6 +99,20 @@ _SYSTEM_WORDS = (
     ("muscle", r"autochthon|gluteus|iliopsoas|muscle|psoas"),
     ("cardiovascular", r"aorta|heart|arter|vein|vena|atri|ventric|trunk|carotid|subclavian|myocard|coronar"),
 )
+#: Groups that people look for regions by, in the order of lists; what fits none is ``other``.
+GROUPS: tuple[tuple[str, str], ...] = (
+    ("lungs", r"lung|trachea|bronch|pleura|airway"),
+    ("heart", r"heart|atri|ventric|myocard|pericard"),
+    ("vessels", r"aorta|arter|vein|vena|trunk|carotid|subclavian|coronar|vessel"),
+    ("bones", ""),
+    ("muscles", ""),
+    ("gut", r"esophag|stomach|duoden|bowel|colon|ileum|jejun|rectum|gallbladder"),
+    ("glands", r"gland|liver|pancreas|thyroid|adrenal|parotid|submandibular|prostate|thymus"),
+    ("kidneys and bladder", r"kidney|bladder|ureter|urethra"),
+    ("findings", ""),
+    ("other", ""),
+)
+_GROUP_OF_SYSTEM = {"bone": "bones", "muscle": "muscles", "finding": "findings", "background": "other"}
 # Organs of the abdomen and neck, told apart at a glance and unlike vessels, bones and muscles.
 _ORGANS: tuple[tuple[str, RGB], ...] = (
     (r"liver", (178, 88, 56)),
@@ -131,6 +147,20 @@ def structure(identifier: str) -> Structure:
     return known if known else _guess(identifier)
 
 
+def group_of(identifier: str) -> str:
+    """Return which of :data:`GROUPS` a structure or region belongs to, by its name.
+
+    Examples
+    --------
+    >>> [group_of(name) for name in ("rib_left_4", "heart_atrium_left", "colon", "label 7")]
+    ['bones', 'heart', 'gut', 'other']
+    """
+    found, words = _GROUP_OF_SYSTEM.get(structure(identifier).system), identifier.lower()
+    if found or "brain" in words:
+        return found or "other"
+    return next((name for name, pattern in GROUPS if pattern and re.search(pattern, words)), "other")
+
+
 def thorax_label(identifier: str) -> int:
     """Return the class index of a thorax-17 structure.
 
@@ -142,18 +172,15 @@ def thorax_label(identifier: str) -> int:
     return THORAX_17.index(identifier)
 
 
-def class_names(count: int) -> tuple[str, ...]:
-    """Return the default label set for a model of ``count`` classes: thorax-17 for 17, else ``class_0`` and so on."""
-    return THORAX_17 if count == len(THORAX_17) else tuple(f"class_{index}" for index in range(count))
-
-
 # Tables of a large model ask for the same hundred names thousands of times.
 @lru_cache(maxsize=4096)
 def _guess(identifier: str) -> Structure:
     words = identifier.lower()
     system = next((name for name, pattern in _SYSTEM_WORDS if re.search(pattern, words)), "organ")
     side = next((side for side in ("left", "right") if re.search(rf"(^|[_ ]){side}([_ ]|$)", words)), "")
-    return Structure(identifier, identifier.replace("_", " "), system, _shade(identifier, system), "", side)
+    code, told = snomed_of(identifier)
+    name, colour = identifier.replace("_", " "), _shade(identifier, system)
+    return Structure(identifier, name, system, colour, code, told if code else side)
 
 
 def _shade(identifier: str, system: str) -> RGB:

@@ -18,6 +18,9 @@ from typing import Any, Protocol, TextIO
 
 from Agg2ExpLib.errors import Cancelled
 
+# Units that come within this share of the time to the first belong to it.
+_AT_ONCE = 0.05
+
 
 @dataclass(frozen=True)
 class Event:
@@ -99,6 +102,16 @@ class Progress:
             self._detail = detail
         self._emit()
 
+    @property
+    def done(self) -> int:
+        """Units of the stage that are done."""
+        return self._done
+
+    def expect(self, total: int, detail: str | None = None) -> None:
+        """Say anew how many units the stage has in all: of work that ends when something is reached."""
+        self._total = max(total, self._done)
+        self.advance(0, detail)
+
     def message(self, text: str) -> None:
         """Show one sentence, such as a warning, outside the count."""
         self._check()
@@ -133,8 +146,9 @@ class Progress:
     def _pace_now(self, done: int) -> float:
         """Seconds a unit; the first is slow, for memory is taken and kernels are chosen: it counts only until there are three."""
         now = self._clock()
-        if self._first is None:
-            self._first = (done, now)
+        if self._first is None or now - self._first[1] <= _AT_ONCE * (self._first[1] - self._start):
+            # A window's units are told together when all of it is done: the first are those of the whole window.
+            self._first = (done, self._first[1] if self._first else now)
         units, then = self._first
         return (now - then) / (done - units) if done >= units + 2 else (now - self._start) / done
 
@@ -204,6 +218,7 @@ class TerminalSink:
             )
         if event.detail:
             self._bar.set_postfix_str(event.detail, refresh=False)
+        self._bar.total = event.total
         self._bar.update(event.done - self._bar.n)
         if event.done >= event.total:
             self.close()

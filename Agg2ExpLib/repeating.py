@@ -110,7 +110,7 @@ def read_repeat(path: str | Path, *, model: str | Path | None = None, device: st
     """
     source = Path(path) / DOCUMENT if Path(path).is_dir() else Path(path)
     document = _read(source)
-    request = _request(document, source)
+    request = request_told(document, source)
     if device is not None:
         request = replace(request, compute=replace(request.compute, device=device))
     changes: list[str] = []
@@ -151,7 +151,14 @@ def _read(source: Path) -> dict[str, Any]:
     return dict(document)
 
 
-def _request(document: Mapping[str, Any], source: Path) -> Request:
+def request_told(document: Mapping[str, Any], source: Path) -> Request:
+    """Return what the settings of a document ask for.
+
+    Raises
+    ------
+    InputError
+        It has none, or ones that are not known.
+    """
     settings = document.get("settings")
     if not isinstance(settings, Mapping):
         raise InputError(f"{source}: has no settings; give an explanation.json or a request file")

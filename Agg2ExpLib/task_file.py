@@ -66,11 +66,14 @@ class TaskFile:
         As on the command line.
     scan : ScanOrigin, optional
         Of the scan that the arguments name.
+    other_scans : tuple of ScanOrigin
+        Of the volumes after it, for a model of several channels.
     """
 
     command: str
     arguments: tuple[str, ...] = ()
     scan: ScanOrigin | None = None
+    other_scans: tuple[ScanOrigin, ...] = ()
 
     def write(self, path: Path) -> None:
         """Write it; the file belongs to a temporary folder."""
@@ -101,7 +104,10 @@ class TaskFile:
                 "computing Python have the same Agg2Exp"
             )
         try:
-            return cls(_text(found["command"]), tuple(map(_text, found["arguments"])), _origin(found.get("scan")))
+            others = tuple(one for one in map(_origin, found.get("other_scans", ())) if one)
+            return cls(
+                _text(found["command"]), tuple(map(_text, found["arguments"])), _origin(found.get("scan")), others
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is damaged ({error}); start the work anew") from error
 

@@ -275,8 +275,8 @@ def _read_profile(path, out):
 def _load(path, out):
     from Agg2ExpLib.models import load_model
 
-    bare = {"window": (64, 64, 64)} if path.suffix == ".pt" else {}
-    load_model(path, **bare)
+    said = {"window": (64, 64, 64), "spacing": (1.5,) * 3, "intensity_range": (-1024.0, 1024.0)}
+    load_model(path, **(said | {"labels": ("background", "heart", "aorta")} if path.suffix == ".pt" else {}))
 
 
 def _read_explanation(path, out):

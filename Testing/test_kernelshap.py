@@ -103,7 +103,7 @@ def test_networks_without_interactions_have_their_closed_form_values(network, sc
     # Alone or with others, a supervoxel adds the same: its Shapley value is F(x) - F(x without it), over many windows.
     case = Case(network)
     assert len(case.windows) > 1
-    for index, one in case.explained(scope=scope, samples=60).items():
+    for index, one in case.explained(scope=scope, samples=60, tolerance=0.0).items():
         for number in range(1, len(case.supervoxels.names) + 1):
             without = case.x * (torch.from_numpy(case.supervoxels.labels) != number)
             expected = case.value(case.x, index) - case.value(without, index)
@@ -189,10 +189,10 @@ def test_one_pass_serves_every_class():
 
 def test_one_class_alone_has_the_same_values_as_with_others():
     case = Case(Smooth(seed=3))
-    together = case.explained(samples=30)
+    together = case.explained(samples=30, estimator="regression")
     index = next(aim.class_index for aim in case.aims if len(aim.windows) == len(case.windows))
     case.aims = objectives(case.found, case.windows, [index])
-    alone = case.explained(samples=30)[index]
+    alone = case.explained(samples=30, estimator="regression")[index]
     assert np.allclose(alone.supervoxels.values, together[index].supervoxels.values, rtol=1e-9)
 
 
@@ -303,6 +303,8 @@ def test_confirmed_and_denied_voxels_have_games_of_their_own(value, confirmed):
         ({"samples": 5, "scope": "scan"}, "5 samples are too few for 12 supervoxels"),
         ({"scope": "galaxy"}, "unknown scope 'galaxy': use window, scan"),
         ({"estimator": "magic"}, "unknown estimator"),
+        ({"ridge": 1.0}, "a ridge penalty needs a regression; give --estimator regression"),
+        ({"tolerance": 2.0}, "tolerance of KernelSHAP is 2: it must be 0 to 1"),
         ({"ridge": -1.0}, "ridge of KernelSHAP is -1: it must be at least 0"),
         ({"value": "beauty"}, "unknown value function 'beauty'"),
         ({"value": "true-positive"}, "needs the truth; give it with --truth"),

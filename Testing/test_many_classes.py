@@ -2,11 +2,21 @@
 
 import numpy as np
 
+from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.importance import Rois, build_table
 from Agg2ExpLib.models.formats.totalsegmentator import TASKS
 from Agg2ExpLib.report import grouped_matrix
 
 LABELS = ("background", *(label for _, part in TASKS["total"].parts for label in part))
+
+
+def test_every_class_has_its_snomed_code_and_says_its_side_once():
+    assert [label for label in LABELS[1:] if not structure(label).snomed] == []
+    left, right = structure("rib_left_10"), structure("rib_right_10")
+    assert (left.snomed, left.laterality, right.laterality) == (right.snomed, "left", "right")
+    assert len({(structure(label).snomed, structure(label).laterality) for label in LABELS}) == len(LABELS)
+    # "Left atrium" is a code of its own.
+    assert (structure("heart_atrium_left").snomed, structure("heart_atrium_left").laterality) == ("82471001", "")
 
 
 def test_shares_of_117_classes_are_put_together_by_body_system():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from monai.networks import nets
 from safetensors.torch import save_file
 
-from Agg2ExpLib.anatomy import THORAX_17, structure
+from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.errors import InputError, OutputError
 from Agg2ExpLib.models import (
     ModelCard,
@@ -29,6 +29,7 @@ from Agg2ExpLib.models.swin_unetr_checkpoint import infer_architecture, normalis
 
 WINDOW = (64, 32, 32)
 LABELS = ("background", "heart", "aorta")
+SAID = {"labels": LABELS, "spacing": (2.0, 2.0, 3.0), "window": WINDOW, "intensity_range": (-500.0, 500.0)}
 SWIN_ARGUMENTS = {"in_channels": 1, "out_channels": 3, "feature_size": 12, "use_v2": True, "window_size": 4}
 SMALL_NETWORKS = {
     "SwinUNETR": {"in_channels": 1, "out_channels": 3, "feature_size": 12, "window_size": 2},
@@ -369,7 +370,7 @@ def test_a_card_that_asks_for_another_network_allocates_nothing(folder, monkeypa
         lambda content: content["agg2exp"].update(architecture={"name": "SwinUNETR", "arguments": huge}),
     )
     monkeypatch.setattr(torch.random, "fork_rng", lambda **_: pytest.fail("the network was really built"))
-    assert "not the weights of the SwinUNETR described" in refusal(load_model, folder)
+    assert "these weights do not belong to the model" in refusal(load_model, folder)
 
 
 def test_a_position_table_of_hundreds_of_gigabytes_is_not_computed(tmp_path):
@@ -533,27 +534,27 @@ def test_channels_that_are_not_numbered_from_0_are_refused(foreign):
 
 
 def test_a_bare_checkpoint_gives_back_the_network_and_says_what_it_assumed(checkpoint, answer):
-    model = load_model(checkpoint, window=WINDOW)
+    model = load_model(checkpoint, **SAID)
     assert torch.equal(logits(model), answer)
     card = model.card
-    assert (card.name, card.labels) == ("swin", ("class_0", "class_1", "class_2"))
-    assert (card.spacing, card.intensity_range, card.orientation) == ((1.5, 1.5, 1.5), (-1024, 1024), "RAS")
-    told = " ".join(card.assumptions)
-    assert "spacing" in told and "intensity_range" in told and "window" not in told
+    assert (card.name, card.labels, card.window) == ("swin", LABELS, WINDOW)
+    assert (card.spacing, card.intensity_range) == ((2.0, 2.0, 3.0), (-500, 500))
+    assert [line.partition(":")[0] for line in card.assumptions] == [
+        "orientation",
+        "the network's downsampling is MONAI's default 'merging', its features normalised",
+    ]
+    assert load_model(checkpoint, **{**SAID, "spacing": "scan"}).card.spacing is None
 
 
-def test_a_bare_checkpoint_gets_the_papers_window_unless_told(checkpoint):
-    assert load_model(checkpoint).card.window == (96, 96, 96)
-
-
-def test_seventeen_classes_get_the_names_of_the_paper(tmp_path):
-    arguments = {**SWIN_ARGUMENTS, "out_channels": 17}
-    torch.save(network_of(**arguments).state_dict(), tmp_path / "a.pt")
-    assert load_model(tmp_path / "a.pt").card.labels == THORAX_17
+@pytest.mark.parametrize("left_out", SAID)
+def test_a_bare_checkpoint_without_what_it_cannot_tell_is_refused_and_says_how_to_give_it(checkpoint, left_out):
+    text = refusal(load_model, checkpoint, **{name: value for name, value in SAID.items() if name != left_out})
+    assert f"give --{left_out.replace('_', '-')} " in text and text.count("--") == 1
+    assert "3 outputs" in text and "agg2exp model add remembers it" in text
 
 
 def test_a_bare_checkpoint_becomes_a_model_folder(checkpoint, answer, tmp_path):
-    model = load_model(checkpoint, window=WINDOW, labels=LABELS)
+    model = load_model(checkpoint, **SAID)
     again = load_model(save_model(model, tmp_path / "folder"))
     assert again.card == model.card
     assert torch.equal(logits(again), answer)
@@ -599,7 +600,7 @@ def test_head_counts_and_depths_change_the_answer_so_they_must_be_right(tmp_path
     arguments = {**SWIN_ARGUMENTS, "num_heads": [2, 3, 4, 6], "depths": [1, 3, 2, 1], "window_size": 3}
     network = network_of(**arguments)
     torch.save(network.state_dict(), tmp_path / "a.pt")
-    assert torch.equal(logits(load_model(tmp_path / "a.pt", window=WINDOW)), logits(network))
+    assert torch.equal(logits(load_model(tmp_path / "a.pt", **SAID)), logits(network))
 
 
 def test_old_names_and_buffers_of_earlier_versions_are_understood(swin, answer, tmp_path):
@@ -607,26 +608,26 @@ def test_old_names_and_buffers_of_earlier_versions_are_understood(swin, answer, 
     old["swinViT.layers1.0.blocks.1.attn_mask"] = torch.zeros(3, 3)
     assert set(normalise_names(old)) >= set(swin.state_dict())
     torch.save({"state_dict": {"module." + name: tensor for name, tensor in old.items()}}, tmp_path / "a.pt")
-    assert torch.equal(logits(load_model(tmp_path / "a.pt", window=WINDOW)), answer)
+    assert torch.equal(logits(load_model(tmp_path / "a.pt", **SAID)), answer)
 
 
 def test_computed_buffers_may_be_absent(swin, answer, tmp_path):
     bare = {name: t for name, t in swin.state_dict().items() if not name.endswith("relative_position_index")}
     torch.save(bare, tmp_path / "a.pt")
-    assert torch.equal(logits(load_model(tmp_path / "a.pt", window=WINDOW)), answer)
+    assert torch.equal(logits(load_model(tmp_path / "a.pt", **SAID)), answer)
 
 
 def test_a_wrong_position_table_is_refused(swin, tmp_path):
     state = swin.state_dict()
     name = next(name for name in state if name.endswith("relative_position_index"))
     torch.save({**state, name: state[name] + 10**6}, tmp_path / "a.pt")
-    assert name in refusal(load_model, tmp_path / "a.pt", window=WINDOW)
+    assert name in refusal(load_model, tmp_path / "a.pt", **SAID)
 
 
 def test_half_precision_checkpoints_answer_in_float32(swin, answer, tmp_path):
     half = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in swin.state_dict().items()}
     torch.save(half, tmp_path / "a.pt")
-    loaded = logits(load_model(tmp_path / "a.pt", window=WINDOW))
+    loaded = logits(load_model(tmp_path / "a.pt", **SAID))
     assert loaded.dtype == torch.float32
     assert (loaded - answer).abs().max() < 0.02 * answer.abs().max()
 
@@ -649,7 +650,9 @@ def test_normalisation_that_tensors_cannot_tell_is_refused(tmp_path):
 
 def test_another_network_is_not_taken_for_a_swin_unetr(tmp_path):
     torch.save(network_of("SegResNet", **SMALL_NETWORKS["SegResNet"]).state_dict(), tmp_path / "a.pt")
-    assert "this is not a Swin UNETR checkpoint" in refusal(load_model, tmp_path / "a.pt")
+    first, _, details = refusal(load_model, tmp_path / "a.pt").partition(" Details: ")
+    assert "this is not a Swin UNETR checkpoint" in first and "give the whole folder" in first
+    assert "swinViT" not in first and "swinViT.patch_embed.proj.weight" in details
 
 
 def test_a_pretrained_encoder_is_told_apart_from_a_whole_network(swin, tmp_path):
@@ -670,17 +673,17 @@ def test_tensors_that_do_not_fit_are_named(swin, tmp_path, change, told):
     state = dict(swin.state_dict())
     change(state)
     torch.save(state, tmp_path / "a.pt")
-    assert told in refusal(load_model, tmp_path / "a.pt", window=WINDOW)
+    assert told in refusal(load_model, tmp_path / "a.pt", **SAID)
 
 
 def test_a_wrong_number_of_labels_is_told_with_both_counts(checkpoint):
-    text = refusal(load_model, checkpoint, labels=("background", "heart"))
+    text = refusal(load_model, checkpoint, **{**SAID, "labels": ("background", "heart")})
     assert "2 names" in text and "3 classes" in text and str(checkpoint) in text
 
 
 @pytest.mark.parametrize(("window", "told"), [((96, 96, 90), "divisible by 32"), ((32, 32, 32), "at least")])
 def test_a_window_that_swin_unetr_cannot_take_is_refused(checkpoint, window, told):
-    assert told in refusal(load_model, checkpoint, window=window)
+    assert told in refusal(load_model, checkpoint, **{**SAID, "window": window})
 
 
 # Names of bundled models ---------------------------------------------------------------------------------------------

@@ -98,4 +98,4 @@ def _logits(case):
     from Agg2ExpLib.case.segmentation import segment
 
     (part,), (stitched,) = case.model.parts, case.stitched
-    return segment(stitched, part.classes, part.decision, keep_logits=True).logits
+    return segment(stitched, part.classes, part.decision, keep_logits=torch.float32).logits

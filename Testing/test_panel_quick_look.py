@@ -141,7 +141,7 @@ def test_what_a_structure_needs_is_said_of_that_structure_alone(explained, child
     explained.results.buttons["needs"].click()
     assert turn(lambda: not explained.task.running)
     told = read(explained.results.needs, "text")
-    assert told.startswith("The heart needs 5 mm around it. Dice by margin: 0 mm 0.40, 2 mm 0.80, 4 mm 0.93")
+    assert told.startswith("The heart needs 5 mm around it. Dice by margin: 0\u00a0mm\u00a00.40, 2\u00a0mm\u00a00.80")
     explained.results.step(1)
     assert not explained.results.needs.isVisible()
     explained.results.step(1)
@@ -215,5 +215,16 @@ def test_many_regions_are_searched_and_overlap_is_told(explained):
     assert table.search.isVisible()
     assert "Regions overlap: their shares add up to" in read(table.note, "text")
     table.search.setText("cardiovascular")
-    shown = [row.name for line, row in enumerate(table.rows) if not table.table.isRowHidden(line)]
-    assert sorted(shown) == ["aorta", "heart"]
+
+    def shown():
+        return sorted(row.name for line, row in enumerate(table.rows) if not table.table.isRowHidden(line))
+
+    assert shown() == ["aorta", "heart"]
+    table.search.setText("")
+    texts = [table.group.itemText(index) for index in range(read(table.group, "count"))]
+    assert texts == ["all groups", "lungs (1)", "heart (1)", "vessels (1)", "other (33)"]
+    table.group.setCurrentIndex(3)
+    assert shown() == ["aorta"]
+    paint(explained.findings, "rib_left_4", SPOT)
+    assert turn(lambda: "bones (1)" in [table.group.itemText(i) for i in range(read(table.group, "count"))], 20)
+    assert shown() == ["aorta"], "the chosen group stays"

@@ -10,6 +10,7 @@ from Agg2ExpLib.panel.words.buttons import Facts, panel_state
 from Agg2ExpLib.panel.words.verdicts import Verdicts, verdicts_of
 from Testing.bench.fixtures import add_ct, read, turn
 from Testing.bench.small_explanation import write_small_explanation
+from Testing.test_panel import apply_and_wait
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,16 @@ def test_the_section_says_what_it_needs(panel):
     assert "reference profile" in read(panel.anomaly.message, "text")
     assert panel.anomaly.buttons["open profile"].isEnabled()
     assert "no explanation yet" in read(panel.anomaly.buttons["compare"], "toolTip")
+
+
+def test_is_this_patient_unusual_takes_three_presses_with_the_reference_that_comes_with_the_model(panel, references):
+    panel.reference.offer(references["alike"], {"identity": {"model": {"name": "thorax-phantom"}}})
+    add_ct()
+    assert apply_and_wait(panel).status == "done"
+    panel.anomaly.frame.collapsed = False
+    panel.anomaly.buttons["compare"].click()
+    assert turn(lambda: not panel.task.running)
+    assert {line.split(" (p")[0] for line in lines(panel)[:2]} == {"heart: usual", "aorta: usual"}
 
 
 def test_a_usual_explanation_is_called_usual(opened, references, tmp_path):
@@ -249,3 +260,22 @@ def test_figures_are_exported_where_the_user_says(opened, tmp_path, monkeypatch)
     assert opened.task.outcome.status == "done", opened.task.outcome
     assert {"heat_map_mass.png", "heat_map_mass.svg"} <= {path.name for path in (tmp_path / "out").iterdir()}
     assert str(tmp_path / "out") in read(opened.results.line.label, "text")
+
+
+def test_a_page_and_dicom_objects_are_asked_of_the_child_where_the_user_says(opened, tmp_path, monkeypatch):
+    import qt
+
+    from Agg2ExpLib.cli import main
+    from Agg2ExpLib.panel.controllers import export
+
+    asked = []
+    monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *_: str(tmp_path / "page.html"))
+    monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path))
+    monkeypatch.setattr(opened.desk, "run", lambda make, *_, needs: asked.append((make(), needs)))
+    for kind in ("html", "dicom"):
+        export.export(opened.presenter, opened.results, opened.shown, kind)
+    (page, drawing), (objects, dicom) = asked
+    assert (drawing, dicom) == ((("matplotlib>=3.10,<4",),), (("highdicom>=0.24",),))
+    assert main(page.command[2:]) == 0
+    assert "What the model looked at" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert main(objects.command[2:]) == 2  # Its scan is no DICOM series.

@@ -195,3 +195,14 @@ def test_a_script_and_the_panel_give_a_segment_the_same_name(explained, child):
     slicer.modules.Agg2ExpWidget.logic.explain(explained.ct, rois=explained.findings)
     again = [one.partition("=")[2].partition("=")[0] for one in child.task()["arguments"] if one.startswith("--roi=")]
     assert again == regions
+
+
+def test_extra_regions_are_outlines_under_an_overlay_until_somebody_fills_them(explained):
+    display = explained.findings.GetDisplayNode()
+    assert not display.GetVisibility2DFill()
+    display.SetVisibility2DFill(True)
+    explained.results.step(1)
+    assert display.GetVisibility2DFill(), "whoever fills them wants them so"
+    explained.results.modes["off"].click()
+    explained.results.modes["magnitude"].click()
+    assert not display.GetVisibility2DFill()

@@ -61,3 +61,16 @@ def test_short_work_is_never_asked_about():
     progress.stage("attributions", 20)
     worked(progress, clock, 20, 2.0)
     assert asked == []
+
+
+def test_units_that_are_told_together_are_timed_together():
+    events, clock = [], Clock()
+    progress = Progress(events.append, clock=clock)
+    progress.stage("attributions", 24)
+    for window in range(1, 8):
+        clock.now += 3.0 if window == 1 else 2.0
+        for _unit in range(3):
+            clock.now += 0.001
+            progress.advance()
+        left = 2.0 * (8 - window)
+        assert abs(events[-1].least_left - left) <= (0.51 if window == 1 else 0.02) * left, window

@@ -11,7 +11,7 @@ import pytest
 from Agg2ExpLib.errors import InputError, OutputError
 from Agg2ExpLib.explanation import Explanation
 from Agg2ExpLib.panel import samples
-from Testing.bench.fixtures import add_findings, paint, turn
+from Testing.bench.fixtures import add_findings, paint, read, turn
 
 ROOT = Path(__file__).resolve().parents[1]
 RESOURCES = ROOT / "Agg2Exp" / "Resources"
@@ -100,6 +100,46 @@ def test_pressing_the_explained_sample_shows_its_results_in_the_panel_at_once(of
     assert not panel.shown.problem
     assert panel.inputs.ct_node() is panel.shown.ct_node
     assert panel.task is None
+
+
+def test_the_sample_is_compared_with_healthy_phantoms_and_their_cohort_is_listed_with_nothing_computed(
+    offered, widget, settings, tmp_path
+):
+    panel = widget.panel
+    assert read(panel.anomaly.profile, "text") == "60-healthy-phantoms.npz"
+    offered[samples.EXPLAINED_NAME].customDownloader(offered[samples.EXPLAINED_NAME])
+    assert panel.task is None
+    lines = [panel.anomaly.list.item(line).text() for line in range(read(panel.anomaly.list, "count"))]
+    assert [line for line in lines if line.startswith("heart: usual")]
+    assert "Against 60 reference cases" in read(panel.anomaly.message, "text")
+    assert panel.anomaly.picture.isVisibleTo(panel.anomaly.frame)
+    assert turn(lambda: read(panel.batch_section.table, "rowCount") == 20)
+    assert "20 of 20 cases finished" in read(panel.batch_section.line.label, "text")
+    assert panel.batch_section.buttons["cohort report"].isEnabled()
+    panel.batch.choose(source=str(tmp_path))
+    assert panel.batch.request.out == "", "one's own cases are not put to the sample's"
+
+
+def test_the_reference_of_the_sample_is_not_taken_for_another_models(offered, widget, settings, monkeypatch):
+    panel = widget.panel
+    offered[samples.EXPLAINED_NAME].customDownloader(offered[samples.EXPLAINED_NAME])
+    monkeypatch.setattr(type(panel.shown), "model_name", "another")
+    panel.reference.show()
+    assert panel.reference.profile == ""
+
+
+def test_the_scores_of_the_sample_are_those_of_its_profile():
+    from Agg2ExpLib.cohort.judge.profile import Profile
+    from Agg2ExpLib.cohort.judge.scoring import score_table
+    from Agg2ExpLib.cohort.table.tables import CohortTable
+
+    path, scores = samples.reference(RESOURCES)
+    table = CohortTable.of_explanation(Explanation.load(SAMPLE))
+    fresh = score_table(Profile.load(path), table, reasons_for=0, with_baselines=False)
+    assert {one["class"]: pytest.approx(one["score"]) for one in scores["scores"]} == {
+        one.name: one.score for one in fresh
+    }
+    assert len(CohortTable.read(RESOURCES / samples.COHORT).cases) == 20
 
 
 def test_regions_are_painted_on_the_sample_and_read_without_a_network(offered, widget, settings):

@@ -390,10 +390,13 @@ def test_a_chart_names_its_regions_strongest_first_in_their_colours(shown):
     chart = shown.show_chart("heart", "mass")
     series = [chart.GetNthPlotSeriesNode(index) for index in range(chart.GetNumberOfPlotSeriesNodes())]
     table = series[0].GetTableNode().GetTable()
-    values = [table.GetValueByName(0, one.GetYColumnName()).ToDouble() for one in series]
+    values = [table.GetValueByName(1, one.GetYColumnName()).ToDouble() for one in series]
+    ranks = [table.GetValueByName(1, one.GetXColumnName()).ToDouble() for one in series]
     row = dict(zip(shown.explanation.importance.rois, shown.explanation.importance.matrix("mass")[0], strict=True))
     best = sorted((name for name in row if name != "background" and row[name] > 0), key=lambda name: -row[name])[:8]
-    assert [one.GetName() for one in series] == [structure(name).name for name in best]
+    assert [one.GetName() for one in series] == [f"{rank}  {structure(name).name}" for rank, name in enumerate(best, 1)]
+    assert ranks == list(range(1, len(best) + 1)), "the numbers under the bars are those of the legend"
+    assert chart.GetXAxisRange() == pytest.approx((0.4, len(best) + 0.6)), "no half of the plot is empty"
     np.testing.assert_allclose(values, [row[name] for name in best])
     for one, name in zip(series, best, strict=True):
         assert np.array(one.GetColor()) * 255 == pytest.approx(structure(name).colour, abs=0.6)
@@ -415,6 +418,21 @@ def test_the_graph_goes_from_the_sources_centres_to_the_explained_one(shown):
     assert labels.GetNumberOfControlPoints() == 3
     expected = Grid(SHAPE, affine()).index_to_world([7, 8, 6])
     np.testing.assert_allclose(labels.GetNthControlPointPosition(0), expected, atol=2.6)
+
+
+def test_legends_in_3d_have_titles_and_places_of_their_own(shown):
+    import slicer
+
+    shown.colour_segments("heart")
+    tubes, *_others = shown.show_graph("heart")
+    shown.show_volume_rendering("heart")
+    carriers = [shown.keeper.find("vtkMRMLModelNode", role) for role in ("importance-legend", "volume-legend")]
+    legends = [
+        slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node.GetDisplayNode()) for node in (tubes, *carriers)
+    ]
+    assert all(one.GetVisibility() and one.GetVisibility3D() for one in legends)
+    assert len({one.GetTitleText() for one in legends}) == 3
+    assert len({tuple(one.GetPosition()) for one in legends}) == 3
 
 
 def test_a_centre_lies_within_its_structure_even_when_that_is_a_ring():

@@ -227,7 +227,7 @@ def test_an_undecided_solution_is_the_shortest_and_keeps_the_sum():
     [
         (20, 20, "regression", "20 samples are too few for 20 supervoxels: give at least 21 with --samples"),
         (13, 99, "exact", r"need 2\^13 coalitions; use at most 12 supervoxels"),
-        (5, 99, "magic", "unknown estimator 'magic': use regression, shap, captum, exact"),
+        (5, 99, "magic", "unknown estimator 'magic': use gaussian-process, regression, shap, captum, exact"),
     ],
 )
 def test_what_cannot_be_solved_is_said(players, samples, estimator, words):

@@ -114,65 +114,51 @@ def test_the_loss_falls_and_is_logged_with_the_learning_rate(whole):
     assert [int(row["step"]) for row in rows(whole / "run" / "validation.csv")] == [3]
 
 
-@pytest.mark.parametrize(("steps", "error"), [(1, KeyboardInterrupt), (4, Cancelled)])
-def test_a_run_that_was_stopped_goes_on_to_the_same_weights_and_logs(cases, whole, tmp_path, steps, error):
-    with pytest.raises(error):
-        go(cases, tmp_path, Progress(After(steps, error)))
-    assert not (tmp_path / "model").exists()
-    begun = []
-    go(cases, tmp_path, Progress(begun.append))
-    assert next(event.done for event in begun if event.stage == "training") == steps
-    assert_same_run(whole, tmp_path)
+def test_a_run_stopped_in_every_way_goes_on_to_the_same_weights_and_logs(cases, whole, tmp_path, monkeypatch):
+    """Each stop begins where the one before it left off; one end shows that none of them changed anything."""
+    from Agg2ExpLib.training import loop
 
-
-def test_a_killed_run_goes_on_from_its_last_checkpoint(cases, whole, tmp_path, monkeypatch):
-    """A kill leaves logs beyond the checkpoint, half of the next one, and a half prepared case."""
-    real = Run.save
-    monkeypatch.setattr(Run, "save", lambda run: real(run) if run.step <= 2 else None)
-    with pytest.raises(KeyboardInterrupt):
-        go(cases, tmp_path, Progress(After(5, KeyboardInterrupt)))
-    monkeypatch.setattr(Run, "save", real)
     run = tmp_path / "run"
+
+    def stopped_after(steps, error, replaced=()):
+        """Train until the error; return the step that this part of the training began with."""
+        begun = []
+
+        def watch(event):
+            begun.extend([event.done] if event.stage == "training" else [])
+            After(steps, error)(event)
+
+        with monkeypatch.context() as patch, pytest.raises(error):
+            for where, name, what in replaced:
+                patch.setattr(where, name, what)
+            go(cases, tmp_path, Progress(watch))
+        assert not (tmp_path / "model").exists()
+        return begun[0]
+
+    def stops(*_):
+        raise KeyboardInterrupt
+
+    assert stopped_after(1, KeyboardInterrupt) == 0
+    # Within a step: half of it is not saved.
+    before = (run / "checkpoint.pt").read_bytes()
+    assert stopped_after(9, KeyboardInterrupt, [(loop, "_average", stops)]) == 1
+    assert (run / "checkpoint.pt").read_bytes() == before
+    # A kill leaves logs beyond the checkpoint, half of the next one, and a half prepared case.
+    real = Run.save
+    saving = (Run, "save", lambda one: real(one) if one.step <= 2 else None)
+    assert stopped_after(5, KeyboardInterrupt, [saving]) == 1
     (run / ".0a1b2c3d.partial").write_bytes((run / "checkpoint.pt").read_bytes()[:5000])
     prepared = next((run / "cache").iterdir())
     prepared.rename(prepared.with_name(f".{prepared.name}.partial"))
     assert len(rows(run / "log.csv")) > 2
     with (run / "log.csv").open("a") as stream:
         stream.write("5,2.")
+    # While it validates, which is made up for.
+    assert stopped_after(9, KeyboardInterrupt, [(loop, "validate", stops)]) == 2
+    assert stopped_after(4, Cancelled) == 3
     go(cases, tmp_path)
     assert_same_run(whole, tmp_path)
     assert list(run.rglob(".*")) == []
-
-
-def test_a_run_stopped_while_it_validates_makes_up_for_it(cases, whole, tmp_path, monkeypatch):
-    def stopped(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("Agg2ExpLib.training.loop.validate", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            go(cases, tmp_path)
-    go(cases, tmp_path)
-    assert_same_run(whole, tmp_path)
-
-
-def test_a_stop_within_a_step_does_not_save_half_of_it(cases, whole, tmp_path, monkeypatch):
-    from Agg2ExpLib.training import loop
-
-    real = loop._average
-
-    def stopped(run):
-        if run.step == 2:
-            raise KeyboardInterrupt
-        real(run)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "_average", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            go(cases, tmp_path)
-    assert not (tmp_path / "run" / "checkpoint.pt").exists()
-    go(cases, tmp_path)
-    assert_same_run(whole, tmp_path)
 
 
 def test_a_finished_run_only_writes_its_model_again(cases, whole, tmp_path):

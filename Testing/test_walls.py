@@ -11,7 +11,7 @@ LIBRARY = ROOT / "Agg2ExpLib"
 
 # Ground floor first. A room imports only rooms of lower floors; rooms on one floor do not know each other.
 FLOORS = (
-    {"errors"},
+    {"errors", "snomed"},
     {"progress", "anatomy", "agreement", "storage", "task_file"},
     {"volume"},
     {"regions"},
@@ -22,11 +22,11 @@ FLOORS = (
     {"quality", "request"},
     {"explanation"},
     {"figures", "report", "scene"},
-    {"comparison"},
+    {"comparison", "export"},
     {"phantom", "training", "environment", "estimate", "whatif", "respond"},
     {"repeating", "needs"},
     {"cohort"},
-    {"studies"},
+    {"studies", "instances"},
     {"panel"},
     {"demo", "benchmark"},
     {"cli"},
@@ -51,6 +51,10 @@ READING = (
     "explanation",
     "figures",
     "report",
+    "export",
+    "export.dicom",
+    "export.page",
+    "export.notebook",
     "models.card",
 )
 PUBLIC = ("Volume", "read_volume", "Explanation", "Request", "request_of")

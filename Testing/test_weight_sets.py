@@ -9,7 +9,12 @@ from Agg2ExpLib.models import load_model
 from Agg2ExpLib.models.weight_sets import choose, sets_of
 
 torch.set_num_threads(1)
-WINDOW = (64, 32, 32)
+SAID = {
+    "labels": ("background", "heart", "aorta"),
+    "spacing": (1.5, 1.5, 1.5),
+    "window": (64, 32, 32),
+    "intensity_range": (-1024.0, 1024.0),
+}
 NAMES = ["model.0.weight", "model.1.weight", "head.bias"]
 
 
@@ -164,15 +169,15 @@ def test_a_whole_swin_unetr_is_not_called_an_encoder(swin, tmp_path):
 def test_a_bare_checkpoint_of_any_program_is_loaded(swin, prefix, tmp_path):
     content = {"state_dict": {prefix + name: tensor for name, tensor in swin.items()}, "hyper_parameters": {"lr": 1e-4}}
     torch.save(content, tmp_path / "a.ckpt")
-    network = load_model(tmp_path / "a.ckpt", window=WINDOW).network
+    network = load_model(tmp_path / "a.ckpt", **SAID).network
     assert all(torch.equal(tensor, swin[name]) for name, tensor in network.state_dict().items())
 
 
 def test_a_bare_checkpoint_says_which_weights_were_taken(swin, tmp_path):
     averaged = {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in swin.items()}
     torch.save({"state_dict": swin, "state_dict_ema": averaged}, tmp_path / "a.pt")
-    first = load_model(tmp_path / "a.pt", window=WINDOW)
-    second = load_model(tmp_path / "a.pt", window=WINDOW, weights="state_dict_ema")
+    first = load_model(tmp_path / "a.pt", **SAID)
+    second = load_model(tmp_path / "a.pt", **SAID, weights="state_dict_ema")
     name = "out.conv.conv.bias"
     assert torch.equal(second.network.state_dict()[name], first.network.state_dict()[name] + 1)
     assert any("'state_dict' was taken" in line for line in first.card.assumptions)

@@ -13,6 +13,7 @@ import numpy as np
 
 from Agg2ExpLib.case.attribution import Attribution, PassCount
 from Agg2ExpLib.case.context import Context, Explains
+from Agg2ExpLib.case.instances import MIN_VOLUME_ML, MOST, Instances, find_instances
 from Agg2ExpLib.device import Compute, choose_device, dtype_of, running
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.importance import ImportanceTable, Rois, build_table
@@ -196,11 +197,14 @@ class Case:
     @cached_property
     def segmentation(self) -> CaseSegmentation:
         """The prediction, on the model's grid."""
+        import torch
+
         from Agg2ExpLib.case.segmentation import segment
 
         found = []
         given = None if self.given is None else given_labels(self.given, self.model, self.prepared)
-        keep = self.prepared.needs_logits and given is None
+        rounded = torch.float16 if self.prepared.half_logits else torch.float32
+        keep = rounded if self.prepared.needs_logits and given is None else None
         for part, stitched in zip(self.model.parts, self.stitched, strict=True):
             one = segment(stitched, part.classes, part.decision, given=given, keep_logits=keep, progress=self.progress)
             found.append(one)
@@ -245,6 +249,33 @@ class Case:
             windows = self.stitched[number].windows
             found += objectives(self.segmentation.parts[number], windows, [index], reduction)
         return found
+
+    def instances(
+        self, name: str | int, min_volume_ml: float = MIN_VOLUME_ML, most: int = MOST, reduction: str = "sum"
+    ) -> Instances:
+        """Return the connected components of a class's prediction, each with an objective to attribute.
+
+        Parameters
+        ----------
+        name : str or int
+            The class; one that is absent has no instances.
+        min_volume_ml : float
+            Smaller components are left out, and counted.
+        most : int
+            The largest ones are kept, and the others counted.
+        reduction : str
+            The A of equation 2, of the whole class.
+
+        Examples
+        --------
+        ``case.attribute(Gradient(), objectives=case.instances("lesion").objectives)`` yields the attribution of each.
+        """
+        (objective,) = self.objectives([name], reduction)
+        number = self._part_of(objective.class_index)
+        fewest = min_volume_ml * 1000.0 / self.prepared.grid.voxel_volume
+        label, windows = self.labels[objective.class_index], self.stitched[number].windows
+        # Rounding must not leave out a component of just that volume.
+        return find_instances(label, objective, self.segmentation.parts[number], windows, fewest * (1.0 - 1e-9), most)
 
     def check_explainable(self, class_index: int) -> None:
         """Raise :class:`InputError` for a class that no network of the model has a logit for."""

@@ -97,7 +97,7 @@ def segment(
     decision: Decision | None = None,
     *,
     given: np.ndarray | None = None,
-    keep_logits: bool = False,
+    keep_logits: torch.dtype | None = None,
     buffer_bytes: int = BUFFER_BYTES,
     progress: Progress | None = None,
 ) -> Segmentation:
@@ -113,8 +113,8 @@ def segment(
         One label a voxel by default.
     given : ndarray of int, shape (i, j, k), optional
         Class at each voxel that is explained in place of the network's own decision; classes of other parts count as background.
-    keep_logits : bool
-        Keep the stitched logits of all channels.
+    keep_logits : torch.dtype, optional
+        Keep the stitched logits of all channels so; those of overlapping regions are kept in any case, as they are.
     buffer_bytes : int
         When the moving buffer would be larger, channels are processed in groups and the network runs once per group.
     progress : Progress
@@ -130,9 +130,8 @@ def segment(
     groups = _groups(windows, count, stitched.dtype, buffer_bytes)
     padded = stitched.padded(stitched.x)
     progress.stage("segmentation", len(windows) * len(groups))
-    keep = keep_logits or isinstance(decision, SigmoidRegions)
-    kept_type = torch.float32 if isinstance(decision, Softmax) else stitched.dtype
-    kept = torch.zeros((count, *windows.padded_shape), dtype=kept_type) if keep else None
+    kept_type = stitched.dtype if isinstance(decision, SigmoidRegions) else keep_logits
+    kept = torch.zeros((count, *windows.padded_shape), dtype=kept_type) if kept_type is not None else None
     if given is not None and not isinstance(decision, Softmax):
         raise InputError(
             "a given prediction cannot be explained with overlapping regions, which one label map does not tell"
@@ -148,7 +147,7 @@ def segment(
             elif not torch.isfinite(logits).all():
                 raise Agg2ExpError(_NOT_FINITE)
             if kept is not None:
-                kept[(slice(group.start, group.stop), *where)] = logits.to(kept_type).cpu()
+                kept[(slice(group.start, group.stop), *where)] = logits.to(kept.dtype).cpu()
     lookup = np.asarray(classes, dtype=np.uint8 if max(classes, default=0) < 256 else np.uint16)
     logits_kept = None if kept is None else np.ascontiguousarray(windows.unpad(kept).numpy())
     passes = len(windows) * len(groups)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from Agg2ExpLib.case import REDUCTIONS
@@ -128,13 +129,15 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 def add_card_options(parser: argparse.ArgumentParser) -> None:
     """Add what a bare checkpoint or a program cannot tell, and what can be chosen of a model."""
     parser.add_argument(
-        "--labels", metavar="FILE", help="JSON list of class names, class 0 first, for a bare checkpoint or a program"
+        "--labels",
+        metavar="A,B|FILE",
+        help="class names, class 0 first, or a JSON list of them, for a bare checkpoint or a program",
     )
     parser.add_argument(
         "--spacing", metavar="X,Y,Z", help="model's voxel size in mm, when there is no card; scan: its own"
     )
     parser.add_argument(
-        "--window", metavar="X,Y,Z", help="network window in voxels, when there is no card; scan: all of it"
+        "--window", "--patch", metavar="X,Y,Z", help="network window in voxels, when there is no card; scan: all of it"
     )
     parser.add_argument("--overlap", type=float, help="overlap of windows, 0 to 0.9 (default: the card's)")
     parser.add_argument("--blending", help="constant or gaussian (default: the card's)")
@@ -194,10 +197,8 @@ def model_of(options: argparse.Namespace) -> Any:
 
 def card_options_of(options: argparse.Namespace) -> dict[str, Any]:
     """Return what the options say beside a model."""
-    from Agg2ExpLib.models import read_labels
-
     return {
-        "labels": read_labels(options.labels) if options.labels else None,
+        "labels": _labels(options.labels),
         "spacing": _sides(options.spacing, "--spacing", float),
         "window": _sides(options.window, "--window", int),
         "overlap": options.overlap,
@@ -211,6 +212,15 @@ def card_options_of(options: argparse.Namespace) -> dict[str, Any]:
         "mirroring": options.mirroring,
         "trust_checkpoint": options.trust_checkpoint,
     }
+
+
+def _labels(text: str | None) -> tuple[str, ...] | None:
+    from Agg2ExpLib.models import read_labels
+    from Agg2ExpLib.models.card import check_labels
+
+    if not text:
+        return None
+    return check_labels(class_list(text)) if "," in text and not Path(text).exists() else read_labels(text)
 
 
 def _sides(text: str | None, option: str, kind: Callable[[str], Any]) -> Any:

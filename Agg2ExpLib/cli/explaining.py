@@ -1,4 +1,4 @@
-"""Commands for one case: explain, show, estimate, whatif, needs, respond."""
+"""Commands for one case: explain, show, estimate, whatif, needs, respond, interactions."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def add(commands: Any) -> None:
     _add_whatif(commands)
     _add_respond(commands)
     _add_needs(commands)
+    _add_interactions(commands)
 
 
 def _add_explain(commands: Any) -> None:
@@ -67,7 +68,7 @@ def _explain(options: argparse.Namespace) -> None:
     model = model_of(options)
     images = images_of(options, model)
     explanation = explain(
-        Copied(images, asdict(origin)) if origin else images,
+        Copied(images, asdict(origin), [asdict(one) for one in options.other_scans]) if origin else images,
         model,
         options.out,
         request,
@@ -148,7 +149,7 @@ def _add_again(parser: argparse.ArgumentParser) -> None:
     """With what the scan is predicted again."""
     parser.add_argument("--model", metavar="M", help="where the explained model is now, if it was moved")
     parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda:N")
-    parser.add_argument("--seed", type=int, default=0, help="of the noise")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random")
 
 
 def _whatif(options: argparse.Namespace) -> None:
@@ -232,3 +233,39 @@ def _needs(options: argparse.Namespace) -> None:
         progress=progress_of(options),
     )
     say(json.dumps(found.to_dict()) if options.progress == "json" else describe_needs(found))
+
+
+def _add_interactions(commands: Any) -> None:
+    parser = command(
+        commands, "interactions", _interactions, "say which structures act together on a structure's prediction"
+    )
+    parser.add_argument("folder", metavar="DIR", help="Explanation folder of the scan")
+    parser.add_argument("--class", required=True, dest="name", metavar="NAME", help="the structure")
+    parser.add_argument("--out", metavar="FILE", help="CSV file to write, such as interactions.csv")
+    parser.add_argument("--samples", type=int, default=1024, help="coalitions of the whole scan at most (default 1024)")
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.05,
+        help="standard error asked for, a share of the largest value (default 0.05)",
+    )
+    _add_again(parser)
+
+
+def _interactions(options: argparse.Namespace) -> None:
+    from Agg2ExpLib.device import Compute
+    from Agg2ExpLib.explanation import Explanation
+    from Agg2ExpLib.interactions import describe_interactions, interactions, write_interactions
+    from Agg2ExpLib.methods import KernelSHAP
+    from Agg2ExpLib.whatif import case_of
+
+    quiet_libraries()
+    method = KernelSHAP(samples=options.samples, tolerance=options.tolerance, seed=options.seed)
+    case = case_of(
+        Explanation.load(options.folder), options.model, Compute(device=options.device), progress_of(options)
+    )
+    found = interactions(case, options.name, method)
+    if options.out:
+        write_interactions(found, options.out)
+    if options.progress != "json":
+        say(describe_interactions(found))

@@ -6,7 +6,19 @@ from importlib import import_module
 from typing import Any
 
 #: Modules in the order of ``agg2exp --help``.
-FAMILIES = ("explaining", "comparing", "drawing", "showing", "cohorts", "making", "models", "listing", "task")
+FAMILIES = (
+    "explaining",
+    "instances",
+    "comparing",
+    "drawing",
+    "showing",
+    "exporting",
+    "cohorts",
+    "making",
+    "models",
+    "listing",
+    "task",
+)
 
 
 def add_all(commands: Any) -> None:

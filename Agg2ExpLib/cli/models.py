@@ -63,6 +63,8 @@ def _add_add(commands: Any) -> None:
 
 
 def _add(options: argparse.Namespace) -> None:
+    import json
+
     from Agg2ExpLib.models.listing import add_model
 
     quiet_libraries()
@@ -73,7 +75,9 @@ def _add(options: argparse.Namespace) -> None:
         progress=progress_of(options),
         **card_options_of(options),
     )
-    if options.progress != "json":
+    if options.progress == "json":
+        say(json.dumps({"name": entry.name, "path": entry.path}))
+    else:
         say(f"{entry.name}: {entry.path}\n  use it with --model {entry.name}")
 
 

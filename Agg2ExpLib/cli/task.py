@@ -23,5 +23,5 @@ def _task(options: argparse.Namespace) -> None:
     task = TaskFile.read(options.file)
     asked = parsed([*task.command.split(), *task.arguments])
     # How a stopped or failed command is told depends on the command that was asked for.
-    vars(options).update(vars(asked), scan=task.scan, parent=parent)
+    vars(options).update(vars(asked), scan=task.scan, other_scans=task.other_scans, parent=parent)
     options.run(options)

@@ -58,7 +58,8 @@ class Share(Progress):
     def advance(self, units: int = 1, detail: str | None = None) -> None:
         """Move the outer count on in proportion."""
         super().advance(units, detail)
-        target = int(self._weight * min(self._done / max(self._total, 1), 1.0))
+        # The work inside may learn that it is longer; the outer count never goes back.
+        target = max(int(self._weight * min(self._done / max(self._total, 1), 1.0)), self._given)
         self._outer.advance(target - self._given, detail if self._words is None else self._words)
         self._given = target
 

@@ -21,10 +21,21 @@ Source = str | Path | Volume | Region
 
 @dataclass(frozen=True)
 class Copied:
-    """A scan that is a copy which a program has made, and where it came from, for explanation.json."""
+    """A scan that is a copy which a program has made, and where it came from, for explanation.json.
+
+    Attributes
+    ----------
+    scan : path, Volume, or a sequence of them
+        The scan.
+    origin : mapping
+        Where its first volume came from.
+    others : sequence of mapping
+        Where the volumes after it came from.
+    """
 
     scan: Any
     origin: Mapping[str, Any]
+    others: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, eq=False)

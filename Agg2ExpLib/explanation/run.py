@@ -109,7 +109,9 @@ def explain(  # type: ignore[misc]
         When ``progress`` says so.
     """
     request, progress = request or Request(), progress or Progress()
-    image, more = (image.scan, {"origin": dict(image.origin)}) if isinstance(image, Copied) else (image, {})
+    origins: list[Mapping[str, Any]] = []
+    if isinstance(image, Copied):
+        image, origins = image.scan, [image.origin, *image.others]
     started = time.perf_counter()
     told = _Told(progress)
     case = Case.open(image, model, compute=request.compute, progress=progress, prediction=prediction)
@@ -145,7 +147,8 @@ def explain(  # type: ignore[misc]
         timings["attribution_seconds"] = time.perf_counter() - begin
         timings["total_seconds"] = time.perf_counter() - started
         document = document_of(case, request, inputs, hashes, classes, told.messages, timings)
-        document["image"] |= more
+        for entry, origin in zip([document["image"], *document.get("other_channels", [])], origins, strict=False):
+            entry["origin"] = dict(origin)
         sink.close(case, table, document)
     found: Explanation | Result = sink.result()
     return found

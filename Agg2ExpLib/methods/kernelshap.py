@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -18,7 +19,16 @@ import numpy as np
 from Agg2ExpLib.case.attribution import Attribution
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.methods.base import Context, option, register, seed_option
-from Agg2ExpLib.methods.games.shapley import ESTIMATORS, MOST_EXACT, ShapleyValues, n_coalitions, shapley_values
+from Agg2ExpLib.methods.games.enough import Games, shares
+from Agg2ExpLib.methods.games.paired import PairedGame
+from Agg2ExpLib.methods.games.shapley import (
+    ESTIMATORS,
+    GAUSSIAN,
+    MOST_EXACT,
+    ShapleyValues,
+    n_coalitions,
+    shapley_values,
+)
 from Agg2ExpLib.methods.games.supervoxels import OWN_MAP, OWN_MAP_SAMPLES, SUPERVOXELS
 from Agg2ExpLib.methods.removal import RemovalMethod, game_identity, spread
 
@@ -60,16 +70,29 @@ class KernelSHAP(RemovalMethod):
     samples: int | None = option(
         None,
         "coalitions",
-        "Coalitions of the whole scan, fewer in a window that holds fewer supervoxels; 200, or 1000 for regular ones.",
+        "Coalitions of the whole scan at most, fewer in a window that holds fewer supervoxels; 200, or 1000 for regular ones.",
         kind=int,
         low=1,
         high=100_000,
     )
-    estimator: str = option("regression", "estimator", "How the values are estimated.", choices=ESTIMATORS)
+    tolerance: float = option(
+        0.05,
+        "standard error asked for",
+        "Largest standard error of a class, as a share of its largest value, at which the gaussian-process estimator stops; "
+        "0 plays all samples.",
+        low=0.0,
+        high=1.0,
+    )
+    estimator: str = option(GAUSSIAN, "estimator", "How the values are estimated.", choices=ESTIMATORS)
     scope: str = option("window", "scope", "What one game is played over.", choices=SCOPES)
-    ridge: float = option(0.0, "ridge", "Penalty of the regression; 0 as in the paper's code.", low=0.0)
+    ridge: float = option(0.0, "ridge", "Penalty of a regression; 0 as in the paper's code.", low=0.0)
     value: str = option("logit", "value function", "What the game is about.", choices=VALUE_FUNCTIONS)
     seed: int = seed_option()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ridge > 0 and self.estimator == GAUSSIAN:
+            raise InputError("a ridge penalty needs a regression; give --estimator regression with --ridge")
 
     @property
     def samples_taken(self) -> int:
@@ -84,8 +107,9 @@ class KernelSHAP(RemovalMethod):
         return self.value in LINEAR
 
     def resolved(self) -> dict[str, object]:
-        """Every option, the number of coalitions filled in."""
-        return {**super().resolved(), "samples": self.samples_taken}
+        """Every option that counts, the number of coalitions filled in."""
+        found = {**super().resolved(), "samples": self.samples_taken}
+        return found if self.estimator == GAUSSIAN else {key: one for key, one in found.items() if key != "tolerance"}
 
     def passes(self, players: int = 0) -> tuple[int, int]:
         """A coalition is one forward pass, for all classes."""
@@ -110,7 +134,11 @@ class KernelSHAP(RemovalMethod):
         store = ValueStore(context.checkpoint, game_identity(present, supervoxels.labels, self.value))
         try:
             values = self._values(stitched, present, supervoxels, context, store)
-            found = self._by_window(values) if self.scope == "window" and self.linear else self._by_scan(values)
+            by_window = self.scope == "window" and self.linear
+            if self.estimator == GAUSSIAN:
+                found = self._until_enough(values, by_window, context.names)
+            else:
+                found = self._by_window(values) if by_window else self._by_scan(values)
         finally:
             store.close()
         yield from spread(found, present, supervoxels, stitched.channels)
@@ -133,6 +161,43 @@ class KernelSHAP(RemovalMethod):
         reference = Reference.of(context.segmentation, context.truth, self.value, voxel_ml)
         return PredictionValues(stitched, present, supervoxels, value=self.value, reference=reference, **run)
 
+    def _until_enough(self, values: MaskedValues, by_window: bool, names: Sequence[str]) -> ShapleyValues:
+        """Play the game of each window, or that of the scan, until the standard error asked for is reached."""
+        self._refuse_few(len(values.active))
+        games, constant = self.paired_games(values, by_window)
+        if not games.games:
+            nothing = np.zeros((values.n_supervoxels, len(values.objectives)))
+            return ShapleyValues(nothing, nothing, constant, constant, 1)
+        found = games.play(self.tolerance, values.progress, 1 if by_window else len(values.relevant))
+        reached = shares(found)
+        worst = int(reached.argmax())
+        if 0 < self.tolerance < reached[worst]:
+            index = values.objectives[worst].class_index
+            values.progress.message(
+                f"after {games.coalitions} coalitions the standard error of {names[index] if names else index} is "
+                f"{100 * reached[worst]:.2g}% of its largest value, not the {100 * self.tolerance:.2g}% asked for: "
+                "give more --samples"
+            )
+        return replace(found, full=found.full + constant, empty=found.empty + constant)
+
+    def paired_games(self, values: MaskedValues, by_window: bool) -> tuple[Games, np.ndarray]:
+        """Return the games of the windows, or that of the scan, to be played in pairs, and what windows without a player add."""
+        active = values.active
+        places = {index: players - 1 for index, players in values.players.items()} if by_window else {0: active - 1}
+        most = {
+            index: n_coalitions(len(place), window_samples(self.samples_taken, len(place), len(active)), GAUSSIAN)
+            for index, place in places.items()
+        }
+        values.progress.stage("attributions", sum(most.values()) * (1 if by_window else len(values.relevant)))
+        games, constant = {}, np.zeros(len(values.objectives))
+        for index, place in places.items():
+            game = partial(values.of_window, index) if by_window else partial(of_active, values)
+            if place.size:
+                games[index] = PairedGame(game, len(place), seed_of(self.seed, index) if by_window else self.seed)
+            else:
+                constant += game(np.zeros((1, 0), dtype=bool))[0]
+        return Games(games, places, values.n_supervoxels, sum(most[index] for index in games)), constant
+
     def _by_window(self, values: MaskedValues) -> ShapleyValues:
         active = len(values.active)
         self._refuse_few(active)
@@ -141,8 +206,8 @@ class KernelSHAP(RemovalMethod):
         full, empty = np.zeros(classes), np.zeros(classes)
         most = 0
         counts = {index: len(players) for index, players in values.players.items()}
-        shares = {index: window_samples(self.samples_taken, count, active) for index, count in counts.items()}
-        planned = [n_coalitions(counts[index], shares[index], self.estimator) for index in counts]
+        shared = {index: window_samples(self.samples_taken, count, active) for index, count in counts.items()}
+        planned = [n_coalitions(counts[index], shared[index], self.estimator) for index in counts]
         values.progress.stage("attributions", sum(planned))
         for number, index in enumerate(values.relevant):
             detail = f"window {number + 1} of {len(values.relevant)}"
@@ -155,10 +220,9 @@ class KernelSHAP(RemovalMethod):
             def game(kept: np.ndarray, index: int = index, detail: str = detail) -> np.ndarray:
                 return values.of_window(index, kept, detail)
 
-            # Each window draws its own coalitions.
-            own_seed = int(np.random.SeedSequence([self.seed, index]).generate_state(1, np.uint32)[0])
+            samples, own_seed = shared[index], seed_of(self.seed, index)
             found = shapley_values(
-                game, len(players), shares[index], estimator=self.estimator, ridge=self.ridge, seed=own_seed
+                game, len(players), samples, estimator=self.estimator, ridge=self.ridge, seed=own_seed
             )
             total[players - 1] += found.values
             variance[players - 1] += found.errors**2
@@ -173,9 +237,7 @@ class KernelSHAP(RemovalMethod):
         values.progress.stage("attributions", planned * len(values.relevant))
 
         def game(kept: np.ndarray) -> np.ndarray:
-            everyone = np.ones((len(kept), values.n_supervoxels), dtype=bool)
-            everyone[:, active - 1] = kept
-            return values.of_scan(everyone, f"{len(active)} supervoxels")
+            return of_active(values, kept, f"{len(active)} supervoxels")
 
         found = shapley_values(
             game, len(active), self.samples_taken, estimator=self.estimator, ridge=self.ridge, seed=self.seed
@@ -200,3 +262,15 @@ class KernelSHAP(RemovalMethod):
 def window_samples(samples: int, players: int, active: int) -> int:
     """Return a window's share of the samples: in proportion to its players among all that matter."""
     return math.ceil(samples * players / max(active, 1))
+
+
+def seed_of(seed: int, window: int) -> int:
+    """Return a window's own seed, so that each draws its own coalitions."""
+    return int(np.random.SeedSequence([seed, window]).generate_state(1, np.uint32)[0])
+
+
+def of_active(values: MaskedValues, kept: np.ndarray, detail: str | None = None) -> np.ndarray:
+    """Return F_c of coalitions of those supervoxels that can change a value; all others stay."""
+    everyone = np.ones((len(kept), values.n_supervoxels), dtype=bool)
+    everyone[:, values.active - 1] = kept
+    return values.of_scan(everyone, detail)

@@ -268,7 +268,10 @@ def _check_tensors(outline: nn.Module, tensors: Mapping[str, torch.Tensor], name
         if keys
     ]
     if problems:
-        raise InputError(f"{source}: these are not the weights of the {name} described: {'; '.join(problems)}")
+        raise InputError(
+            f"{source}: these weights do not belong to the model that is described with them (a {name}); give the file that came "
+            f"with that description. Details: it {'; '.join(problems)}"
+        )
 
 
 def _check_memory(outline: nn.Module, tensors: Mapping[str, torch.Tensor], source: str | Path) -> None:
@@ -322,7 +325,9 @@ def _check_computed(name: str, tensor: torch.Tensor, state: Mapping[str, torch.T
     import torch
 
     if name.endswith("relative_position_index") and name in state and not torch.equal(tensor.long(), state[name]):
-        raise InputError(f"{source}: {name} is not the one of this network; the file is damaged or of another network")
+        raise InputError(
+            f"{source}: the file is damaged or of another network; fetch it again. Details: {name} is not the one of this network"
+        )
 
 
 def _is_computed(name: str) -> bool:

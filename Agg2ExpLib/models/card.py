@@ -20,8 +20,7 @@ from Agg2ExpLib.models.interface import BLENDINGS, Decision, Softmax, Tiling
 from Agg2ExpLib.models.metadata import fields_of_folder, fields_of_metadata, metadata_of_card, read_json
 from Agg2ExpLib.storage import file_key
 
-#: What a bare Swin UNETR checkpoint of the paper's model was trained with.
-PAPER_SPACING = (1.5, 1.5, 1.5)
+#: What the paper's model was trained with.
 PAPER_INTENSITY_RANGE = (-1024.0, 1024.0)
 DEFAULT_WINDOW = (96, 96, 96)
 

@@ -184,6 +184,8 @@ class Prepared:
         What was repaired, and which statistics of the scan are held fixed.
     needs_logits : bool
         Whether :meth:`to_scan` needs the stitched logits, not the labels alone.
+    half_logits : bool
+        Whether it rounds them to 16 bits itself, so that no more are kept.
 
     Raises
     ------
@@ -200,6 +202,7 @@ class Prepared:
     bounds: tuple[float, float] | None = field(default=None, kw_only=True)
     notes: tuple[str, ...] = ()
     needs_logits: bool = False
+    half_logits: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         x = np.ascontiguousarray(self.x, dtype=np.float32)

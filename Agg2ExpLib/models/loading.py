@@ -83,8 +83,8 @@ def load_model(source: str | Path, **options: Any) -> Model:
         (TorchScript, ``.pt2``, ``.onnx``), a bare Swin UNETR checkpoint (``.safetensors``, ``.pt``, ``.pth``, ``.ckpt``,
         ``.bin``), or the name of a bundled model or of one that was added.
     labels, spacing, window, intensity_range, overlap, blending, orientation
-        Replace what the model's card says; see :class:`ModelCard` for their units. A bare checkpoint has no card: its
-        missing fields are those of the paper's model, and the card's ``assumptions`` say which.
+        Replace what the model's card says; see :class:`ModelCard` for their units. A bare checkpoint has no card: without
+        the first four it is refused.
     folds
         Of nnU-Net: the folds whose logits are averaged, such as ``("0", "1")`` or ``("all",)``; every numbered one by default.
     mirroring

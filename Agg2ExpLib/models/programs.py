@@ -24,15 +24,19 @@ if TYPE_CHECKING:
 
 Answer = Literal["logits", "softmax", "sigmoid"]
 
-#: What a program does not say -> how it is given.
+#: What a model may not say -> how it is given.
 ASKED = {
-    "labels": "--labels FILE (class names)",
+    "labels": "--labels A,B,... or FILE (class names, background first)",
     "channels": "--channels CT (what each volume is; T1,FLAIR for two)",
     "spacing": "--spacing X,Y,Z (mm, or scan for the scan's own)",
     "orientation": "--orientation RAS",
     "intensities": "--intensity-range LOW,HIGH or --intensities NAME",
+    "intensity_range": "--intensity-range LOW,HIGH (values that the network sees as 0 and 1)",
     "window": "--window X,Y,Z (voxels, or scan for the whole scan at once)",
 }
+#: What is asked of a program, and of a checkpoint.
+ASKED_OF_PROGRAM = ("labels", "channels", "spacing", "orientation", "intensities", "window")
+ASKED_OF_CHECKPOINT = ("labels", "spacing", "window", "intensity_range")
 #: Value of ``spacing`` and ``window`` that leaves them to the scan.
 OWN = "scan"
 #: Name -> what it does to intensities, each channel for itself, as a transform of MONAI.
@@ -91,15 +95,8 @@ def card_of_program(path: Path, options: Mapping[str, Any], stated: Stated) -> M
         given["window"] = stated.window
     if "intensity_range" in given and "intensities" in given:
         raise InputError(f"{path}: --intensity-range and --intensities say the same thing; give one of them")
-    missing = [
-        text
-        for name, text in ASKED.items()
-        if name not in given and not (name == "intensities" and "intensity_range" in given)
-    ]
-    if missing:
-        raise InputError(
-            f"{path}: a program does not say how its network is used; give {', '.join(missing)}; agg2exp model add remembers it"
-        )
+    said = given | ({"intensities": ""} if "intensity_range" in given else {})
+    refuse_unsaid(path, said, ASKED_OF_PROGRAM, "a program does not say how its network is used")
     channels = tuple(given["channels"])
     if stated.channels is not None and len(channels) != stated.channels:
         raise InputError(
@@ -124,6 +121,19 @@ def card_of_program(path: Path, options: Mapping[str, Any], stated: Stated) -> M
         "options": kept | ({"window": OWN} if found["window"] is None else {}),
     }
     return make_card({**found, "extra": extra}, path)
+
+
+def refuse_unsaid(path: Path, said: Mapping[str, Any], asked: Sequence[str], why: str) -> None:
+    """Refuse a model of which something is neither said nor assumed.
+
+    Raises
+    ------
+    InputError
+        With all that is missing, and how each is given.
+    """
+    missing = [ASKED[name] for name in asked if name not in said]
+    if missing:
+        raise InputError(f"{path}: {why}; give {', '.join(missing)}; agg2exp model add remembers it")
 
 
 def preparation(card: ModelCard, path: Path) -> Callable[[Sequence[Volume]], Prepared]:

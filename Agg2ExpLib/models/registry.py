@@ -37,12 +37,15 @@ class Format:
     load : callable
         (source, options) -> Model, on the CPU. ``options`` are what the user gave beside it, of
         :data:`Agg2ExpLib.models.loading.OPTIONS`; one that the format cannot honour is refused by name: :func:`refuse_options`.
+    asks : tuple of str
+        What a source of this kind never says itself; keys of :data:`Agg2ExpLib.models.programs.ASKED`.
     """
 
     id: str
     name: str
     knows: Callable[[str], bool]
     load: Callable[[str, Mapping[str, Any]], Model]
+    asks: tuple[str, ...] = ()
 
 
 _FORMATS: dict[str, Format] = {}

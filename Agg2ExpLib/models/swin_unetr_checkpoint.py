@@ -96,7 +96,8 @@ def infer_architecture(tensors: Mapping[str, torch.Tensor], source: str | Path) 
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"{source}: this is not a Swin UNETR checkpoint: it has {_PATCH} but lacks or misshapes {error}"
+            f"{source}: this is not a Swin UNETR checkpoint, although it begins like one; it is damaged or of another network. "
+            f"Details: it has {_PATCH} but lacks or misshapes {error}"
         ) from None
 
 
@@ -159,6 +160,7 @@ def _why_not(tensors: Mapping[str, torch.Tensor], sets: Mapping[str, dict[str, t
             "a network trained to segment is needed"
         )
     return (
-        f"this is not a Swin UNETR checkpoint ({listed(sets)}, none of them with {_PATCH} and {_OUT}); other networks "
-        "need a model folder whose metadata.json names the architecture"
+        "this is not a Swin UNETR checkpoint, the only kind that is told from its weights alone; give the whole folder that "
+        "the model came in (nnU-Net, MONAI bundle), or a model folder whose metadata.json names the network. Details: "
+        f"{listed(sets)}, none of them with {_PATCH} and {_OUT}"
     )

@@ -255,4 +255,6 @@ def title_of(saved: SavedExplanation) -> str:
     how = method_words(method)[0]
     if how and samples not in ("", "0"):
         how = _("{method}, {samples} samples").format(method=how, samples=samples)
-    return f"{saved.anchor.GetName()} ({how})" if how else str(saved.anchor.GetName())
+    # All of them are explanations; the scan and the method are what a narrow list has room for.
+    scan = str(saved.anchor.GetName()).removeprefix(_("Explanation of {scan}").format(scan=""))
+    return f"{scan} ({how})" if how else scan

@@ -53,8 +53,8 @@ class PanelLogic(CohortLogic):
 
         Parameters
         ----------
-        inputVolume : vtkMRMLScalarVolumeNode
-            CT in Hounsfield units.
+        inputVolume : vtkMRMLScalarVolumeNode, or a list of them
+            CT in Hounsfield units; or one volume for each channel of the model, in its order and on one grid.
         model : str
             Name of a bundled model, a model folder, or a checkpoint file.
         structures : sequence of str, optional
@@ -113,7 +113,8 @@ class PanelLogic(CohortLogic):
         task = self.tasks.explain(inputVolume, choices, rois, out)
 
         def put() -> SceneExplanation:
-            return self.openExplanation(task.out or "", inputVolume, outputSegmentation)
+            first = inputVolume[0] if isinstance(inputVolume, (list, tuple)) else inputVolume
+            return self.openExplanation(task.out or "", first, outputSegmentation)
 
         if told:
             task.progressed.connect(told)

@@ -14,7 +14,7 @@ from Agg2ExpLib.storage import region_names
 
 if TYPE_CHECKING:
     from Agg2ExpLib.anatomy import RGB
-    from Agg2ExpLib.volume import Volume
+    from Agg2ExpLib.volume import Grid, Volume
 
 
 #: Empty voxels around a mask that is handed on.
@@ -46,18 +46,38 @@ def volume_of(node: Any) -> Volume:
     """
     import slicer.util
 
-    from Agg2ExpLib.volume import Grid, Volume
+    from Agg2ExpLib.volume import Volume
 
     if node is None or node.GetImageData() is None or node.GetImageData().GetNumberOfPoints() == 0:
         raise InputError(f"{node.GetName() if node else 'the CT'} has no voxels; load the scan again")
     if node.GetImageData().GetNumberOfScalarComponents() != 1:
         raise InputError(f"{node.GetName()} is a colour image; choose a CT in Hounsfield units")
     voxels = slicer.util.arrayFromVolume(node).transpose(2, 1, 0)
+    # In the order in which it lies: turning the axes of a large scan here would hold up the window.
+    return Volume(voxels.copy(order="K"), grid_of(node))
+
+
+def grid_of(node: Any) -> Grid:
+    """Return where a volume node's voxels lie, its parent transforms applied.
+
+    Raises
+    ------
+    InputError
+        A transform that bends.
+    """
+    import slicer.util
+
+    from Agg2ExpLib.volume import Grid
+
+    i, j, k = node.GetImageData().GetDimensions()
     matrix = slicer.util.vtkMatrixFromArray(np.eye(4))
     node.GetIJKToRASMatrix(matrix)
-    i, j, k = voxels.shape
-    # In the order in which it lies: turning the axes of a large scan here would hold up the window.
-    return Volume(voxels.copy(order="K"), Grid((i, j, k), to_world(node) @ slicer.util.arrayFromVTKMatrix(matrix)))
+    return Grid((i, j, k), to_world(node) @ slicer.util.arrayFromVTKMatrix(matrix))
+
+
+def same_grid(first: Any, second: Any) -> bool:
+    """Whether two volume nodes have voxels at the same places, as a model of several channels needs them."""
+    return grid_of(first).same_as(grid_of(second))
 
 
 def is_overlay(node: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from Agg2ExpLib.errors import Agg2ExpError
 from Agg2ExpLib.panel import views
 from Agg2ExpLib.panel.compute.background import load_libraries
 from Agg2ExpLib.panel.compute.packages import FOR_FIGURES, REQUIREMENTS, version_problem
@@ -20,11 +21,12 @@ from Agg2ExpLib.panel.compute.task_maker import COHORT, TaskMaker
 from Agg2ExpLib.panel.controllers import export
 from Agg2ExpLib.panel.controllers.batch import BatchController
 from Agg2ExpLib.panel.controllers.batch_results import BatchResults
+from Agg2ExpLib.panel.controllers.instances import InstancesController
 from Agg2ExpLib.panel.controllers.presenter import Presenter
 from Agg2ExpLib.panel.controllers.reference import ReferenceController
 from Agg2ExpLib.panel.controllers.whatif import WhatIfController
 from Agg2ExpLib.panel.current_explanation import CurrentExplanation, shown_in
-from Agg2ExpLib.panel.desk import Desk
+from Agg2ExpLib.panel.desk import Desk, sentence
 from Agg2ExpLib.panel.nodes import Watch, visible_names
 from Agg2ExpLib.panel.sections import widgets
 from Agg2ExpLib.panel.sections.anomaly import AnomalySection
@@ -43,7 +45,7 @@ from Agg2ExpLib.panel.words.refining import nothing_to_refine, refined, seconds_
 class _Seen:
     """What the parameter node said last."""
 
-    volume: str
+    volumes: tuple[str, ...]
     regions: str
     choices: Choices
     overlay: Overlay
@@ -77,6 +79,7 @@ class Panel:
         self._scene_watch = Watch()
         self.presenter = Presenter(self.results, self.inputs, self.desk)
         self.whatif = WhatIfController(self.results, self.presenter, self.desk)
+        self.instances = InstancesController(self.results, self.presenter, self.desk)
         self.reference = ReferenceController(self.anomaly, self.presenter, self.desk)
         results = BatchResults(self.batch_section, self.desk, self.inputs, self.presenter, self.reference.open)
         self.batch = BatchController(self.batch_section, self.desk, results)
@@ -93,6 +96,7 @@ class Panel:
     def _connect(self) -> None:
         # What the .ui binds to the parameter node is heard of from there; the rest is written here.
         self.inputs.changed.connect(lambda: self.parameters.keep(model=self.inputs.model_source))
+        self.inputs.form.pressed.connect(self.on_add_model)
         self.explain.changed.connect(self._on_explain)
         self.results.mode_changed.connect(lambda mode: self.parameters.keep(overlay=mode))
         self.explain.options.changed.connect(self._on_options)
@@ -140,7 +144,7 @@ class Panel:
         task, choices = self.desk.runner.current, self.desk.choices()
         return Facts(
             volume=volume.GetName() if volume else "",
-            problem=version_problem(slicer.app) or self.inputs.model_problem() or choices.problem(),
+            problem=version_problem(slicer.app) or self._inputs_problem() or choices.problem(),
             job=self.desk.job(),
             cancelling=bool(task and task.cancelling),
             shown=shown is not None,
@@ -155,6 +159,12 @@ class Panel:
             ticked=choices.structures != (),
             **self._refining(choices),
         )
+
+    def _inputs_problem(self) -> str:
+        try:
+            return self.inputs.model_problem() or self.inputs.volumes_problem()
+        except Agg2ExpError as error:
+            return sentence(str(error))
 
     def _refining(self, choices: Choices) -> dict[str, str]:
         """Whether what is shown can be refined, and how long that takes."""
@@ -176,6 +186,13 @@ class Panel:
         self.anomaly.show_state(state)
         self.batch.show_state()
 
+    def show_sample(self, folder: Path, cohort: Path | None) -> None:
+        """Show the explained sample, how it compares with the reference that comes with it, and that one's cohort."""
+        self.presenter.show_folder(folder)
+        self.reference.show_sample()
+        if cohort is not None:
+            self.batch.show_sample(str(cohort))
+
     def on_parameters(self) -> None:
         """Follow the parameter node: a widget, a script or the panel itself has changed something in it."""
         if self.parameters.restoring or self.parameters.node is None:
@@ -187,7 +204,11 @@ class Panel:
         elif was.choices != now.choices:
             self.explain.say_cost("")
             self._restored(lambda: self.explain.show_choices(now.choices))
-        if was is None or (was.volume, was.regions, was.choices.model) != (now.volume, now.regions, now.choices.model):
+        if was is None or (was.volumes, was.regions, was.choices.model) != (
+            now.volumes,
+            now.regions,
+            now.choices.model,
+        ):
             self.presenter.watch_segments()
             self.presenter.tell_about_shown()
             self.presenter.refresh_live()
@@ -198,15 +219,21 @@ class Panel:
         self.refresh()
 
     def _look(self) -> _Seen:
-        nodes = (self.parameters.node.inputVolume, self.parameters.node.extraRegions)
-        volume, regions = (node.GetID() if node is not None else "" for node in nodes)
+        node = self.parameters.node
+        chosen = (node.inputVolume, node.inputVolume2, node.inputVolume3, node.inputVolume4, node.extraRegions)
+        *volumes, regions = (one.GetID() if one is not None else "" for one in chosen)
         return _Seen(
-            volume, regions, self.parameters.choices(), self.parameters.overlay(), self.parameters.node.colourByAnomaly
+            tuple(volumes),
+            regions,
+            self.parameters.choices(),
+            self.parameters.overlay(),
+            self.parameters.node.colourByAnomaly,
         )
 
     def _on_model(self) -> None:
         self.explain.say_cost("")
         self._restored(lambda: self.inputs.choose_model(self.parameters.choices().model))
+        self.inputs.show_channels()
         self.explain.show_model(self.inputs.card())
         self.parameters.keep_structures(self.explain.structures.ticked())
 
@@ -267,27 +294,40 @@ class Panel:
             self._explain(shown.ct_node, refined(self.desk.choices(), shown.explained))
 
     def _explain(self, ct: Any, choices: Choices) -> None:
-        regions = self.inputs.regions.currentNode()
+        regions, scan = self.inputs.regions.currentNode(), self.inputs.scan_nodes(ct)
         structure = self.shown.structure if self.shown else ""
         if choices.structures and structure not in choices.structures:
             # Who asks for one structure wants to see that one.
             structure = choices.structures[0]
         self.desk.run(
-            lambda: self.desk.tasks.explain(ct, choices, regions),
+            lambda: self.desk.tasks.explain(scan, choices, regions),
             lambda outcome, task: self.presenter.show_folder(task.out or Path(), ct, structure),
             needs=(REQUIREMENTS,),
         )
 
     def on_estimate(self) -> None:
         """Start an estimate."""
-        ct, choices = self.inputs.ct_node(), self.desk.choices()
-        self.desk.run(lambda: self.desk.tasks.estimate(ct, choices), self._on_estimated, needs=(REQUIREMENTS,))
+        scan, choices = self.inputs.scan_nodes(), self.desk.choices()
+        self.desk.run(lambda: self.desk.tasks.estimate(scan, choices), self._on_estimated, needs=(REQUIREMENTS,))
 
     def on_compare(self) -> None:
         """Start a quick comparison of methods on the chosen CT."""
-        ct, choices = self.inputs.ct_node(), self.desk.choices()
+        scan, choices = self.inputs.scan_nodes(), self.desk.choices()
         needs = (REQUIREMENTS, FOR_FIGURES)
-        self.desk.run(lambda: self.desk.tasks.compare(ct, choices), self._on_compared, needs=needs)
+        self.desk.run(lambda: self.desk.tasks.compare(scan, choices), self._on_compared, needs=needs)
+
+    def on_add_model(self, source: str, options: Mapping[str, Any]) -> None:
+        """Load a model once, with what was said of it, and choose it when it can be used."""
+        if Path(source).exists() and self.inputs.has_card(source):
+            self.inputs.add_model(source)
+            return
+        given = {"name": self.inputs.name_for(source), **options}
+        self.desk.run(
+            lambda: self.desk.tasks.add_model(source, given),
+            lambda outcome, task: self.inputs.take_added(str((outcome.answer or {}).get("name", given["name"]))),
+            self.inputs.form.line,
+            needs=(REQUIREMENTS,),
+        )
 
     def on_environment(self) -> None:
         """Start the check of packages and devices."""
@@ -329,6 +369,7 @@ class Panel:
         choices = self.parameters.choices()
         self.inputs.hide_overlays()
         self.inputs.refill_models(choices.model)
+        self.inputs.show_channels()
         self.explain.show_model(self.inputs.card())
         self.explain.show_choices(choices)
         self.results.show_mode(self.parameters.overlay().mode)

@@ -1,13 +1,18 @@
-"""What Slicer's Sample Data module offers of this extension: a CT to explain, and the same CT explained already."""
+"""What Slicer's Sample Data module offers of this extension: a CT to explain, and the same CT explained already.
+
+A reference of healthy phantoms comes with it: a profile to compare with, the sample's scores, and the cohort behind them.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from Agg2ExpLib.cohort.run.store import DOCUMENT as COHORT_DOCUMENT
 from Agg2ExpLib.errors import OutputError
 from Agg2ExpLib.explanation.folder import DOCUMENT, Explanation
 from Agg2ExpLib.storage import write_folder
@@ -17,6 +22,9 @@ CATEGORY = "Agg2Exp"
 CT_NAME, EXPLAINED_NAME = "Thorax phantom CT", "Thorax phantom explained"
 #: Under the module's resources. Made by Resources/SampleData/make_sample.py of the source.
 FOLDER = Path("SampleData") / "thorax-phantom-explained"
+#: The reference. Made by Resources/SampleData/make_reference.py; the profile is of more cases than the folder has.
+COHORT = Path("SampleData") / "thorax-phantom-reference"
+PROFILE, SCORES = "60-healthy-phantoms.npz", "scores.json"
 _SCAN = Path("model_grid") / "image.nii.gz"
 _ICONS = {CT_NAME: "Agg2ExpSampleCT.png", EXPLAINED_NAME: "Agg2ExpSampleExplained.png"}
 
@@ -65,10 +73,34 @@ def own_copy(resources: Path, results_folder: Path) -> Path:
     OutputError
         There is no room for it, or the folder of results cannot be written.
     """
-    source = Explanation.load(resources / FOLDER).folder
-    sign = hashlib.sha256((source / DOCUMENT).read_bytes()).hexdigest()[:8]
+    return _copied(Explanation.load(resources / FOLDER).folder, DOCUMENT, results_folder)
+
+
+def own_cohort(resources: Path, results_folder: Path) -> Path | None:
+    """Return a copy of the cohort behind the reference, into which reports are written; ``None`` where none is installed.
+
+    Raises
+    ------
+    OutputError
+        As :func:`own_copy`.
+    """
+    there = (resources / COHORT / COHORT_DOCUMENT).is_file()
+    return _copied(resources / COHORT, COHORT_DOCUMENT, results_folder) if there else None
+
+
+def reference(resources: Path) -> tuple[Path | None, dict[str, Any] | None]:
+    """Return the profile that comes with the sample and the sample's scores against it; ``None`` where none is installed."""
+    profile, scores = (resources / COHORT / name for name in (PROFILE, SCORES))
+    if not (profile.is_file() and scores.is_file()):
+        return None, None
+    return profile, json.loads(scores.read_text(encoding="utf-8"))
+
+
+def _copied(source: Path, document: str, results_folder: Path) -> Path:
+    """Copy a folder, whose document tells versions apart, to the user's results, once."""
+    sign = hashlib.sha256((source / document).read_bytes()).hexdigest()[:8]
     target = results_folder / f"{source.name}-{sign}"
-    if (target / DOCUMENT).is_file():
+    if (target / document).is_file():
         return target
     try:
         with write_folder(target) as part:

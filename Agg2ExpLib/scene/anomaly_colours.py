@@ -43,7 +43,7 @@ def colour_by_anomaly(saved: SavedExplanation, distances: Mapping[str, float]) -
     hide_legend(keeper, "importance-legend")
     table = keeper.get("vtkMRMLColorTableNode", "anomaly-colours", "How unusual, colours")
     fill_table(table, colour_ramp(RAMP), np.ones(LEVELS), (0.0, TOP))
-    carry_legend(keeper, "anomaly-legend", "How unusual, legend", table, TOP, TITLE, right=False)
+    carry_legend(keeper, "anomaly-legend", "How unusual, legend", table, TOP, TITLE)
 
 
 def colour_by_structure(saved: SavedExplanation) -> None:

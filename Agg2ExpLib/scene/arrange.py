@@ -87,7 +87,7 @@ def graph_in_patient(shown: SceneExplanation, name: str, measure: Measure = "mas
     shown.show_graph(name, measure)
     context_in_3d(shown, involved(shown, name, measure))
     if move and shown.segmentation_node is not None:
-        views.look_from_front(shown.scene, bounds_of_structures(shown), aside=0.15)
+        views.look_from_front(shown.scene, bounds_of_structures(shown), aside=0.2)
 
 
 def outline(node: Any, thickness: int) -> None:

@@ -138,7 +138,7 @@ def fill_table(node: Any, colours: np.ndarray, alpha: np.ndarray, span: tuple[fl
 
 
 def show_legend(
-    display: Any, title: str, *, visible: bool = True, digits: str = "%.2g", right: bool = True, space: bool = True
+    display: Any, title: str, *, visible: bool = True, right: bool = True, up: float = 0.5, space: bool = True
 ) -> Any:
     """Show the colour legend of a display node, or hide it; return the legend's node.
 
@@ -148,10 +148,10 @@ def show_legend(
         With its colour node and scalar range.
     title : str
         What the colours mean, with the unit.
-    digits : str
-        Format of the numbers.
     right : bool
         At the right edge; at the left one otherwise, so that two legends do not cover each other.
+    up : float
+        Where on that edge, from 0 at the bottom to 1 at the top.
     space : bool
         In 3D views too.
     """
@@ -162,12 +162,12 @@ def show_legend(
     # Long names are broken: a wide title would cover the picture.
     lines = [part for line in title.splitlines() for part in wrap(line, _WIDEST_TITLE)]
     legend.SetTitleText("\n".join(lines))
-    legend.SetLabelFormat(digits)
+    legend.SetLabelFormat("%.3g")
     legend.SetNumberOfLabels(5)
     legend.SetUseColorNamesForLabels(False)
     # The letters grow and shrink with the size.
     legend.SetSize(0.07, 0.36)
-    legend.SetPosition(0.97 if right else 0.03, 0.5)
+    legend.SetPosition(0.97 if right else 0.03, up)
     for text, size in ((legend.GetTitleTextProperty(), 14), (legend.GetLabelTextProperty(), 13)):
         text.SetFontSize(size)
         text.SetBold(False)

@@ -95,11 +95,12 @@ def remove_all(keeper: NodeKeeper) -> None:
         for helper in [node.GetNthDisplayNode(index) for index in range(count)]:
             if helper is not None:
                 scene.RemoveNode(helper)
+        # First the node: the desktop looks for the items of its segments meanwhile, and complains when they are gone.
+        scene.RemoveNode(node)
         # Outside of the desktop an item outlives its node, and a folder with such an item cannot be removed.
         item = hierarchy.GetItemByDataNode(node)
         if item:
             hierarchy.RemoveItem(item, False, False)
-        scene.RemoveNode(node)
     if folder:
         hierarchy.RemoveItem(folder)
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 SCALARS = "Importance"
 #: Radii in millimetres of the tube of the weakest and of the strongest edge, and of a centre.
 THINNEST, THICKEST, CENTRE = 1.2, 5.0, 6.0
+# Millimetres that a name takes in a view of the whole chest.
+_NAME_WIDTH, _NAME_HEIGHT = 110.0, 16.0
 
 
 def centre_of(mask: np.ndarray, grid: Any) -> np.ndarray | None:
@@ -100,7 +102,8 @@ def graph_nodes(
     display.SetScalarRange(0.0, top)
     display.SetScalarVisibility(bool(drawn))
     display.SetVisibility2D(False)
-    show_legend(display, legend_text(readable, measure), visible=bool(drawn))
+    # Segments may have colours of the same measure on a scale of their own.
+    show_legend(display, legend_text(f"arrows, {readable}", measure), visible=bool(drawn))
 
     places = {name: centres[name]} | {source: centres[source] for source, _ in drawn}
     balls = keeper.get("vtkMRMLModelNode", "graph-centres", f"Structures that {readable} relied on", Class=name)
@@ -196,6 +199,28 @@ def _balls(places: Mapping[str, np.ndarray], target: str) -> Any:
     return joined.GetOutput()
 
 
+def apart(places: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return where names are written: at their places, moved down where, from the front, one would cover another's.
+
+    The first one, which is explained, stays.
+
+    Examples
+    --------
+    >>> there = apart({"heart": np.array([0.0, 0.0, 5.0]), "aorta": np.array([10.0, 0.0, 0.0])})
+    >>> [float(at[2]) for at in there.values()]
+    [5.0, -11.0]
+    """
+    free: dict[str, np.ndarray] = {}
+    first = next(iter(places), None)
+    for name in sorted(places, key=lambda one: (one != first, -float(places[one][2]))):
+        at = np.array(places[name], dtype=float)
+        for other in sorted(free.values(), key=lambda one: -float(one[2])):
+            if abs(at[0] - other[0]) < _NAME_WIDTH and abs(at[2] - other[2]) < _NAME_HEIGHT:
+                at[2] = other[2] - _NAME_HEIGHT
+        free[name] = at
+    return {name: free[name] for name in places}
+
+
 def _labels(
     keeper: NodeKeeper, name: str, places: Mapping[str, np.ndarray], values: Mapping[str, float], measure: str
 ) -> Any:
@@ -204,7 +229,7 @@ def _labels(
     )
     changing = node.StartModify()
     node.RemoveAllControlPoints()
-    for place, at in places.items():
+    for place, at in apart(places).items():
         told = structure(place).name
         if place in values:
             told += f"  {100 * values[place]:.0f} %" if measure == "mass" else f"  {values[place]:.1f}x"
@@ -214,7 +239,7 @@ def _labels(
     display = keeper.display(node, "vtkMRMLMarkupsFiducialDisplayNode")
     display.SetGlyphScale(0.01)
     display.SetUseGlyphScale(True)
-    display.SetTextScale(3.8)
+    display.SetTextScale(3.4)
     display.SetPropertiesLabelVisibility(False)
     display.SetPointLabelsVisibility(True)
     display.SetVisibility2D(False)

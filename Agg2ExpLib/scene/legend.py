@@ -28,8 +28,7 @@ def show_importance_legend(keeper: NodeKeeper, name: str | None, measure: str, t
         "Importance of segments, legend",
         table,
         top,
-        legend_text(structure(name).name, measure),
-        right=False,
+        legend_text(f"segments, {structure(name).name}", measure),
     )
     node.SetAttribute(CLASS, name)
     node.SetAttribute(MEASURE, measure)
@@ -44,10 +43,9 @@ def carry_legend(
     top: float,
     title: str,
     *,
-    right: bool = True,
     flat: bool = True,
 ) -> Any:
-    """Show a legend from 0 to ``top``, carried by a model without points; return the model node.
+    """Show a legend from 0 to ``top`` at the left edge, carried by a model without points; return the model node.
 
     Parameters
     ----------
@@ -61,8 +59,6 @@ def carry_legend(
         What the last colour means.
     title : str
         What the colours mean.
-    right : bool
-        At the right edge of the views, else at the left.
     flat : bool
         In slice views, too.
     """
@@ -77,7 +73,8 @@ def carry_legend(
     display.SetScalarVisibility(True)
     display.SetVisibility(True)
     display.SetVisibility2D(flat)
-    legend = show_legend(display, title, right=right)
+    # Above colours of segments, below a glow: both may be on.
+    legend = show_legend(display, title, right=False, up=0.75 if flat else 0.02)
     legend.SetVisibility2D(flat)
     return node
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.scene.nodes import NodeKeeper
-from Agg2ExpLib.scene.tables import fill_columns
+from Agg2ExpLib.scene.tables import TITLE_SIZE, fill_columns
 
 #: Colours of the reference, this patient and the limit, 0 to 1: told apart by lightness too.
 REFERENCE, PATIENT, LIMIT = (0.36, 0.51, 0.70), (0.86, 0.37, 0.0), (0.35, 0.35, 0.35)
@@ -86,11 +86,13 @@ def reference_chart(
         series.SetColor(*colour)
         chart.AddAndObservePlotSeriesNodeID(series.GetID())
     chart.SetTitle(f"How unusual is what {readable} relied on?")
+    chart.SetTitleFontSize(TITLE_SIZE)
     chart.SetXAxisTitle("anomaly score (higher is more unusual)")
     chart.SetYAxisTitle("reference cases")
     chart.SetLegendVisibility(True)
     chart.SetYAxisRangeAuto(False)
-    chart.SetYAxisRange(0.0, top)
+    # The legend stands at the top, above dots and lines.
+    chart.SetYAxisRange(0.0, 1.5 * top)
     return chart
 
 

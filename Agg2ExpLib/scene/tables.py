@@ -26,6 +26,10 @@ COLUMNS = {
 }
 #: Measures that a region can be coloured, drawn or charted by.
 SHOWN_MEASURES = ("mass", "enrichment")
+# Width of a bar: eight fit a narrow plot.
+_BAR_PIXELS = 16
+#: Of a chart's title: a long name is whole in a plot of 420 pixels.
+TITLE_SIZE = 14
 TITLES = {"mass": "share of the attribution", "enrichment": "times an average region of its size"}
 
 
@@ -93,8 +97,8 @@ def readable_node(keeper: NodeKeeper, table: ImportanceTable, name: str) -> Any:
 def chart_nodes(keeper: NodeKeeper, table: ImportanceTable, name: str, measure: str, count: int = 8) -> Any:
     """Make or update the bar chart of the regions that matter most for a class; return the chart node.
 
-    Each region is a series with one bar in its structure's colour, named in the legend: Slicer's plots do not write the names
-    of a column under the bars of one series. Background is left out: it holds most of every row and would press all other
+    Each region is a series with one bar in its structure's colour, named in the legend by its rank, which is written under it:
+    Slicer's plots write numbers there and no names. Background is left out: it holds most of every row and would press all other
     bars flat.
     """
     check_measure(measure)
@@ -102,22 +106,32 @@ def chart_nodes(keeper: NodeKeeper, table: ImportanceTable, name: str, measure: 
     readable, title = structure(name).name, TITLES[measure]
     marks = {"Class": name, "Measure": measure}
     data = keeper.get("vtkMRMLTableNode", "chart-table", f"{readable}, {COLUMNS[measure][0].lower()}", **marks)
-    fill_columns(data, {}, {structure(roi).name: np.array([value]) for roi, value in best})
+    # A bar is a thick line from 0: bars of Slicer's plots stand around 0 of an axis that says nothing.
+    ranks = {f"Rank {rank}": np.array([rank, rank], dtype=float) for rank in range(1, len(best) + 1)}
+    fill_columns(data, {}, ranks | {structure(roi).name: np.array([0.0, value]) for roi, value in best})
     chart = keeper.get("vtkMRMLPlotChartNode", "chart", f"What {readable} relied on, {title}", **marks)
     chart.RemoveAllPlotSeriesNodeIDs()
-    for rank, (roi, _) in enumerate(best):
+    for rank, (roi, _) in enumerate(best, start=1):
         series = keeper.get("vtkMRMLPlotSeriesNode", "chart-series", structure(roi).name, **marks, Rank=str(rank))
-        series.SetName(structure(roi).name)
+        series.SetName(f"{rank}  {structure(roi).name}")
         series.SetAndObserveTableNodeID(data.GetID())
-        series.SetPlotType(series.PlotTypeBar)
+        series.SetPlotType(series.PlotTypeScatter)
+        series.SetMarkerStyle(series.MarkerStyleNone)
+        series.SetLineStyle(series.LineStyleSolid)
+        series.SetLineWidth(_BAR_PIXELS)
+        series.SetXColumnName(f"Rank {rank}")
         series.SetYColumnName(structure(roi).name)
         series.SetColor(*unit_colour(roi))
         chart.AddAndObservePlotSeriesNodeID(series.GetID())
     chart.SetTitle(f"What {readable} relied on")
-    chart.SetXAxisTitleVisibility(False)
-    # All bars stand side by side around 0; the right half is the legend's, which would hide some of them.
+    chart.SetTitleFontSize(TITLE_SIZE)
+    chart.SetXAxisTitleVisibility(True)
+    chart.SetXAxisTitle("rank, named in the legend")
+    # The legend stands at the top right, over the lowest bars.
     chart.SetXAxisRangeAuto(False)
-    chart.SetXAxisRange(-0.45, 1.5)
+    chart.SetXAxisRange(0.4, len(best) + 0.6)
+    chart.SetYAxisRangeAuto(False)
+    chart.SetYAxisRange(0.0, 1.08 * best[0][1] if best else 1.0)
     chart.SetYAxisTitle(title)
     chart.SetLegendVisibility(True)
     return chart

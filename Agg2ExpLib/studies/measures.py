@@ -31,8 +31,9 @@ class Line:
     auroc, low, high : float
         Area under the ROC curve of the score for "near"; NaN when all or none are. Its 95 % interval (Newcombe's method 5); NaN
         with fewer than five cases on either side.
-    rho, p, q : float
-        Spearman's correlation of score and Dice; q corrected over the structures of a detector.
+    rho, rho_low, rho_high, p, q : float
+        Spearman's correlation of score and Dice, its 95 % interval (NaN with fewer than ten cases) and p; q corrected over the
+        structures of a detector.
     given_size, given_size_p : float
         The same at equal scores of the detector that sees sizes only, and its p; NaN for that detector itself.
     """
@@ -45,6 +46,8 @@ class Line:
     low: float
     high: float
     rho: float
+    rho_low: float
+    rho_high: float
     p: float
     q: float
     given_size: float
@@ -151,8 +154,9 @@ def _line(name: str, detector: str, scores: np.ndarray, positive: np.ndarray, co
     cases, near = int(known.sum()), int(positive[known].sum())
     area = auroc(scores, positive)
     low, high = area_interval(area, near, cases - near)
-    given = (correlation.given_size, correlation.given_size_p)
-    return Line(name, detector, cases, near, area, low, high, correlation.rho, correlation.p, correlation.q, *given)
+    one = correlation
+    followed = (one.rho, one.low, one.high, one.p, one.q, one.given_size, one.given_size_p)
+    return Line(name, detector, cases, near, area, low, high, *followed)
 
 
 def namings(

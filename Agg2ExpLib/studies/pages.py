@@ -123,8 +123,8 @@ def _markdown(found: Mapping[str, Any]) -> str:
         _table(found["lines"], lambda one: f"{number(one.auroc)} ({number(one.low)}-{number(one.high)})"
                if math.isfinite(one.auroc) else "–", True),
         "Rows over all structures ask whether the patient has any finding.",
-        "## Spearman correlation of score and Dice (p)",
-        _table(found["lines"], lambda one: f"{number(one.rho)} ({p_value(one.p)})" if math.isfinite(one.rho) else "–", False),
+        "## Spearman correlation of score and Dice (95 % interval; p)",
+        _table(found["lines"], _followed, False),
         "Negative: odder explanations go with worse segmentations.",
         "## The same at equal sizes: partial Spearman correlation given the score of sizes only (p)",
         _table(found["lines"], lambda one: f"{number(one.given_size)} ({p_value(one.given_size_p)})"
@@ -158,6 +158,13 @@ def _differences(found: Mapping[str, Sequence[Difference]]) -> str:
         else "No detector told findings better than the sizes did, beyond what chance gives."
     )
     return _grid(["detector", "AUROC for any finding", "Spearman with mean Dice"], rows) + "\n\n" + told
+
+
+def _followed(one: Line) -> str:
+    if not math.isfinite(one.rho):
+        return "–"
+    within = f"{number(one.rho_low)} to {number(one.rho_high)}; " if math.isfinite(one.rho_low) else ""
+    return f"{number(one.rho)} ({within}{p_value(one.p)})"
 
 
 def _table(lines: Sequence[Line], cell: Any, counts: bool) -> str:

@@ -1,6 +1,6 @@
 """Make the sample figures and renders of this folder from the explanation that ``make demo`` writes.
 
-The pictures of the panel are made by ``python -m Testing.bench.screenshots EXPLANATION OUT``.
+The pictures of the panel are made by ``python -m Testing.bench.screenshots OUT``.
 
 Usage: python Resources/Screenshots/make_figures.py [DIR]    (DIR: default demo/explanation)
 """

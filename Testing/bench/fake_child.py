@@ -61,6 +61,18 @@ def explain(given, behaviour):
     write_small_explanation(out, given["image"], regions, given.get("model", "small"))
 
 
+def add_model(given, behaviour):
+    """Remember a model as the command does, and load nothing."""
+    from Agg2ExpLib.models.library import Entry, Library
+
+    if "refuse" in behaviour:
+        print(f"agg2exp: {behaviour['refuse']}", file=sys.stderr, flush=True)
+        sys.exit(2)
+    card = {"name": given["name"], "labels": given["labels"].split(","), "window": [16, 16, 16]}
+    Library().add(Entry(given["name"], given["image"], card=card))
+    print(json.dumps({"name": given["name"], "path": given["image"]}))
+
+
 def compare(given, behaviour):
     out = Path(given["out"])
     out.mkdir(parents=True)
@@ -162,6 +174,20 @@ def ask(parent):
     parent.wait()
 
 
+def instances(given):
+    """Five that are alike, and a sixth that is not; the last has no importance."""
+    rows = [
+        {"structure": given["classes"], "number": number, "volume_ml": 7.5 - number, "x": -3.0 * number, "y": -18.0, "z": 21.0,
+         "inside": 0.7, "rim": 0.2, "outside": 0.1, "enrichment": 90.0, "shell": 0.1, "windows": 1, "oddness": 0.5,
+         "expected": 4.0, "odd": False, "why": "more inside"}
+        for number in range(1, 8)
+    ]  # fmt: skip
+    rows[3] |= {"inside": 0.1, "outside": 0.7, "oddness": 31.0, "expected": 0.004, "odd": True, "why": "less inside"}
+    rows[6] |= dict.fromkeys(("inside", "rim", "outside", "shell", "oddness", "expected"))
+    told = f"{given['classes']}: 7 instances. Unlike the others of its size: number 4 (less inside, z 31.0)."
+    return {"rim_mm": 5.0, "min_volume_ml": 0.03, "sentences": [told], "instances": rows}
+
+
 def work(command, words, behaviour, parent):
     given = options(words)
     if behaviour.get("ask"):
@@ -173,6 +199,8 @@ def work(command, words, behaviour, parent):
         cohort(words, given, behaviour)
     elif command == "explain":
         explain(given, behaviour)
+    elif command == "model add":
+        add_model(given, behaviour)
     elif command == "compare-methods":
         compare(given, behaviour)
     elif command == "whatif":
@@ -189,6 +217,8 @@ def work(command, words, behaviour, parent):
                 }
             )
         )
+    elif command == "instances":
+        print(json.dumps(instances(given)))
     elif command == "estimate":
         print(
             json.dumps(

@@ -1,10 +1,11 @@
-"""Pictures of the panel in the states that a user meets, light and dark, 360 pixels wide.
+"""Pictures of every section of the panel, empty and filled by the sample, light and dark, 360 pixels wide.
 
-``python -m Testing.bench.screenshots EXPLANATION OUT`` needs an Explanation folder (``make demo`` makes one).
+``python -m Testing.bench.screenshots OUT``; with ``--scale 1.5`` as on a screen whose scaling is 150 %.
 """
 
 import argparse
 import importlib.util
+import os
 import sys
 import tempfile
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 ROOT = Path(__file__).resolve().parents[2]
+RESOURCES = ROOT / "Agg2Exp" / "Resources"
 WIDTH = 360
 DARK = {
     "Window": (50, 50, 50), "WindowText": (240, 240, 240), "Base": (35, 35, 35), "AlternateBase": (44, 44, 44),
@@ -85,13 +87,6 @@ class Studio:
         print(path, self.host.width(), "x", self.host.height())
 
 
-def wait_for(panel, begin):
-    begin()
-    while panel.task.running:
-        turn(0.05)
-    turn()
-
-
 def show_whatifs(panel, explanation):
     """Two what-ifs and what a structure needs, as if the network had just predicted again; made up."""
     import shutil
@@ -116,6 +111,16 @@ def show_whatifs(panel, explanation):
     panel.whatif._on_answered(Outcome("done", answer=answer), panel.shown, panel.shown.structure)
 
 
+def show_instances(panel, name):
+    """The instances of a structure, as if they had just been explained; made up."""
+    from Agg2ExpLib.panel.compute.task import Outcome
+    from Testing.bench.fake_child import instances
+
+    panel.results.structure.setCurrentIndex(panel.results.structure.findData(name))
+    panel.instances._on_answered(Outcome("done", answer=instances({"classes": name})), panel.shown, name)
+    panel.results.instances.table.setCurrentCell(3, 0)
+
+
 def show_batch(panel):
     """A batch in the middle of its work, as the section shows it; nothing runs."""
     from Agg2ExpLib.panel.controllers.batch import describe_settings
@@ -133,17 +138,22 @@ def show_batch(panel):
     section.show_state(batch_state(BatchFacts(running=True, finished=23, failed=1, waiting=36)))
 
 
-def session(studio, explanation, reference):
+def session(studio):
     """The story of one patient."""
+    from Agg2ExpLib.panel import samples
     from Agg2ExpLib.panel.words.buttons import Facts, panel_state
     from Agg2ExpLib.progress import Event
 
-    panel = studio.panel
+    panel, logic = studio.panel, studio.widget.logic
     studio.only("inputs", "explain", "results", "anomaly", "cohort", "log")
     studio.take("0-empty")
     studio.only("inputs", "explain")
     studio.take("1-start")
-    panel.presenter.show_folder(explanation)
+    explanation = logic.sampleFolder()
+    panel.show_sample(explanation, samples.own_cohort(RESOURCES, logic.settings.results_folder()))
+    studio.only("inputs", "explain", "results", "anomaly", "cohort", "log")
+    studio.take("0b-filled")
+    studio.only("inputs", "explain")
     panel.explain.show_state(panel_state(Facts(volume="ct", job="explain")))
     panel.strip.begin()
     panel.strip.show_event(Event("attributions", 7, 20, "heart", 42.0, least_left=42.0, most_left=42.0))
@@ -163,13 +173,15 @@ def session(studio, explanation, reference):
     show_whatifs(panel, explanation)
     studio.only("results")
     studio.take("4b-whatif")
+    show_instances(panel, "ribs")
+    studio.only("results")
+    studio.take("4c-instances")
     studio.only("inputs", "explain", "anomaly", "log")
     panel.explain.advanced.collapsed = False
     panel.inputs.show_card()
     panel.log.add(["Agg2Exp 0.1.0, Python 3.12.10", "cpu  CPU, 8 threads"])
     studio.take("5-everything-else")
     studio.only("anomaly")
-    wait_for(panel, lambda: panel.reference.open(str(reference)))
     panel.presenter.show_region("lung_lower_lobe_right", "")
     panel.anomaly.coloured.setChecked(True)
     studio.take("6-anomaly")
@@ -180,35 +192,33 @@ def session(studio, explanation, reference):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("explanation", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--scale", default="1", help="of the screen, such as 1.5")
+    parser.add_argument("--themes", nargs="+", default=["light", "dark"])
     given = parser.parse_args()
+    os.environ["QT_SCALE_FACTOR"] = given.scale
     given.out.mkdir(parents=True, exist_ok=True)
     sys.path.insert(0, str(ROOT))
     from Testing import bench
 
     bench.offer()
     from Testing.bench import slicer_double
-    from Testing.bench.small_reference import write_reference
 
     with tempfile.TemporaryDirectory() as folder:
         scene = slicer_double.install(folder)
         import slicer
 
-        slicer.app.userSettings().setValue("Agg2Exp/PythonExecutable", sys.executable)
-        reference = write_reference(
-            given.explanation,
-            Path(folder) / "60 healthy patients.npz",
-            shifted={"lung_lower_lobe_right": ("heart", 0.3), "trachea": ("thyroid_gland", 0.2)},
-        )
+        settings = slicer.app.userSettings()
+        settings.setValue("Agg2Exp/PythonExecutable", sys.executable)
+        settings.setValue("Agg2Exp/ResultsFolder", str(Path(folder) / "results"))
         spec = importlib.util.spec_from_file_location("Agg2Exp", ROOT / "Agg2Exp" / "Agg2Exp.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         slicer.modules = SimpleNamespace(agg2exp=SimpleNamespace(path=module.__file__))
-        for theme in ("light", "dark"):
+        for theme in given.themes:
             use_theme(theme == "dark")
             studio = Studio(module, given.out, theme)
-            session(studio, given.explanation, reference)
+            session(studio)
             studio.widget.cleanup()
             studio.host.close()
             scene.Clear(1)

@@ -29,11 +29,11 @@ def baseline_scorers() -> dict[str, Callable[[np.ndarray, np.ndarray], np.ndarra
     return {"robust_z": robust_z, "mahalanobis": mahalanobis, "lof": local_outlier_factor}
 
 
-def robust_z(reference: np.ndarray, cases: np.ndarray) -> np.ndarray:
-    """Largest distance of any feature from the reference's median, in robust standard deviations (1.4826 MAD)."""
+def robust_z(reference: np.ndarray, cases: np.ndarray, least: float = 0.0) -> np.ndarray:
+    """Largest distance of any feature from the reference's median, in robust standard deviations (1.4826 MAD), or ``least``."""
     middle = np.median(reference, axis=0)
     scale = 1.4826 * np.median(np.abs(reference - middle), axis=0)
-    scale = np.where(scale > 0, scale, reference.std(axis=0))
+    scale = np.maximum(np.where(scale > 0, scale, 0.0 if least else reference.std(axis=0)), least)
     used = scale > 0
     if not used.any():
         return np.zeros(len(cases))

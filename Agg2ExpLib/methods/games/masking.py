@@ -69,7 +69,7 @@ class LinearValues:
         """Windows that hold a voxel of any class: the only ones that can change a value."""
         return sorted(set().union(*(objective.windows for objective in self.objectives)))
 
-    def of_volume(self, x: torch.Tensor, detail: str = "") -> np.ndarray:
+    def of_volume(self, x: torch.Tensor, detail: str | None = None) -> np.ndarray:
         """Return F_c of a volume (C, i, j, k) for every class, shape (classes,)."""
         padded, total = self.stitched.padded(x), np.zeros(len(self.objectives))
         run = lambda indices: self._run(self.stitched.batch(padded, indices))  # noqa: E731
@@ -163,7 +163,7 @@ class MaskedValues(LinearValues):
         parts = [players for players in self.players.values() if players.size]
         return np.unique(np.concatenate(parts)) if parts else np.zeros(0, dtype=np.int32)
 
-    def of_window(self, index: int, kept: np.ndarray, detail: str = "") -> np.ndarray:
+    def of_window(self, index: int, kept: np.ndarray, detail: str | None = None) -> np.ndarray:
         """Return one window's part of every F_c.
 
         Parameters
@@ -185,7 +185,7 @@ class MaskedValues(LinearValues):
             self._compute(index, list(todo), np.array(list(todo.values())), detail)
         return np.array([self.store[key] for key in keys]).reshape(len(keys), len(self.objectives))
 
-    def of_scan(self, kept: np.ndarray, detail: str = "") -> np.ndarray:
+    def of_scan(self, kept: np.ndarray, detail: str | None = None) -> np.ndarray:
         """Return every F_c of coalitions of the whole scan.
 
         Parameters
@@ -203,7 +203,7 @@ class MaskedValues(LinearValues):
             total += self.of_window(index, kept[:, self.players[index] - 1], detail)
         return total
 
-    def _compute(self, index: int, keys: list[tuple[int, bytes]], kept: np.ndarray, detail: str) -> None:
+    def _compute(self, index: int, keys: list[tuple[int, bytes]], kept: np.ndarray, detail: str | None) -> None:
         where = self.windows.slices(index)
         scan, players = self._padded[(slice(None), *where)], self.players[index]
         place = np.zeros(self.n_supervoxels + 1, dtype=np.int64)

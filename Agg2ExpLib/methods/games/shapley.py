@@ -1,8 +1,8 @@
-"""Shapley values of a game with vector values: by enumeration, or by weighted regression over sampled coalitions.
+"""Shapley values of a game with vector values: by enumeration, or from sampled coalitions.
 
 A *game* is a function from coalitions, bool (n, p), to values, float (n, outputs). All outputs are estimated from the
-same coalitions, so that one evaluation serves every class. Standard errors are delete-group jackknife estimates over
-groups of coalitions; pairs stay together. Enumerated values have none.
+same coalitions, so that one evaluation serves every class. Standard errors of regressions are delete-group jackknife estimates
+over groups of coalitions; pairs stay together. Enumerated values have none.
 
 References
 ----------
@@ -19,11 +19,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.methods.games.paired import MOST_PAIRS, PairedGame, all_pairs
 
 Game = Callable[[np.ndarray], np.ndarray]
 
+#: The estimator of :mod:`Agg2ExpLib.methods.games.paired`.
+GAUSSIAN = "gaussian-process"
 #: How KernelSHAP estimates -> what it does.
 ESTIMATORS: dict[str, str] = {
+    GAUSSIAN: "a Gaussian process over pairs of coalitions; stops at the standard error asked for; enumerates small games",
     "regression": "regression over sampled coalitions, in pairs where they suffice; enumerates small games",
     "shap": "shap's KernelExplainer: paired coalitions, small sizes enumerated",
     "captum": "captum's KernelShap, as the paper: unpaired coalitions",
@@ -109,13 +113,17 @@ def shapley_values(
             )
         return exact(game, players)
     # Two players have two coalitions between them, which decide everything; so it is with one.
-    if players <= 2 or (estimator == "regression" and players <= MOST_EXACT and 2**players - 2 <= samples):
+    if players <= 2 or (estimator in ("regression", GAUSSIAN) and players <= MOST_EXACT and 2**players - 2 <= samples):
         return exact(game, players)
     if samples <= players:
         raise InputError(
             f"{samples} samples are too few for {players} supervoxels: "
             f"give at least {players + 1} with --samples, or use fewer supervoxels"
         )
+    if estimator == GAUSSIAN:
+        paired = PairedGame(game, players, seed)
+        paired.play(min(samples // 2, MOST_PAIRS))
+        return of_pairs(paired)
     played: list[np.ndarray] = []
 
     def watched(kept: np.ndarray) -> np.ndarray:
@@ -134,6 +142,14 @@ def shapley_values(
         found = run(watched, players, samples, ridge, seed)
     _refuse_impossible(found, np.concatenate(played), estimator)
     return found
+
+
+def of_pairs(game: PairedGame) -> ShapleyValues:
+    """Return the Shapley values of a game as far as it is played; exact when that is all of it."""
+    if game.whole:
+        values, bits = game.table(), 1 << np.arange(game.players)
+        return exact(lambda kept: values[kept @ bits], game.players)
+    return ShapleyValues(*game.shapley(), game.full, game.empty, 2 * game.pairs + 2)
 
 
 def refuse_undecided(design: Design, ridge: float, estimator: str) -> None:
@@ -305,6 +321,8 @@ def _zero_sum_basis(players: int) -> np.ndarray:
 def n_coalitions(players: int, samples: int, estimator: str) -> int:
     """Return how many coalitions :func:`shapley_values` plays at most."""
     everything = 2**players if players <= 30 else samples + 2
+    if estimator == GAUSSIAN:
+        samples = 2 * min(samples // 2, MOST_PAIRS, all_pairs(max(players, 1)))
     if estimator == "exact" or players <= 2:
         return everything
     return min(samples + 2, everything)

@@ -151,7 +151,7 @@ class PredictionValues(MaskedValues):
         """Every window: a false positive may appear anywhere."""
         return list(range(len(self.windows)))
 
-    def of_scan(self, kept: np.ndarray, detail: str = "") -> np.ndarray:
+    def of_scan(self, kept: np.ndarray, detail: str | None = None) -> np.ndarray:
         """Return the value of every class in each coalition of the whole scan, shape (n, classes)."""
         out = np.empty((len(kept), len(self.objectives)))
         for number, row in enumerate(kept):
@@ -163,7 +163,7 @@ class PredictionValues(MaskedValues):
             out[number] = self.store[key]
         return out
 
-    def _of_coalition(self, row: np.ndarray, detail: str) -> np.ndarray:
+    def _of_coalition(self, row: np.ndarray, detail: str | None) -> np.ndarray:
         sums = np.zeros((5, len(self.objectives)))
         runs = self._windows(row, detail)
         dtype, device = self.stitched.dtype, self.stitched.device
@@ -184,7 +184,7 @@ class PredictionValues(MaskedValues):
                 return np.where(share + true > 0, 2 * common / (share + true), 0.0)
         return np.asarray((found - both) * self.voxel_ml)
 
-    def _windows(self, row: np.ndarray, detail: str) -> Iterator[tuple[int, torch.Tensor]]:
+    def _windows(self, row: np.ndarray, detail: str | None) -> Iterator[tuple[int, torch.Tensor]]:
         """Yield every window's logits; those that the coalition leaves as they are come from the clean scan."""
         removed = torch.from_numpy(np.concatenate([[False], ~row]))
         size = self.n_classes * int(np.prod(self.windows.window)) * self.stitched.dtype.itemsize

@@ -1,4 +1,4 @@
-"""A bare Swin UNETR checkpoint: weights without a card. What it cannot tell is assumed as in the paper, and said."""
+"""A bare Swin UNETR checkpoint: weights without a card. What weights cannot tell is asked for by name."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from Agg2ExpLib.anatomy import class_names
 from Agg2ExpLib.models.architectures import build_network
-from Agg2ExpLib.models.card import DEFAULT_WINDOW, PAPER_INTENSITY_RANGE, PAPER_SPACING, make_card
+from Agg2ExpLib.models.card import make_card
 from Agg2ExpLib.models.model import SegmentationModel
+from Agg2ExpLib.models.programs import ASKED_OF_CHECKPOINT, OWN, refuse_unsaid
 from Agg2ExpLib.models.registry import Format, refuse_options, register
 from Agg2ExpLib.models.swin_unetr_checkpoint import ASSUMED_ARGUMENTS, infer_architecture, read_weights
 from Agg2ExpLib.models.untrusted import sha256
@@ -28,29 +28,26 @@ def _load(source: str, options: Mapping[str, Any]) -> SegmentationModel:
     wanted = given.pop("weights", None)
     weights = read_weights(path, trusted, wanted=wanted)
     architecture = infer_architecture(weights.tensors, path)
-    defaults: dict[str, Any] = {
-        "labels": class_names(architecture["arguments"]["out_channels"]),
-        "spacing": PAPER_SPACING,
-        "intensity_range": PAPER_INTENSITY_RANGE,
-        "window": DEFAULT_WINDOW,
-        "orientation": "RAS",
-    }
-    assumed = [
-        f"{name}: {_listed(value)}, because a bare checkpoint does not state it" for name, value in defaults.items()
-    ]
+    answers = f"its {architecture['arguments']['out_channels']} outputs"
+    refuse_unsaid(
+        path,
+        given,
+        ASKED_OF_CHECKPOINT,
+        f"a checkpoint holds weights and not what {answers} mean or how a CT is shown to it",
+    )
+    assumed = ["orientation: RAS, because a bare checkpoint does not state it", ASSUMED_ARGUMENTS, *weights.notes]
+    own = {name: OWN for name in ("spacing", "window") if given[name] == OWN}
+    kept = loaded_with(wanted).get("options", {}) | own
     found = {
-        **defaults,
         "name": path.stem,
+        "orientation": "RAS",
+        **dict.fromkeys(own),
         "architecture": architecture,
-        "extra": {"assumed": [*assumed, ASSUMED_ARGUMENTS, *weights.notes], **loaded_with(wanted)},
+        "extra": {"assumed": assumed, **({"options": kept} if kept else {})},
     }
-    card = make_card(found, path, **given)
+    card = make_card(found, path, **{name: value for name, value in given.items() if name not in own})
     network = build_network(card.architecture, weights.tensors, len(card.labels), card.window, path)
     return SegmentationModel(card, network, identity(digest, wanted, weights), path)
 
 
-def _listed(value: Any) -> str:
-    return value if isinstance(value, str) else ", ".join(str(item) for item in value)
-
-
-CHECKPOINT = register(Format("checkpoint", "Swin UNETR checkpoint", _knows, _load))
+CHECKPOINT = register(Format("checkpoint", "Swin UNETR checkpoint", _knows, _load, ASKED_OF_CHECKPOINT))

@@ -150,6 +150,7 @@ def prepare(images: Sequence[Volume], plan: Plan, stated: tuple[float, float, fl
         display_range,
         tuple(notes),
         needs_logits=True,
+        half_logits=True,
         plan=plan,
         place=place,
     )
@@ -269,7 +270,7 @@ def _decide(logits: np.ndarray, plan: Plan, place: Place) -> np.ndarray:
     found = np.zeros(place.cropped, dtype=values.dtype)
     best: np.ndarray | None = None
     for channel, one in enumerate(logits):
-        stored = one.astype(np.float16).astype(np.float32)
+        stored = one.astype(np.float16, copy=False).astype(np.float32)
         back = resample(stored, place.cropped, plan.logits, plan.spacing, place.spacing)
         back = back if plan.logits.function == "resample_torch_fornnunet" else back.astype(np.float16)
         if isinstance(plan.decision, SigmoidRegions):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.models.model import SegmentationModel
 from Agg2ExpLib.models.programs import (
+    ASKED_OF_PROGRAM,
     Answer,
     Stated,
     as_logits,
@@ -92,5 +93,11 @@ def _session(path: Path) -> Any:
 
 
 ONNX = register(
-    Format("onnx", "ONNX file", lambda source: source.lower().endswith(".onnx") and Path(source).is_file(), _load)
+    Format(
+        "onnx",
+        "ONNX file",
+        lambda source: source.lower().endswith(".onnx") and Path(source).is_file(),
+        _load,
+        ASKED_OF_PROGRAM,
+    )
 )

@@ -20,6 +20,7 @@ from Agg2ExpLib.models.library import check_trusted
 from Agg2ExpLib.models.metadata import fields_of_metadata
 from Agg2ExpLib.models.model import SegmentationModel
 from Agg2ExpLib.models.programs import (
+    ASKED_OF_PROGRAM,
     Stated,
     card_of_program,
     decision_of,
@@ -127,5 +128,11 @@ def _labels(path: Path) -> tuple[str, ...] | None:
 
 
 PROGRAM = register(
-    Format("program", "TorchScript or torch.export program", lambda source: bool(_kind(Path(source))), _load)
+    Format(
+        "program",
+        "TorchScript or torch.export program",
+        lambda source: bool(_kind(Path(source))),
+        _load,
+        ASKED_OF_PROGRAM,
+    )
 )

@@ -22,8 +22,9 @@ KEPT = ("numpy", "scipy", "SimpleITK", "torch")
 #: What an explanation needs beside those; torch comes through the PyTorch extension.
 TORCH = "torch>=2.4.1,<3"
 REQUIREMENTS = (TORCH, "monai>=1.5,<2", "safetensors>=0.4.3", "einops>=0.8", "tqdm>=4.66")
-#: What drawing needs, and comparing with a reference; neither runs a network.
+#: What drawing needs, DICOM objects, and comparing with a reference; none runs a network.
 FOR_FIGURES = ("matplotlib>=3.10,<4",)
+FOR_DICOM = ("highdicom>=0.24",)
 FOR_SCORES = ("scikit-learn>=1.5",)
 #: What many cases need: their tables, and more than one process at a time.
 FOR_COHORTS = ("pyarrow>=16", *FOR_SCORES, *FOR_FIGURES)

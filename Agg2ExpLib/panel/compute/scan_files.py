@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,30 +87,34 @@ class ScanFile:
 
 
 class ScanFiles:
-    """Keeps the scan that was handed over last: estimate, explanation and comparison read the same file."""
+    """Keeps the volumes that were handed over last: estimate, explanation and comparison read the same files."""
 
     def __init__(self) -> None:
-        self._last: ScanFile | None = None
+        self._last: tuple[ScanFile, ...] = ()
 
     def of(self, node: Any) -> ScanFile:
-        """Return a node's scan as it is now.
+        """Return a node's scan as it is now; see :meth:`all_of`."""
+        return self.all_of([node])[0]
+
+    def all_of(self, nodes: Sequence[Any]) -> tuple[ScanFile, ...]:
+        """Return the scans of nodes as they are now, one a channel of the model.
 
         Raises
         ------
         InputError
             No voxels, or a transform that bends.
         """
-        if self._last is None or node is None or self._last.state != state_of(node):
-            found = ScanFile(node)
-            self.clear()
-            self._last = found
-        return self._last
+        kept = {one.state: one for one in self._last}
+        found = tuple(kept.get(state_of(node) or ()) or ScanFile(node) for node in nodes)
+        for one in self._last:
+            if one not in found:
+                one.retire()
+        self._last = found
+        return found
 
     def clear(self) -> None:
         """Remove what nobody uses any more."""
-        if self._last is not None:
-            self._last.retire()
-        self._last = None
+        self.all_of([])
 
 
 def state_of(node: Any) -> tuple[Any, ...] | None:

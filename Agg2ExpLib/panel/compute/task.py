@@ -78,8 +78,8 @@ class Task:
     Parameters
     ----------
     kind : str
-        ``explain``, ``estimate``, ``whatif``, ``environment``, ``figures``, ``score``, ``compare``, ``cohort``, ``report`` or
-        ``fit``.
+        ``explain``, ``estimate``, ``whatif``, ``needs``, ``instances``, ``environment``, ``figures``, ``export``, ``score``,
+        ``compare``, ``cohort``, ``report``, ``fit`` or ``model``.
     name : str
         For messages: "the explanation".
     command : sequence of str

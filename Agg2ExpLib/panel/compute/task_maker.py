@@ -50,12 +50,12 @@ class TaskMaker:
     def explain(
         self, volume_node: Any, choices: Choices, segmentation_node: Any = None, out: Path | None = None
     ) -> Task:
-        """Return the task that explains a CT.
+        """Return the task that explains a scan.
 
         Parameters
         ----------
-        volume_node : vtkMRMLScalarVolumeNode
-            The CT.
+        volume_node : vtkMRMLScalarVolumeNode, or a sequence of them
+            The CT; or one volume for each channel of the model, in its order.
         choices : Choices
             Model, structures, settings.
         segmentation_node : vtkMRMLSegmentationNode, optional
@@ -68,20 +68,25 @@ class TaskMaker:
         InputError, OutputError
             A CT without voxels, no interpreter, or nowhere to write.
         """
-        scan = self.scans.of(volume_node)
+        scan, first = self._scan(volume_node)
         segments = named_segments(segmentation_node, choices.labels())
         masks = {name: segment_volume(segmentation_node, one.identifier) for one, name in segments.items()}
         given = {name: mask for name, mask in masks.items() if mask is not None}
-        target = out or self._new_folder(volume_node.GetName())
+        target = out or self._new_folder(first)
         options = {"out": target, **choices.options()}
         return self._task("explain", "the explanation", "explain", scan, options, masks=given, out=target)
+
+    def _scan(self, nodes: Any) -> tuple[tuple[ScanFile, ...], str]:
+        """Return the files of one node or several, and the name of the first."""
+        several = tuple(nodes) if isinstance(nodes, (list, tuple)) else (nodes,)
+        return self.scans.all_of(several), several[0].GetName()
 
     def estimate(self, volume_node: Any, choices: Choices) -> Task:
         """Return the task that says what an explanation would cost."""
         if choices.structures == ():
             # Which ones are the largest is not known before the segmentation, nor does it matter here.
             choices = replace(choices, structures=choices.labels()[1 : 1 + QUICK] or None)
-        return self._task("estimate", "the estimate", "estimate", self.scans.of(volume_node), choices.options())
+        return self._task("estimate", "the estimate", "estimate", self._scan(volume_node)[0], choices.options())
 
     def whatif(
         self, folder: Path, region: str, fill: str, *, mask: Volume | None = None, device: str = "auto", seed: int = 0
@@ -98,13 +103,23 @@ class TaskMaker:
         """Return the task that finds how much around a structure the model needs; its answer says so."""
         return self._task("needs", "the question", "needs", folder, {"class": structure, "device": device})
 
+    def instances(self, folder: Path, structure: str, method: str = "", device: str = "auto") -> Task:
+        """Return the task that explains each instance of a structure; its answer is their table."""
+        options = {"classes": structure, "method": method, "device": device}
+        return self._task("instances", "the explanation of instances", "instances", folder, options)
+
     def figures(self, folder: Path, out: Path, options: Mapping[str, object]) -> Task:
         """Return the task that draws the figures of an explanation."""
         return self._task("figures", "drawing", "figures", folder, {"out": out, **options}, out=out)
 
+    def export(self, folder: Path, kind: str, out: Path) -> Task:
+        """Return the task that writes an explanation as ``dicom`` or ``html``."""
+        return self._task("export", "the export", "export", folder, {kind: out}, out=out if kind == "dicom" else None)
+
     def compare(self, volume_node: Any, choices: Choices, others: Mapping[str, Any] | None = None) -> Task:
         """Return the task that measures the quality of several methods on a CT; ``others`` are options of the command."""
-        scan, out = self.scans.of(volume_node), self._new_folder(f"{volume_node.GetName()}-methods")
+        scan, name = self._scan(volume_node)
+        out = self._new_folder(f"{name}-methods")
         options = {"out": out, **comparison_options(choices), **dict(others or {}), "no-randomisation": True}
         task = self._task("compare", "the comparison of methods", "compare-methods", scan, options, out=out)
         # The command keeps half a comparison to go on with; the panel begins a new one each time.
@@ -136,6 +151,12 @@ class TaskMaker:
         """Return the task that fits a reference profile to a cohort."""
         return self._task("fit", "the reference profile", "profile fit", Path(folder), {"out": Path(out)})
 
+    def add_model(self, source: str, options: Mapping[str, object]) -> Task:
+        """Return the task that loads a model once and remembers it; its answer is the name that it has from now on."""
+        found = Path(source)
+        subject = str(found.absolute()) if found.exists() else source
+        return self._task("model", "adding the model", "model add", subject, options)
+
     def environment(self) -> Task:
         """Return the task that lists packages and devices."""
         return self._task("environment", "the check", "environment", None, {})
@@ -157,7 +178,7 @@ class TaskMaker:
         kind: str,
         name: str,
         command: str,
-        subject: ScanFile | Path | None,
+        subject: tuple[ScanFile, ...] | Path | str | None,
         options: Mapping[str, object],
         *,
         masks: Mapping[str, Volume] | None = None,
@@ -166,7 +187,7 @@ class TaskMaker:
     ) -> Task:
         """Return a task; its folder holds the task file, masks as ``region-0.nii`` ... and what it answers with."""
         python = interpreter(self.settings.interpreter())
-        scan = subject if isinstance(subject, ScanFile) else None
+        scans = subject if isinstance(subject, tuple) else ()
         given = dict(masks or {})
         folder = Path(tempfile.mkdtemp(prefix="Agg2Exp-"))
         files = [folder / f"region-{number}{SUFFIX}" for number in range(len(given))]
@@ -177,13 +198,19 @@ class TaskMaker:
         def prepare() -> None:
             from Agg2ExpLib.volume import write_volume
 
-            path, origin = scan.hand_over() if scan else (subject, None)
+            handed = [scan.hand_over() for scan in scans]
             for file, mask in zip(files, given.values(), strict=True):
                 write_volume(mask, file)
-            first = [str(Path(path).absolute())] if isinstance(path, Path) else []
-            TaskFile(command, (*first, *words, "--progress=json"), origin).write(folder / "task.json")
+            first = [str(path.absolute()) for path, _origin in handed]
+            if isinstance(subject, (str, Path)):
+                first = [str(subject.absolute()) if isinstance(subject, Path) else subject]
+            origins = [origin for _path, origin in handed]
+            arguments = (*first, *words, "--progress=json")
+            TaskFile(command, arguments, origins[0] if origins else None, tuple(origins[1:])).write(
+                folder / "task.json"
+            )
 
-        handed_over = scan is not None or bool(given)
+        handed_over = bool(scans or given)
         if handed_over:
             load_libraries()
         else:
@@ -201,9 +228,9 @@ class TaskMaker:
         if out is not None:
             # What a killed child could not remove itself.
             task.finished.connect(lambda _: discard_folder(out))
-        if scan is not None:
+        for scan in scans:
             scan.acquire()
-            task.finished.connect(lambda _: scan.release())
+            task.finished.connect(lambda _, scan=scan: scan.release())
         return task
 
     def _surroundings(self) -> dict[str, str] | None:

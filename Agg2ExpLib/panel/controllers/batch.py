@@ -42,7 +42,7 @@ class BatchController:
     def __init__(self, section: BatchSection, desk: Desk, results: BatchResults) -> None:
         self.section, self._desk, self._results = section, desk, results
         self.request, self.seen = Request(), Seen()
-        self._stopping = self._folder_problem = ""
+        self._stopping = self._folder_problem = self._sample = ""
         self._paused = self._new_folder = False
         self._event = Event("", 0, 0)
         # Kept until they have ended: the last reference to a timer must not be that of its thread.
@@ -95,8 +95,17 @@ class BatchController:
             wanted = self._wanted()
             self.section.say_settings(describe_settings(wanted.choices, begun=False) if wanted.source else "")
 
+    def show_sample(self, folder: str) -> None:
+        """Show the cohort that comes with the sample, where no other folder is chosen."""
+        if not self.request.out:
+            self._sample = folder
+            self.choose(out=folder)
+
     def choose(self, source: str | None = None, out: str | None = None) -> None:
         """Choose cases or output folder; a folder that the panel made brings what it was made with."""
+        if source and self.request.out == self._sample:
+            # Cases of one's own do not belong to the sample's cohort.
+            self.request = replace(self.request, out="")
         self._take(replace(self.request, source=source or self.request.source, out=out or self.request.out))
 
     def start(self, retry_failed: bool = False) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from Agg2ExpLib.panel.current_explanation import CurrentExplanation
     from Agg2ExpLib.panel.sections.results import ResultsSection
 
+# The child process writes these, from the folder.
+_COMPUTED = ("figures", "html", "dicom")
 #: Columns of the exported table: the field's terms.
 COLUMNS = ("explained", "region", "name", "mass_accuracy", "enrichment", "positive", "negative", "voxels", "recomputed")
 
@@ -42,10 +44,12 @@ def ask_and_export(presenter: Presenter, results: ResultsSection, shown: Current
         _("Table of this structure (CSV)"): "row",
         _("Table of all structures (CSV)"): "table",
         _("Figures"): "figures",
+        _("Page for a browser (HTML)"): "html",
+        _("DICOM into the study of the scan"): "dicom",
         _("Whole Explanation folder"): "folder",
     }
     for text, kind in kinds.items():
-        menu.addAction(text).setEnabled(kind != "figures" or (figures_available() and shown.computed_here))
+        menu.addAction(text).setEnabled(kind not in _COMPUTED or (figures_available() and shown.computed_here))
     button = results.buttons["export"]
     picked = menu.exec_(button.mapToGlobal(qt.QPoint(0, int(widgets.read(button, "height")))))
     if picked is not None:
@@ -53,19 +57,27 @@ def ask_and_export(presenter: Presenter, results: ResultsSection, shown: Current
 
 
 def export(presenter: Presenter, results: ResultsSection, shown: CurrentExplanation, kind: str) -> None:
-    """Ask where to, and save: ``row``, ``table``, ``figures`` or ``folder``."""
-    if kind in ("folder", "figures"):
+    """Ask where to, and save: ``row``, ``table``, ``figures``, ``html``, ``dicom`` or ``folder``."""
+    if kind in ("folder", "figures", "dicom"):
         target = qt.QFileDialog.getExistingDirectory(results.frame, _("Save into the folder"))
         if target and kind == "folder":
             copy_folder(shown, Path(target))
+        elif target and kind == "dicom":
+            presenter.export(shown, kind, Path(target) / f"{shown.folder.name}-dicom")
         elif target:
             presenter.draw_figures(shown, Path(target))
         return
+    if kind == "html":
+        title, ending, kinds = _("Save the page"), ".html", _("Pages ({patterns})")
+    else:
+        title, ending, kinds = _("Save the table"), ".csv", _("Tables ({patterns})")
     found = qt.QFileDialog.getSaveFileName(
-        results.frame, _("Save the table"), f"{shown.title}.csv", _("Tables ({patterns})").format(patterns="*.csv")
+        results.frame, title, f"{shown.title}{ending}", kinds.format(patterns=f"*{ending}")
     )
     path = found[0] if isinstance(found, tuple) else found
-    if path and kind == "row":
+    if path and kind == "html":
+        presenter.export(shown, kind, Path(path))
+    elif path and kind == "row":
         write_rows(Path(path), shown.structure, results.table.rows)
     elif path:
         shown.table.to_long_csv(path)

@@ -14,7 +14,7 @@ from slicer.i18n import tr as _
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.errors import Agg2ExpError
 from Agg2ExpLib.panel import views
-from Agg2ExpLib.panel.compute.packages import FOR_FIGURES
+from Agg2ExpLib.panel.compute.packages import FOR_DICOM, FOR_FIGURES
 from Agg2ExpLib.panel.controllers import export
 from Agg2ExpLib.panel.current_explanation import CurrentExplanation, shown_in, title_of
 from Agg2ExpLib.panel.desk import Desk
@@ -64,6 +64,7 @@ class Presenter:
         self.picture: Any = None
         self._results, self._inputs, self._desk = results, inputs, desk
         self._drawn: _Drawn | None = None
+        self._outlined = ""
         self._segment_watch, self._crosshair_watch = Watch(), Watch()
         self._steps: Iterator[Any] = iter(())
         self._step_timer = qt.QTimer()
@@ -235,6 +236,7 @@ class Presenter:
         node = self._inputs.regions.currentNode()
         if node is not None:
             self._segment_watch.add_segmentation(node, lambda *_: self._on_segment_edited())
+        self._outline_regions()
 
     def _on_segment_edited(self) -> None:
         # Not restarted while it runs: somebody who paints without a pause sees numbers all the time.
@@ -278,6 +280,20 @@ class Presenter:
         except Agg2ExpError as error:
             self._desk.say(str(error), self._results.line)
         self._drawn = wanted
+        self._outline_regions()
+
+    def _outline_regions(self) -> None:
+        """Show the chosen extra regions by outlines when an overlay comes, under which it would not be seen; once."""
+        from Agg2ExpLib.scene.segments import fill_in_slices
+
+        node = self._inputs.regions.currentNode()
+        wanted = (
+            node.GetID() if node is not None and self.shown is not None and self._desk.overlay().mode != "off" else ""
+        )
+        if wanted and wanted != self._outlined:
+            # Whoever fills them afterwards wants them so.
+            fill_in_slices(node, False)
+        self._outlined = wanted
 
     def tell_about_shown(self) -> None:
         """Say what a reader must know of the explanation before believing it."""
@@ -382,6 +398,15 @@ class Presenter:
             ),
             self._results.line,
             needs=(FOR_FIGURES,),
+        )
+
+    def export(self, shown: CurrentExplanation, kind: str, out: Path) -> None:
+        """Have the child process write an explanation as ``dicom`` (a folder) or ``html`` (a file)."""
+        self._desk.run(
+            lambda: self._desk.tasks.export(shown.folder, kind, out),
+            lambda *ignored: self._results.line.say(_("Exported to {place}.").format(place=out)),
+            self._results.line,
+            needs=(FOR_DICOM if kind == "dicom" else FOR_FIGURES,),
         )
 
     def _draw(self, name: str, shown: CurrentExplanation) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from Agg2ExpLib.cohort.judge.scoring import FALSE_ALARMS
 from Agg2ExpLib.panel import views
 from Agg2ExpLib.panel.compute.packages import FOR_SCORES
 from Agg2ExpLib.panel.compute.task import Outcome
@@ -16,7 +18,7 @@ from Agg2ExpLib.panel.controllers.presenter import Presenter
 from Agg2ExpLib.panel.current_explanation import CurrentExplanation, shown_in
 from Agg2ExpLib.panel.desk import Desk
 from Agg2ExpLib.panel.sections import widgets
-from Agg2ExpLib.panel.sections.anomaly import NEEDS, AnomalySection
+from Agg2ExpLib.panel.sections.anomaly import NEEDS, SHIPPED, AnomalySection
 from Agg2ExpLib.panel.sections.reference_figure import Ink, in_words, paint
 from Agg2ExpLib.panel.words.buttons import Look
 from Agg2ExpLib.panel.words.verdicts import Verdict, Verdicts, verdicts_of
@@ -43,35 +45,52 @@ class ReferenceController:
     """
 
     def __init__(self, section: AnomalySection, presenter: Presenter, desk: Desk) -> None:
-        self.profile = ""
+        self._chosen, self._shipped, self._scores = "", "", None
         self.plots = ReferencePlots(section, presenter)
         self._section, self._presenter, self._desk = section, presenter, desk
         section.pressed.connect(self._on_pressed)
         section.reason_chosen.connect(presenter.show_region)
 
+    @property
+    def profile(self) -> str:
+        """Path of the reference: the chosen one, else the one of the bundled model, while that model's work is shown."""
+        shown = self._presenter.shown
+        fits = shown is None or self._scores is None or shown.model_name == self._scores["identity"]["model"]["name"]
+        return self._chosen or (self._shipped if fits else "")
+
+    def offer(self, profile: Path | None, scores: Mapping[str, Any] | None) -> None:
+        """Take the reference that comes with the sample, and the sample's scores; ``None`` where none is installed."""
+        self._shipped, self._scores = str(profile or ""), scores
+
     def restore(self, profile: str) -> None:
         """Take the profile that a scene names, else the last one; nothing of it is read before the comparison."""
-        self.profile = profile or self._desk.settings.profile()
-        self._section.show_profile(self.profile)
+        self._chosen = profile or self._desk.settings.profile()
+        self.show()
+
+    def show_sample(self) -> None:
+        """Show the scores that come with the sample, which is shown: nothing is computed, and no package needed."""
+        shown, usual = self._presenter.shown, round(self.plots.false_alarms - FALSE_ALARMS, 6) == 0
+        if shown is not None and self._scores is not None and self.profile == self._shipped and usual:
+            keep_verdicts(shown.saved.anchor, verdicts_of(self._scores, self._shipped))
         self.show()
 
     def show(self) -> None:
         """Show what is known of the shown explanation."""
         shown = self._presenter.shown
         found = verdicts_in(shown.saved.anchor) if shown else None
+        self._section.show_profile(self.profile)
         self._section.show_verdicts(found)
         self.plots.show()
         if found is None:
-            self._section.say("" if self.profile else NEEDS)
+            self._section.say(NEEDS if not self.profile else SHIPPED if self.profile == self._shipped else "")
             return
         other = _("Compared with {profile}.").format(profile=Path(found.profile).name)
         self._section.say(" ".join([*([other] if found.profile != self.profile else []), found.summary()]))
 
     def open(self, profile: str) -> None:
         """Choose a profile, remember it, and compare what is shown."""
-        self.profile = profile
+        self._chosen = profile
         self._desk.settings.set_profile(profile)
-        self._section.show_profile(profile)
         self._desk.parameters.remember(profile=profile)
         self.compare()
 

@@ -117,7 +117,7 @@ class WhatIfController:
     def _on_answered(self, outcome: Outcome, shown: CurrentExplanation, name: str) -> None:
         answer = outcome.answer or {}
         tried = sorted((float(margin), float(dice)) for margin, dice in answer.get("tried", ()))
-        details = ", ".join(f"{margin:g} mm {dice:.2f}" for margin, dice in tried)
+        details = ", ".join(f"{margin:g}\u00a0mm\u00a0{dice:.2f}" for margin, dice in tried)
         told = _("{sentence} Dice by margin: {details}.").format(sentence=answer.get("sentence", ""), details=details)
         shown.saved.anchor.SetAttribute(NEEDS, json.dumps(needs_in(shown.saved.anchor) | {name: told}))
         self.show()

@@ -20,6 +20,10 @@ NEEDS = _(
     "Open a reference profile: the explanations of many patients with the same model, against which this one is compared. "
     "It is made under Cohort below, or with the commands agg2exp cohort and agg2exp profile."
 )
+SHIPPED = _(
+    "A reference profile of 60 healthy phantoms comes with the extension. It fits what the bundled model explains by plain "
+    "gradient, as Apply does at first: press Compare. For another model or method open another profile."
+)
 _LINES_SHOWN = 14
 _LINE = _(
     "Percentile: the share of reference cases that are no more unusual in this structure. "
@@ -83,9 +87,11 @@ class AnomalySection:
         self.list.setCurrentRow(-1)
         self.list.blockSignals(False)
         self.list.setVisible(bool(self._lines))
-        height = 22 * min(max(len(self._lines), 3), _LINES_SHOWN) + 6
+        line = max(int(self.list.sizeHintForRow(0)), 16)
+        height = line * min(max(len(self._lines), 3), _LINES_SHOWN) + 8
         self.list.setMinimumHeight(height)
-        self.list.setMaximumHeight(height + 60)
+        # A line or two may be broken.
+        self.list.setMaximumHeight(height + 2 * line)
 
     def _add(self, text: str, name: str, region: str, *, bold: bool = False) -> None:
         # A number keeps its unit, and a range its ends, on one line.

@@ -51,6 +51,8 @@ class BatchSection:
         for hidden in (self.settings, self.reason, self.table, self.more):
             hidden.setVisible(False)
         self.table.horizontalHeader().setStretchLastSection(True)
+        self.table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.ResizeToContents)
+        self.show_paths("", "")
         self._listed: list[CaseState] = []
         for name, widget in self.buttons.items():
             widget.clicked.connect(lambda *_, name=name: self.pressed.emit(name))

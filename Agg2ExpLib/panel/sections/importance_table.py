@@ -8,7 +8,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from Agg2ExpLib.anatomy import structure
+from Agg2ExpLib.anatomy import GROUPS, group_of, structure
 from Agg2ExpLib.panel.sections import widgets
 from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.words.importance_rows import COLUMNS, Row, sort_rows
@@ -16,7 +16,9 @@ from Agg2ExpLib.panel.words.importance_rows import COLUMNS, Row, sort_rows
 _ORDER = tuple(COLUMNS)
 _BAR_WIDTH = 28
 #: Pixels of the columns after the first, which takes the rest: a name needs most of 380 pixels.
-_WIDTHS = {"share": 84, "size": 70, "for": 88}
+_WIDTHS = {"share": 84, "size": 70, "for": 84}
+# For and against need more than the enrichment; the bar gives way, not the name.
+_SHARE_BESIDE_SIDES = 70
 _ROWS_SHOWN = 11
 # More lines than these are searched.
 _MANY = 24
@@ -27,8 +29,8 @@ class ImportanceTable:
 
     Parameters
     ----------
-    table, search, note : QTableWidget, QLineEdit, QLabel
-        Of the .ui: the table, what its lines are searched by where they are many, and what is said of all of them.
+    table, search, group, note : QTableWidget, QLineEdit, QComboBox, QLabel
+        Of the .ui: the table, what its lines are searched and grouped by where they are many, and what is said of all of them.
 
     Attributes
     ----------
@@ -36,16 +38,18 @@ class ImportanceTable:
         With the identifier of the region of the current line.
     """
 
-    def __init__(self, table: Any, search: Any, note: Any) -> None:
+    def __init__(self, table: Any, search: Any, group: Any, note: Any) -> None:
         self.region_chosen = Signal()
         self._rows: list[Row] = []
         self._explained = ""
         self._sort, self._descending = "share", True
-        self.table, self.search, self.note = table, search, note
+        self.table, self.search, self.group, self.note = table, search, group, note
+        self._counts: dict[str, int] = {}
         # The ends of long names differ.
         self.table.setTextElideMode(qt.Qt.ElideMiddle)
-        for hidden in (search, note):
+        for hidden in (search, group, note):
             hidden.setVisible(False)
+        group.currentIndexChanged.connect(lambda *_: self._filter())
         search.textChanged.connect(lambda *_: self._filter())
         self.table.setColumnCount(len(_ORDER))
         self.table.setIconSize(qt.QSize(_BAR_WIDTH, widgets.PATCH))
@@ -83,17 +87,39 @@ class ImportanceTable:
         if not same and chosen:
             self._choose(chosen)
         self.table.blockSignals(False)
-        self.search.setVisible(len(ordered) > _MANY)
+        if not same:
+            self._show_groups()
         self._filter()
         self._tell_overlap()
         self.table.setMinimumHeight(26 + 22 * min(max(len(ordered), 4), _ROWS_SHOWN))
 
+    def _show_groups(self) -> None:
+        """Offer the groups that the regions belong to, with how many each has; the chosen one stays."""
+        many = len(self._rows) > _MANY
+        self.search.setVisible(many)
+        self.group.setVisible(many)
+        groups = [group_of(row.region) for row in self._rows] if many else []
+        counts = {name: groups.count(name) for name, _pattern in GROUPS if name in groups}
+        if counts == self._counts:
+            return
+        before, self._counts = widgets.chosen(self.group), counts
+        self.group.blockSignals(True)
+        self.group.clear()
+        self.group.addItem(_("all groups"), "")
+        for name, count in counts.items():
+            self.group.addItem(f"{name} ({count})", name)
+        widgets.choose(self.group, before or "")
+        self.group.blockSignals(False)
+
     def _filter(self) -> None:
-        """Hide the lines that do not have the searched words in name, identifier or system."""
-        words = str(widgets.read(self.search, "text")).lower().split() if len(self._rows) > _MANY else []
+        """Hide the lines of other groups, and those that lack the searched words in name, identifier, system or group."""
+        words = str(widgets.read(self.search, "text")).lower().split() if self._counts else []
+        wanted = widgets.chosen(self.group) if self._counts else ""
         for line, row in enumerate(self._rows):
-            text = f"{row.name} {row.region} {structure(row.region).system}".lower() if words else ""
-            self.table.setRowHidden(line, not all(word in text for word in words))
+            group = group_of(row.region) if words or wanted else ""
+            text = f"{row.name} {row.region} {structure(row.region).system} {group}".lower() if words else ""
+            shown = (not wanted or group == wanted) and all(word in text for word in words)
+            self.table.setRowHidden(line, not shown)
 
     def _tell_overlap(self) -> None:
         """Say when regions overlap, so that nobody wonders at shares of more than the whole."""
@@ -105,6 +131,7 @@ class ImportanceTable:
         """Show for and against in place of the enrichment, as the overlay does: both do not fit beside a name."""
         self.table.setColumnHidden(_ORDER.index("for"), not signed)
         self.table.setColumnHidden(_ORDER.index("size"), signed)
+        self.table.setColumnWidth(_ORDER.index("share"), _SHARE_BESIDE_SIDES if signed else _WIDTHS["share"])
         if self._sort == ("size" if signed else "for"):
             self.sort_by("share", True)
 

@@ -1,4 +1,4 @@
-"""Inputs: the CT, the model with its card, and a segmentation whose segments become extra regions."""
+"""Inputs: the scan, one volume a channel; the model with its card; a segmentation whose segments become extra regions."""
 
 from __future__ import annotations
 
@@ -14,14 +14,20 @@ from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.models import bundled_models, known_models
 from Agg2ExpLib.models.card import ModelCard
+from Agg2ExpLib.models.library import Library
 from Agg2ExpLib.models.listing import card_of
+from Agg2ExpLib.models.registry import formats
 from Agg2ExpLib.panel.compute.background import Background
-from Agg2ExpLib.panel.nodes import is_overlay
+from Agg2ExpLib.panel.nodes import is_overlay, same_grid
 from Agg2ExpLib.panel.sections import widgets
+from Agg2ExpLib.panel.sections.model_form import ModelForm
 from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.user_settings import UserSettings
 
-_READABLE = "*.safetensors *.pt *.pth *.ckpt *.bin *.zip metadata.json plans.json"
+_READABLE = "*.safetensors *.pt *.pth *.ckpt *.bin *.ts *.pt2 *.onnx *.zip metadata.json plans.json"
+
+#: Volumes beside the first that there are lists for.
+_OTHERS = (2, 3, 4)
 
 
 class InputsSection:
@@ -31,6 +37,8 @@ class InputsSection:
     ----------
     changed : Signal
         Without values: another model was chosen.
+    form : ModelForm
+        Where a model is added.
     """
 
     def __init__(self, ui: Any, settings: UserSettings) -> None:
@@ -40,11 +48,16 @@ class InputsSection:
         self._digests: dict[str, str] = {}
         self.frame = ui.inputsCollapsibleButton
         self.volume, self.regions = ui.inputVolumeSelector, ui.extraRegionsSelector
+        self.volumes = (self.volume, *(getattr(ui, f"inputVolume{number}Selector") for number in _OTHERS))
+        self._volume_labels = (ui.inputVolumeLabel, *(getattr(ui, f"inputVolume{number}Label") for number in _OTHERS))
         self.model, self.add, self.info = ui.modelComboBox, ui.addModelButton, ui.modelCardButton
         self.card_text = ui.modelCardLabel
         self.card_text.setVisible(False)
+        self.form = ModelForm(ui)
         self.refill_models()
-        self.add.clicked.connect(lambda *_: self.ask_for_model())
+        self.show_channels()
+        self.add.clicked.connect(lambda *_: self._on_add())
+        ui.browseModelButton.clicked.connect(lambda *_: self.ask_for_model())
         self.info.clicked.connect(lambda *_: self.show_card())
         self.model.currentIndexChanged.connect(self._on_model)
 
@@ -65,10 +78,57 @@ class InputsSection:
         node = self.volume.currentNode()
         return None if node is None or is_overlay(node) else node
 
+    def channels(self) -> tuple[str, ...]:
+        """Return what the chosen model takes, one volume each, as it names them."""
+        card = self.card()
+        return card.channels if card else ("CT",)
+
+    def show_channels(self) -> None:
+        """Show a list of volumes for each channel of the chosen model, named as the model names it."""
+        names = self.channels()
+        for number, (box, label) in enumerate(zip(self.volumes, self._volume_labels, strict=True)):
+            for widget in (box, label):
+                widget.setVisible(number < len(names))
+            if number < len(names):
+                label.setText(_("{channel} volume").format(channel=names[number]))
+                box.setAccessibleName(str(widgets.read(label, "text")))
+
+    def scan_nodes(self, first: Any = None) -> tuple[Any, ...]:
+        """Return the chosen volume of each channel, in the model's order; ``first`` in place of the first."""
+        others = [box.currentNode() for box in self.volumes[1 : len(self.channels())]]
+        return (self.ct_node() if first is None else first, *others)
+
+    def volumes_problem(self) -> str:
+        """Return which channel is missing, given twice or on another grid; empty when none is."""
+        names, nodes, card = self.channels(), self.scan_nodes(), self.card()
+        model = card.name if card else ""
+        if len(names) > len(self.volumes):
+            return _(
+                "{model} takes {count} volumes, and the panel has fields for {fields}; use agg2exp explain."
+            ).format(model=model, count=len(names), fields=len(self.volumes))
+        for number, (name, node) in enumerate(zip(names, nodes, strict=True)):
+            if number == 0 or nodes[0] is None:
+                continue
+            if node is None or is_overlay(node):
+                return _("{model} takes {channels}; choose the {channel} volume under Inputs too.").format(
+                    model=model, channels=", ".join(names), channel=name
+                )
+            words = {"node": node.GetName(), "channel": name, "first": names[0], "reference": nodes[0].GetName()}
+            if node in nodes[:number]:
+                words["first"] = names[nodes.index(node)]
+                return _("{node} is chosen as {first} and as {channel}; choose one volume for each.").format(**words)
+            if not same_grid(nodes[0], node):
+                return _(
+                    "{channel} ({node}) lies on another grid than {first} ({reference}); resample it to that one first, for "
+                    "instance in Slicer's module Resample Scalar/Vector/DWI Volume."
+                ).format(**words)
+        return ""
+
     def hide_overlays(self) -> None:
-        """Keep the overlays, which are volumes too, out of the list of CTs."""
+        """Keep the overlays, which are volumes too, out of the lists of volumes."""
         hidden = [node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if is_overlay(node)]
-        self.volume.sortFilterProxyModel().hiddenNodeIDs = hidden
+        for box in self.volumes:
+            box.sortFilterProxyModel().hiddenNodeIDs = hidden
 
     def model_problem(self) -> str:
         """Return why the chosen model cannot be used; empty when it can as far as can be told without loading it."""
@@ -76,9 +136,13 @@ class InputsSection:
         if not source:
             return _("No model is installed with this module; press Add and choose a model folder or file.")
         place = known_models().get(source, Path(source))
-        if not place.exists():
+        if not place.exists() and str(place).partition(":")[0] not in formats():
             return _("The model {name} is no longer at {place}; add it again.").format(
                 name=Path(source).name, place=place
+            )
+        if self.card() is None and place.is_file():
+            return _("{name} does not say how its network is used; add it again with +, and say it there.").format(
+                name=Path(source).name
             )
         return ""
 
@@ -118,11 +182,49 @@ class InputsSection:
             self.add_model(path)
 
     def add_model(self, path: str) -> None:
-        """Remember a model and choose it; any file within a model folder stands for the folder."""
+        """Remember a model and choose it; any file within a model folder stands for the folder.
+
+        One without a card goes through the form, which asks for what it does not say; then it is loaded once.
+        """
         source = _folder_of(Path(path))
+        if not self.has_card(path):
+            self.form.open(str(source))
+            if not self.form.fields.widgets:
+                self.form.press()
+            return
+        self.form.close()
         self._settings.add_model(source)
         self.refill_models(str(source))
         self._on_model()
+
+    def has_card(self, source: str) -> bool:
+        """Whether a source says of itself how its network is used, without being loaded."""
+        return card_of(str(_folder_of(Path(source)))) is not None
+
+    def take_added(self, name: str) -> None:
+        """Choose a model that was loaded once and is remembered under this name now."""
+        self.form.close()
+        self._cards.pop(name, None)
+        self._digests.pop(name, None)
+        self.refill_models(name)
+        self._on_model()
+
+    def name_for(self, source: str) -> str:
+        """Return a name for a model that no other model has."""
+        stem = Path(source).stem if Path(source).is_file() else Path(source).name or source
+        kept = Library().models()
+        taken = {name for name, entry in kept.items() if entry.path != str(Path(source).resolve())} | set(
+            bundled_models()
+        )
+        names = [stem, *(f"{stem}-{number}" for number in range(2, len(taken) + 3))]
+        return next(name for name in names if name not in taken)
+
+    def _on_add(self) -> None:
+        if self.form.frame.isVisible():
+            self.form.close()
+            return
+        self.form.open()
+        self.ask_for_model()
 
     def show_card(self) -> None:
         """Show or hide the card under the fields."""
@@ -147,9 +249,7 @@ class InputsSection:
             self._write_card()
 
     def _on_model(self, *_: Any) -> None:
-        if self.card() is None and Path(self.model_source).is_file():
-            # What is assumed of it must be read before it is used.
-            self.card_text.setVisible(True)
+        self.show_channels()
         if self.card_text.isVisible():
             self._write_card()
         self.changed.emit()
@@ -159,9 +259,8 @@ def describe_card(card: ModelCard | None, source: str, digest: str) -> str:
     """Return what a card says, for people."""
     if card is None:
         return _(
-            "{source}\nA checkpoint without a card: nothing in it says its structures, voxel size and window. Those of the paper are "
-            "taken (1.5 mm, 96 voxels), and the results are wrong for a model that was trained otherwise: give it a model folder "
-            "with metadata.json, or use agg2exp explain with --labels, --spacing and --window.\nsha256 {digest}"
+            "{source}\nA model without a card: nothing says its structures, voxel size and window. Add it with + and say them "
+            "there.\nsha256 {digest}"
         ).format(source=source, digest=digest)
     labels = ", ".join(structure(label).name for label in card.labels[1:])
     spacing = " × ".join(f"{step:g}" for step in card.spacing) + " mm" if card.spacing else _("the scan's own")

@@ -111,7 +111,8 @@ class _Brush:
         ground = 2 * self.line + _DOTS_HEIGHT
         self._dots(verdict.reference, at, ground)
         self._upright(at(threshold), 2 * self.line, ground, _colour(LIMIT, self.ink), dashed=True)
-        self._upright(at(score), self.line, ground, _colour(PATIENT), dashed=False)
+        # Under both lines of words, which it would cross out.
+        self._upright(at(score), 2 * self.line, ground, _colour(PATIENT), dashed=False)
         self.words(
             at(score) - 30, self.line, _("▼ this patient {score:.3f}").format(score=score), _colour(PATIENT), bold=True
         )

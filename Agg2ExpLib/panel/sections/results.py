@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.panel.sections import widgets
 from Agg2ExpLib.panel.sections.importance_table import ImportanceTable
+from Agg2ExpLib.panel.sections.instance_list import InstanceList
 from Agg2ExpLib.panel.sections.task_line import TaskLine
 from Agg2ExpLib.panel.sections.whatif_list import WhatIfList
 from Agg2ExpLib.panel.signals import Signal
@@ -31,7 +32,8 @@ class ResultsSection:
     mode_changed : Signal
         With magnitude, signed or off.
     pressed : Signal
-        With the name of a button: bars, heat map, graph, graph3d, strongest, export, open, whatif, needs.
+        With the name of a button: bars, heat map, graph, graph3d, strongest, export, open, whatif, needs,
+        instances.
     explanation_changed : Signal
         With the key of another explanation.
     """
@@ -41,7 +43,7 @@ class ResultsSection:
         self.explanation_changed = Signal()
         self.frame, self.table = (
             ui.resultsCollapsibleButton,
-            ImportanceTable(ui.importanceTable, ui.regionSearchBox, ui.regionsOverlapLabel),
+            ImportanceTable(ui.importanceTable, ui.regionSearchBox, ui.regionGroupComboBox, ui.regionsOverlapLabel),
         )
         self.notice, self.meaning, self.whatif = ui.noticeLabel, ui.meaningLabel, ui.whatIfLabel
         self.line = TaskLine(ui.resultsStatusLabel)
@@ -68,11 +70,12 @@ class ResultsSection:
             "export": ui.exportButton,
             "whatif": ui.whatIfButton,
             "needs": ui.needsButton,
+            "instances": ui.instancesButton,
         }
         shown_over = (self.percentile, self.opacity, self.masked, self.coloured, self.rendering)
         # What they do, to be told again after the tooltip has said why they cannot be used.
         self._tips = [(one, str(widgets.read(one, "toolTip"))) for one in (*self.modes.values(), *shown_over)]
-        self.whatifs, self.needs = WhatIfList(ui), ui.needsLabel
+        self.whatifs, self.needs, self.instances = WhatIfList(ui), ui.needsLabel, InstanceList(ui)
         for label in (self.meaning, self.whatif, self.needs):
             label.setVisible(False)
         for index, (identifier, (name, tip)) in enumerate(FILL_TEXTS.items()):

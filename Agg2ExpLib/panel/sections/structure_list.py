@@ -8,7 +8,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from Agg2ExpLib.anatomy import RGB, structure
+from Agg2ExpLib.anatomy import RGB, group_of, structure
 from Agg2ExpLib.panel.sections import widgets
 from Agg2ExpLib.panel.signals import Signal
 from Agg2ExpLib.panel.words.choices import QUICK
@@ -95,7 +95,8 @@ class StructureList:
     def _filter(self, *_: Any) -> None:
         words = str(widgets.read(self.search, "text")).lower().split()
         for item in self._items():
-            text = f"{item.text()} {item.data(qt.Qt.UserRole)}".lower()
+            label = str(item.data(qt.Qt.UserRole))
+            text = f"{item.text()} {label} {group_of(label)}".lower()
             item.setHidden(not all(word in text for word in words))
         self._tell()
 
@@ -112,7 +113,7 @@ class StructureList:
         elif ticked == () and not any(item.isHidden() for item in items):
             words = _("None ticked: {quick}.").format(quick=quick)
         elif all(item.isHidden() for item in items):
-            words = _("No structure has this in its name; {count} of {all} are ticked.").format(
+            words = _("No structure has this in its name or group; {count} of {all} are ticked.").format(
                 count=count, all=len(items)
             )
         else:

@@ -18,8 +18,8 @@ class Facts:
     problem : str
         Why model, structures or settings cannot be used; empty when they can.
     job : str
-        What is running: empty, ``preparing``, ``explain``, ``estimate``, ``whatif``, ``needs``, ``environment``, ``figures``,
-        ``score``, ``compare``, ``report``, ``fit``.
+        What is running: empty, ``preparing``, ``explain``, ``estimate``, ``whatif``, ``needs``, ``instances``, ``environment``,
+        ``figures``, ``score``, ``compare``, ``report``, ``fit``, ``model``.
     cancelling : bool
         Whether it was asked to stop.
     shown : bool
@@ -102,9 +102,12 @@ _JOBS = {
     "estimate": _("The cost is being estimated"),
     "whatif": _("A what-if is being computed"),
     "needs": _("It is being found out what a structure needs"),
+    "instances": _("Each instance of a structure is being explained"),
     "environment": _("The environment is being checked"),
     "figures": _("The figures are being drawn"),
+    "export": _("The explanation is being exported"),
     "compare": _("Methods are being compared"),
+    "model": _("A model is being loaded for the first time"),
     "score": _("The explanation is being compared with the reference"),
     "report": _("The report of the cohort is being made"),
     "fit": _("A reference profile is being fitted"),
@@ -157,7 +160,20 @@ def panel_state(facts: Facts) -> PanelState:
         ),
         "open": Look(_("Open …"), _("Shows an Explanation folder that was computed before."), busy),
         "whatif": _whatif(facts, network),
-        "needs": _needs(facts, network),
+        "needs": _asked(
+            facts,
+            network,
+            _("What does it need?"),
+            _("Finds the least margin around the structure at which the model still finds it, in 6 to 8 predictions."),
+        ),
+        "instances": _asked(
+            facts,
+            network,
+            _("Explain each instance"),
+            _(
+                "Explains each separate piece of the structure, such as each lesion, and marks those that are unlike the others."
+            ),
+        ),
         "open profile": Look(
             _("Open"), _("Opens a reference profile (.npz) and compares the shown explanation with it."), busy
         ),
@@ -232,12 +248,9 @@ def _whatif(facts: Facts, busy: str) -> Look:
     )
 
 
-def _needs(facts: Facts, busy: str) -> Look:
-    look = _of_structure(
-        facts,
-        _("What does it need?"),
-        _("Finds the least margin around the structure at which the model still finds it, in 6 to 8 predictions."),
-    )
+def _asked(facts: Facts, busy: str, text: str, tip: str) -> Look:
+    """Return the look of what the network is asked about the structure."""
+    look = _of_structure(facts, text, tip)
     return replace(look, reason=look.reason or busy)
 
 

@@ -19,7 +19,7 @@ from Agg2ExpLib.volume.dicom.headers import (
 )
 from Agg2ExpLib.volume.dicom.kinds import LABEL_MAP, SEGMENTATION, STRUCTURE_SET
 from Agg2ExpLib.volume.dicom.pixels import stored_pixels
-from Agg2ExpLib.volume.dicom.reading import DicomScan, read_series, series_digest
+from Agg2ExpLib.volume.dicom.reading import DicomScan, read_series, series_digest, series_files
 from Agg2ExpLib.volume.dicom.series import files_of
 from Agg2ExpLib.volume.dicom.stack import placed_planes
 
@@ -40,6 +40,7 @@ __all__ = [
     "read_header",
     "read_series",
     "series_digest",
+    "series_files",
     "stored_pixels",
     "text_of",
 ]

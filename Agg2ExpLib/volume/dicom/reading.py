@@ -110,6 +110,12 @@ def series_digest(path: Path, wanted: str | int | None = None) -> str:
         refuse_unreadable(path, error)
 
 
+def series_files(path: Path, wanted: str | int | None = None) -> list[Path]:
+    """Return the files that :func:`read_series` reads, each slice once; errors as there."""
+    series, _ = one_part(path, chosen_series(path, wanted, []), wanted)
+    return [file.path for file in _without_copies(path, series)[0]]
+
+
 def _without_copies(path: Path, series: Series) -> tuple[list[DicomFile], list[tuple[DicomFile, DicomFile]]]:
     """The files with one of each SOPInstanceUID, and (kept, left out) pairs."""
     kept: dict[str, DicomFile] = {}

@@ -1,0 +1,63 @@
+"""Each instance of a structure in the panel: asked of the child, listed, marked in words, and gone to by a press."""
+
+import pytest
+
+from Testing.bench.fixtures import read, turn
+
+
+def cells(table):
+    rows, columns = int(read(table, "rowCount")), int(read(table, "columnCount"))
+    return [[table.item(row, column).text() for column in range(columns)] for row in range(rows)]
+
+
+def asked(panel):
+    panel.results.buttons["instances"].click()
+    assert turn(lambda: not panel.task.running)
+    return panel.results.instances
+
+
+def test_the_instances_are_listed_for_their_structure_alone_and_the_odd_one_is_marked_in_words(explained, child):
+    found = asked(explained)
+    arguments = child.task()["arguments"]
+    assert "--classes=heart" in arguments
+    assert not any(one.startswith("--method") for one in arguments), "the explanation's own method"
+    lines = cells(found.table)
+    assert lines[3] == ["4", "3.50", "10 %", "20 %", "70 %", "less inside"]
+    assert [line[-1] for line in lines] == ["", "", "", "less inside", "", "", ""]
+    assert lines[6][2:5] == ["–", "–", "–"]
+    assert "z 31.0" in found.table.item(3, 0).toolTip()
+    assert "number 4 (less inside" in read(found.label, "text")
+    explained.results.step(1)
+    assert not found.table.isVisible()
+    assert not found.label.isVisible()
+    explained.results.step(1)
+    assert cells(found.table) == lines
+
+
+def test_a_press_goes_to_the_instance(explained):
+    import slicer
+
+    found = asked(explained)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode")
+    found.table.setCurrentCell(3, 0)
+    place = [node.GetSliceToRAS().GetElement(row, 3) for row in range(3)]
+    assert place == pytest.approx([12.0, 18.0, 21.0])
+
+
+def test_a_method_whose_instances_do_not_sum_is_replaced_by_the_gradient(explained, child):
+    explained.shown.in_scene.explanation.document["settings"]["method"] = "kernelshap"
+    asked(explained)
+    assert "--method=gradient" in child.task()["arguments"]
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{", '{"heart": [[{"number": 1}], ""]}', '{"heart": 3}', '{"heart": [[7], "x"]}']
+)
+def test_a_scene_from_elsewhere_lists_nothing_that_it_does_not_hold(explained, text):
+    from Agg2ExpLib.panel.controllers.instances import INSTANCES, instances_in
+
+    explained.shown.saved.anchor.SetAttribute(INSTANCES, text)
+    assert instances_in(explained.shown.saved.anchor) == {}
+    explained.results.step(1)
+    explained.results.step(1)
+    assert not explained.results.instances.table.isVisible()
