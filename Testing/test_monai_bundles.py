@@ -262,6 +262,29 @@ WITH = {
         lambda c: c["postprocessing"]["transforms"].append(step("Lambdad", keys="pred", func="$lambda x: x")),
         "Lambdad",
     ),
+    "a scan put together of other images": (
+        lambda c: c.update(
+            preprocessing=compose(
+                step("LoadImaged", keys=["t1", "t2"]),
+                step("NormalizeIntensityd", keys=["t1", "t2"]),
+                {"_target_": "ConcatItemsd", "keys": ["t1", "t2"], "name": "image"},
+                step("EnsureTyped", keys="image"),
+            )
+        ),
+        "ConcatItemsd makes 'image' of other images",
+    ),
+    "a scan copied from another image": (
+        lambda c: c["preprocessing"]["transforms"].append(step("CopyItemsd", keys="raw", names=["image"])),
+        "CopyItemsd makes 'image' of other images",
+    ),
+    "a scan that is not what is loaded": (
+        lambda c: c["preprocessing"]["transforms"][0].update(keys="ct"),
+        "loads other images than 'image'",
+    ),
+    "a threshold of labels": (
+        lambda c: c.update(postprocessing=compose(step("AsDiscreted", keys="pred", argmax=True, threshold=1.5))),
+        "a threshold of AsDiscrete beside its argmax",
+    ),
     "DiNTS": (lambda c: c["network_def"].update(_target_="DiNTS"), "DiNTS"),
     "a network of its own": (lambda c: c["network_def"].update(_target_="scripts.my.UNet"), "scripts.my.UNet"),
     "another inferer": (lambda c: c["inferer"].update(_target_="SliceInferer"), "SliceInferer"),
@@ -313,6 +336,14 @@ def test_what_is_not_done_exactly_is_refused_by_name(name, tmp_path):
     folder = write_bundle(tmp_path / "bundle", configuration())
     edited(folder, change)
     assert told in refusal(folder)
+
+
+def test_a_composition_that_is_switched_off_does_nothing(scan, tmp_path):
+    plain = write_bundle(tmp_path / "plain", configuration())
+    off = {**compose(step("ScaleIntensityd", keys="image")), "_disabled_": True}
+    switched = write_bundle(tmp_path / "switched", configuration(preprocessing=compose(*LOAD, SPACING, off, RANGE)))
+    volume = read_volume(scan)
+    assert np.array_equal(load_model(switched).prepare([volume]).x, load_model(plain).prepare([volume]).x)
 
 
 @pytest.mark.parametrize(

@@ -160,10 +160,12 @@ class BundleConfig:
         found = self.value(raw, where)
         if isinstance(found, Mapping) and "_target_" in found:
             name, arguments = self.component(found, where)
+            if self.disabled(found, where):
+                return
             if name == "Compose":
                 self._check_compose(arguments, where)
                 yield from self.components(arguments.get("transforms", []), f"{where}#transforms")
-            elif not self.disabled(found, where):
+            else:
                 yield name, arguments, where
             return
         if found is None:

@@ -99,6 +99,10 @@ def decided(steps: Sequence[tuple[str, Mapping[str, Any]]], outputs: Any, path: 
             raise InputError(f"{path}: postprocessing: rounding of AsDiscrete is not supported")
         resampled = any(one == "Invert" for one, _ in kept[:number])
         if arguments.get("argmax"):
+            if arguments.get("threshold") is not None:
+                raise InputError(
+                    f"{path}: postprocessing: a threshold of AsDiscrete beside its argmax is not supported"
+                )
             _check_one_hot(kept, number, outputs, path)
             return Decided(Softmax(), kept, None if resampled else number + 1, save, notes)
         if arguments.get("threshold") is not None:

@@ -225,6 +225,7 @@ def read_plan(folder: Path) -> BundlePlan:
         raise InputError(f"{config.path}: states no preprocessing, so how a scan is prepared is not known")
     found = list(config.components(f"@{where}", where))
     key = _image_key(config, found)
+    _check_source(config, found, key)
     before = tuple(_step(config, one, key, BEFORE) for one in found if _concerns(config, one, key))
     architecture = _network(config, folder, notes)
     _check_channels(config, architecture)
@@ -308,6 +309,21 @@ def _keys(config: BundleConfig, one: tuple[str, Mapping[str, Any], str]) -> list
 
 def _concerns(config: BundleConfig, one: tuple[str, Mapping[str, Any], str], key: str) -> bool:
     return key in _keys(config, one)
+
+
+def _check_source(config: BundleConfig, found: Sequence[tuple[str, Mapping[str, Any], str]], key: str) -> None:
+    """Refuse a scan that is put together of other images: what is done to those would not be done here."""
+    for name, arguments, where in found:
+        told = [value for argument, value in arguments.items() if argument != "keys"]
+        named = [text for value in told for text in (value if isinstance(value, list) else [value])]
+        if array_name(name) not in BEFORE and key in named:
+            raise InputError(
+                f"{config.path}: {where}: {name} makes {key!r} of other images, which is not supported; give a bundle whose "
+                f"channels are loaded as {key!r}"
+            )
+    loaded = [one for one in found if array_name(one[0]) == "LoadImage"]
+    if loaded and not any(_concerns(config, one, key) for one in loaded):
+        raise InputError(f"{config.path}: {loaded[0][2]}: loads other images than {key!r}, which is not supported")
 
 
 def _step(
