@@ -175,10 +175,61 @@ class Restless(Net):
         return self.plain(x) + torch.rand(1)
 
 
+class OneHot(Net):
+    def forward(self, x):
+        found = self.plain(x)
+        return (found == found.max(dim=1, keepdim=True)[0]).to(x)
+
+
+class Positive(Net):
+    """Its logits are small for small intensities, and never negative."""
+
+    def forward(self, x):
+        return torch.relu(self.conv(x))
+
+
+class Logarithms(Net):
+    def forward(self, x):
+        return torch.log_softmax(self.plain(x), dim=1)
+
+
+class Twofold(Net):
+    def forward(self, x):
+        return self.plain(x), x
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [(Positive(), None), (Logarithms(), "ends with a log-softmax"), (Twofold(), "2 outputs; the first is explained")],
+)
+def test_answers_that_are_no_probabilities_stay_as_they_are_and_what_is_taken_is_said(network, words, tmp_path):
+    model = load_model(saved(network, tmp_path / "a.ts"), **SAID)
+    x = torch.rand(1, 1, *WINDOW)
+    answer = network(x)
+    assert torch.equal(logits_of(model, x), answer[0] if isinstance(answer, tuple) else answer)
+    told = [line for line in model.card.assumptions if line.startswith("answer")]
+    assert len(told) == (words is not None)
+    assert words is None or words in told[0]
+
+
+@pytest.mark.parametrize("shapes", [[(2, 1, *WINDOW)], [(1, 1, *WINDOW)] * 2])
+def test_a_torch_export_of_other_inputs_is_refused_with_its_shapes(shapes, tmp_path):
+    class Sum(Net):
+        def forward(self, *several):
+            return self.plain(sum(several))
+
+    path = tmp_path / "a.pt2"
+    torch.export.save(torch.export.export(Sum().eval(), tuple(torch.rand(shape) for shape in shapes)), path)
+    Library().trust(path)
+    with pytest.raises(InputError, match=r"takes \(.*one batch of volumes"):
+        load_model(path, **SAID)
+
+
 @pytest.mark.parametrize(
     ("network", "change", "words"),
     [
         (Finished(), {}, "finished label map"),
+        (OneHot(), {}, "finished label map"),
         (Pooled(), {}, "for each class and voxel"),
         (Restless(), {}, "twice differently"),
         (Net(out=5), {}, "answers 5 classes, but 3 labels"),

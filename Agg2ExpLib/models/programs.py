@@ -53,6 +53,7 @@ INTENSITIES: dict[str, tuple[Step, ...]] = {
     ),
 }
 _TRIAL_SIDE = 64
+_STRONG = 1e4
 _SUM_TOLERANCE = 1e-3
 # The step of float32 below 1: a probability nearer to 0 or 1 has no finite log-odds.
 _SMALLEST = 2.0**-24
@@ -211,7 +212,7 @@ def _check_answer(answer: Any, again: Any, x: torch.Tensor, card: ModelCard, pat
             f"{path}: answers {tuple(answer.shape)} for a window of {_sides(x.shape[2:])}; one number for each class and "
             "voxel is needed"
         )
-    if not answer.is_floating_point() or (answer.shape[1] == 1 and bool((answer == answer.round()).all())):
+    if not answer.is_floating_point() or bool((answer == answer.round()).all()):
         raise InputError(
             f"{path}: answers a finished label map, not one number for each class, so there is nothing to explain; export "
             "the network without its last step"
@@ -241,13 +242,20 @@ def decision_of(answer: torch.Tensor, card: ModelCard, path: Path) -> Decision:
     )
 
 
-def scale_of(answer: torch.Tensor) -> Answer:
-    """Tell logits from probabilities: those between 0 and 1, which sum to 1 where one class is meant."""
+def scale_of(answer: torch.Tensor, network: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> Answer:
+    """Tell logits from probabilities: those between 0 and 1, which sum to 1 where one class is meant.
+
+    Small logits may lie there too: probabilities stay there whatever the network is shown.
+    """
+    import torch
+
     if float(answer.min()) < 0 or float(answer.max()) > 1:
         return "logits"
     if answer.shape[1] > 1 and float((answer.sum(dim=1) - 1).abs().max()) < _SUM_TOLERANCE:
         return "softmax"
-    return "sigmoid"
+    with torch.no_grad():
+        strong = [network(_STRONG * x), network(-_STRONG * x)]
+    return "logits" if any(bool(((one < 0) | (one > 1)).any()) for one in strong) else "sigmoid"
 
 
 def as_logits(answer: torch.Tensor, scale: Answer) -> torch.Tensor:
@@ -259,9 +267,15 @@ def as_logits(answer: torch.Tensor, scale: Answer) -> torch.Tensor:
     return torch.logit(answer, eps=_SMALLEST) if scale == "sigmoid" else answer
 
 
-def told_scale(scale: Answer, taken_off: bool) -> list[str]:
-    """Return what is said of probabilities."""
+def told_scale(scale: Answer, taken_off: bool, answer: torch.Tensor) -> list[str]:
+    """Return what is said of probabilities, and of their logarithms."""
     if scale == "logits":
+        total = answer.logsumexp(dim=1)
+        if answer.shape[1] > 1 and float(total.abs().max()) < _SUM_TOLERANCE:
+            return [
+                "answer: the network ends with a log-softmax; the logarithm of the probability is explained in place of the "
+                "logit, from which it differs by the same number for all classes of a voxel"
+            ]
         return []
     if taken_off:
         return [f"answer: the network ends with a {scale}, which is left out; its logits are explained"]

@@ -65,11 +65,11 @@ def _load(source: str, options: Mapping[str, Any]) -> SegmentationModel:
     fixed = all(isinstance(side, int) for side in sides)
     channels = shape[1] if isinstance(shape[1], int) else None
     card = card_of_program(path, given, Stated(channels, sides if fixed else None))
-    _, answer = tried(OnnxNetwork(session), card, path, fixed)
-    decision, scale = decision_of(answer, card, path), scale_of(answer)
+    x, answer = tried(OnnxNetwork(session), card, path, fixed)
+    decision, scale = decision_of(answer, card, path), scale_of(answer, OnnxNetwork(session), x)
     assumed = [
         *card.assumptions,
-        *told_scale(scale, False),
+        *told_scale(scale, False, answer),
         *told_decision(decision),
         "computing: by onnxruntime on the CPU in float32, whatever device and precision are asked for",
     ]

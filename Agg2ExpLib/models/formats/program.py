@@ -65,25 +65,41 @@ def _load(source: str, options: Mapping[str, Any]) -> SegmentationModel:
     read = _script if kind == "script" else _exported
     try:
         program, stated = read(path)
+    except InputError:
+        raise
     except Exception as error:  # a damaged program, or one of another version of torch, fails in any line
         line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise InputError(f"{path}: {what} that this torch cannot read ({line}); export it anew") from None
     card = card_of_program(path, given, stated)
     fixed = stated.window is not None
     x, answer = tried(_plain(program), card, path, fixed)
-    decision, scale = decision_of(answer, card, path), scale_of(answer)
+    decision, scale = decision_of(answer, card, path), scale_of(answer, _plain(program), x)
     from Agg2ExpLib.models.formats.program_network import Program, no_gradient, without_end
 
     # Read anew: torch keeps a program that ran as it was.
     shorter = None if scale == "logits" else without_end(read(path)[0], kind, scale, x, answer)
     network = Program(program, scale) if shorter is None else Program(shorter, "logits")
-    assumed = [*card.assumptions, *told_scale(scale, shorter is not None), *told_decision(decision)]
+    assumed = [
+        *card.assumptions,
+        *_told_outputs(program, x),
+        *told_scale(scale, shorter is not None, answer),
+        *told_decision(decision),
+    ]
     card = replace(card, decision=decision, extra={**card.extra, "assumed": assumed})
     return SegmentationModel(card, network, digest, path, preparation(card, path), no_gradient(network, x))
 
 
 def _plain(program: Callable[..., Any]) -> Callable[[torch.Tensor], Any]:
     return lambda x: first_output(program(x))
+
+
+def _told_outputs(program: Callable[..., Any], x: torch.Tensor) -> list[str]:
+    import torch
+
+    with torch.no_grad():
+        found = program(x)
+    several = isinstance(found, (tuple, list)) and len(found) > 1
+    return [f"answer: the network answers {len(found)} outputs; the first is explained"] if several else []
 
 
 def _script(path: Path) -> tuple[Any, Stated]:
@@ -106,11 +122,17 @@ def _exported(path: Path) -> tuple[Any, Stated]:
         found = torch.export.load(str(path))
         program: Any = found.module()
     names = found.graph_signature.user_inputs
-    (shape,) = (tuple(node.meta["val"].shape) for node in found.graph.nodes if node.name in names)
+    shapes = [tuple(node.meta["val"].shape) for node in found.graph.nodes if node.name in names]
+    shape = shapes[0] if len(shapes) == 1 else ()
+    if len(shape) != 5 or (isinstance(shape[0], int) and shape[0] != 1):
+        sides = " and ".join(str(tuple(one)) for one in shapes)
+        raise InputError(
+            f"{path}: takes {sides}; a program is explained that takes one batch of volumes [B, C, D, H, W], with B free or 1"
+        )
     for parameter in program.parameters():
         parameter.requires_grad_(False)
     sides = tuple(shape[2:])
-    fixed = len(sides) == 3 and all(isinstance(side, int) for side in sides)
+    fixed = all(isinstance(side, int) for side in sides)
     return program, Stated(int(shape[1]), sides if fixed else None)
 
 
