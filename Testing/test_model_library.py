@@ -228,3 +228,53 @@ def test_a_damaged_list_is_said(user):
     (Library().folder / "models.json").write_text('{"models": 3}')
     with pytest.raises(InputError, match="is damaged; remove it"):
         Library().models()
+
+
+@pytest.mark.parametrize("entry", ["text", {}, {"path": 3}, {"path": "x"}, {"path": "a.pt", "options": []}])
+def test_a_damaged_entry_is_said_by_its_name(entry, user):
+    Library().folder.mkdir(parents=True)
+    content = {"format_version": 1, "models": {"x": entry}, "trusted": {}}
+    (Library().folder / "models.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="damaged at 'x'"):
+        load_model("x")
+
+
+SWIN = {"labels": ("bg", "a", "b"), "spacing": (2, 2, 3), "window": (64, 32, 32), "intensity_range": (-500.0, 500.0)}
+
+
+def swin(seed):
+    content = io.BytesIO()
+    torch.save(tiny_swin_unetr(seed=seed).state_dict(), content)
+    return content.getvalue()
+
+
+def test_one_name_is_never_taken_for_the_file_of_another_address(server, user):
+    first, second = swin(0), swin(1)
+    server.files = {"/a/net.pt": b"<html>sign in first</html>", "/b/net.pt": second}
+    with pytest.raises(InputError, match="neither a safetensors"):
+        add_model(f"{server.url}/a/net.pt", "net", **SWIN)
+    server.files["/a/net.pt"] = first
+    assert add_model(f"{server.url}/a/net.pt", "net", **SWIN).sha256 == hashlib.sha256(first).hexdigest()
+    with pytest.raises(InputError, match=r"net is the name of another model .*agg2exp model remove net"):
+        add_model(f"{server.url}/b/net.pt", "net", **SWIN)
+    with pytest.raises(InputError, match="cannot be the name"):
+        add_model(f"{server.url}/b/net.pt", "../../out", **SWIN)
+    with pytest.raises(InputError, match="64 hexadecimal digits"):
+        add_model(f"{server.url}/b/net.pt", "b", sha256="abc", **SWIN)
+    assert len(list(user.rglob("net.pt"))) == 1
+    place = user / "elsewhere.pt"
+    place.write_bytes(second)
+    with pytest.raises(InputError, match="is the name of another model"):
+        add_model(str(place), "net", **SWIN)
+
+
+def test_a_model_that_changed_since_it_was_added_is_refused(tmp_path):
+    place = tmp_path / "net.pt"
+    place.write_bytes(swin(0))
+    add_model(str(place), **SWIN)
+    load_model("net", overlap=0.5)
+    place.write_bytes(swin(1))
+    with pytest.raises(InputError, match="has changed since it was added as net"):
+        load_model("net")
+    add_model(str(place), **SWIN)
+    load_model("net")

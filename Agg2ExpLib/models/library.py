@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ class Entry:
         What was said beside it: labels, spacing, window ...
     card : mapping
         What its card said when it was added, for showing it without loading it; see :func:`card_of`.
+    identity : str
+        The loaded model's own hash when it was added: weights and all that decides on its answers.
     """
 
     name: str
@@ -57,8 +59,19 @@ class Entry:
     source: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     card: Mapping[str, Any] = field(default_factory=dict)
+    identity: str = ""
 
 
+_KINDS = {
+    "path": str,
+    "sha256": str,
+    "size": int,
+    "licence": str,
+    "source": str,
+    "options": dict,
+    "card": dict,
+    "identity": str,
+}
 #: Fields of a card that are kept.
 CARD_FIELDS = (
     "name",
@@ -104,9 +117,16 @@ class Library:
         InputError
             The list is damaged, or of a newer version.
         """
-        known = {one.name for one in fields(Entry)}
-        found = self._read()["models"]
-        return {name: Entry(**{key: entry[key] for key in known & set(entry)}) for name, entry in found.items()}
+        models: dict[str, Entry] = {}
+        for name, told in self._read()["models"].items():
+            kept = {key: told[key] for key in _KINDS if key in told} if isinstance(told, dict) else {}
+            sound = all(isinstance(value, _KINDS[key]) for key, value in kept.items())
+            if not sound or kept.get("path", "") in ("", name):
+                raise InputError(
+                    f"{self.folder / _FILE}: is damaged at {name!r}; take that entry out of it and add the model again"
+                )
+            models[name] = Entry(name, **kept)
+        return models
 
     def trusted(self) -> dict[str, Any]:
         """Return the programs that were trusted: hash -> path and day."""
@@ -114,8 +134,7 @@ class Library:
 
     def add(self, entry: Entry) -> None:
         """Remember a model; one of the same name is replaced."""
-        if not entry.name.strip() or file_key(entry.name) != entry.name.casefold():
-            raise InputError(f"{entry.name!r} cannot be the name of a model; give another with --name")
+        check_name(entry.name)
         self._change(lambda content: content["models"].update({entry.name: asdict(entry)}))
 
     def remove(self, name: str) -> Entry:
@@ -161,6 +180,20 @@ class Library:
             content = self._read()
             change(content)
             write_file(self.folder / _FILE, json.dumps(content, indent=1))
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be the name of a model.
+
+    Raises
+    ------
+    InputError
+        It is no file name on every system.
+    """
+    if not name.strip() or file_key(name) != name.casefold():
+        raise InputError(
+            f"{name!r} cannot be the name of a model; give one of letters, digits, '-', '_' and '.' with --name"
+        )
 
 
 def content_sha256(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.models.card import ModelCard, make_card, read_card
 from Agg2ExpLib.models.download import fetch_model, remote_files
-from Agg2ExpLib.models.library import CARD_FIELDS, Entry, Library, content_sha256, content_size
+from Agg2ExpLib.models.library import CARD_FIELDS, Entry, Library, check_name, content_sha256, content_size
 from Agg2ExpLib.models.loading import bundled_models, load_model
 from Agg2ExpLib.models.registry import formats
 from Agg2ExpLib.progress import Progress
@@ -147,12 +148,17 @@ def add_model(
     called = name or (Path(source).resolve().stem if Path(source).is_file() else Path(source.rstrip("/")).name)
     if called in bundled_models():
         raise InputError(f"a bundled model is called {called}; give another name with --name")
+    check_name(called)
+    if sha256 and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        raise InputError(f"--sha256 {sha256[:80]!r} must be 64 hexadecimal digits")
     path, origin = source, ""
+    _check_free(library.models().get(called), source, local)
     if not local:
-        path, origin = (
-            str(fetch_model(remote_files(source, sha256), library.folder / "models" / called, progress)),
-            source,
-        )
+        files, folder = remote_files(source, sha256), library.folder / "models" / called
+        if called not in library.models() and not all(one.check for one in files):
+            # Left from a try that failed, perhaps of another address: nothing tells whether it is the same file.
+            shutil.rmtree(folder, ignore_errors=True)
+        path, origin = str(fetch_model(files, folder, progress)), source
     place = Path(path)
     digest = content_sha256(place.resolve()) if place.exists() else ""
     if local and sha256 and digest != sha256.lower():
@@ -171,9 +177,23 @@ def add_model(
         origin,
         kept,
         {**{key: getattr(model.card, key) for key in CARD_FIELDS}, "extra": {"assumed": list(model.card.assumptions)}},
+        model.sha256,
     )
     library.add(entry)
     return entry
+
+
+def _check_free(known: Entry | None, source: str, local: bool) -> None:
+    """Refuse a name that is another model's."""
+    if known is None:
+        return
+    place = Path(known.path)
+    same = place == Path(source).resolve() or not place.exists() if local else known.source == source
+    if not same:
+        raise InputError(
+            f"{known.name} is the name of another model ({known.source or known.path}); give this one another with --name, or "
+            f"remove that one first: agg2exp model remove {known.name}"
+        )
 
 
 def remove_model(name: str) -> Entry:

@@ -111,7 +111,15 @@ def load_model(source: str | Path, **options: Any) -> Model:
         given["folds"] = tuple(str(fold) for fold in given["folds"])
     entry = None if Path(source).exists() else Library().models().get(str(source))
     if entry is not None:
-        return load_model(entry.path, **{**_options_of(entry.options), **given})
+        model = load_model(entry.path, **{**_options_of(entry.options), **given})
+        # These choose among weights, and so change what the model is.
+        chosen = [name for name in ("folds", "mirroring", "weights") if name in given]
+        if entry.identity and not chosen and model.sha256 != entry.identity:
+            raise InputError(
+                f"{entry.path}: has changed since it was added as {entry.name}; if that is meant, remove {entry.name} and add "
+                "it again with its options: agg2exp model add"
+            )
+        return model
     found = format_of(str(source))
     if found is None:
         path = find_model(source)
