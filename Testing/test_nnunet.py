@@ -315,6 +315,23 @@ def test_a_hostile_checkpoint_runs_nothing(tmp_path):
     assert mark.exists()  # the trap itself works
 
 
+def test_classes_that_were_numbered_otherwise_in_the_training_are_refused(tmp_path):
+    folder = write_folder(tmp_path)
+    path = folder / "fold_0" / "checkpoint_final.pth"
+    content = torch.load(path, weights_only=False)
+    content["init_args"]["dataset_json"] = {"labels": {"background": 0, "heart": 1, "lung": 2}}
+    torch.save(content, path)
+    with pytest.raises(InputError, match=r"label 1 for heart, and .*dataset.json says 2"):
+        load_model(folder)
+
+
+def test_a_zip_that_nnunet_exported_is_to_be_unpacked(tmp_path):
+    folder = write_folder(tmp_path / "results")
+    packed = shutil.make_archive(str(tmp_path / "exported"), "zip", folder.parent)
+    with pytest.raises(InputError, match="unpack it and give the folder"):
+        load_model(packed)
+
+
 def changed(folder, name, **changes):
     path = folder / name
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
@@ -343,6 +360,13 @@ def with_arguments(**changes):
         (lambda f: changed(f, "plans.json", dataset_name="Dataset001_Other"), "belongs to another plan"),
         (lambda f: changed(f, "plans.json", transpose_forward=[0, 0, 1]), "does not name each axis once"),
         (lambda f: (f / "plans.json").write_text("{}"), "is not what nnU-Net v2 writes"),
+        (lambda f: changed(f, "plans.json", transpose_backward=[1, 2, 0]), "does not undo transpose_forward"),
+        (
+            lambda f: changed(
+                f, "plans.json", foreground_intensity_properties_per_channel={"0": {**INTENSITIES, "std": 5}}
+            ),
+            "foreground_intensity_properties_per_channel",
+        ),
         (lambda f: changed(f, "dataset.json", labels={"background": 0, "a": 1}), "another plan"),
         (lambda f: changed(f, "dataset.json", labels={"background": 0, "a": 2, "b": 3}), "not 0, 1, 2"),
     ],
@@ -360,6 +384,8 @@ def test_a_folder_that_is_damaged_or_unknown_is_refused_by_name(tmp_path, change
         ({"trainer": "MyTrainer"}, "was trained by MyTrainer"),
         ({"trainer": "nnUNetTrainerSwinUNETR"}, "was trained by nnUNetTrainerSwinUNETR"),
         ({"mirror": (0, 3)}, "mirrors along the axes"),
+        ({"mirror": "01"}, "mirrors along the axes"),
+        (of_configuration(resampling_fn_data_kwargs={"order": 9}), "an order of 9"),
         (
             of_configuration(previous_stage="3d_lowres"),
             "second stage of a cascade and needs the segmentation of 3d_lowres",

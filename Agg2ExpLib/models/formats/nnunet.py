@@ -7,6 +7,7 @@ nnU-Net sums them in float16, from which labels differ at single voxels where tw
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,17 @@ if TYPE_CHECKING:
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
 _OPTIONS = ("folds", "mirroring", "overlap", "blending", "window", "trust_checkpoint")
 _STEP = 0.5
+# What a checkpoint's own plans and those of its folder must say alike.
+_SAME = (
+    "dataset_name",
+    "patch_size",
+    "spacing",
+    "transpose_forward",
+    "normalization_schemes",
+    "use_mask_for_norm",
+    "foreground_intensity_properties_per_channel",
+    "foreground_intensity_properties_by_modality",
+)
 _FLOAT16 = "sums: logits are summed in float32, where nnU-Net sums in float16; labels can differ at single voxels between classes"
 
 
@@ -121,10 +133,23 @@ def trained_folder(source: Path) -> Path | None:
 
 def _knows(source: str) -> bool:
     path = Path(source)
+    if _is_export(path):
+        return True
     found = trained_folder(path)
     if found is not None:
         return any(found.glob("fold_*")) or (found / "dataset.json").is_file()
     return path.is_dir() and any(path.glob("*__*__*/plans.json"))
+
+
+def _is_export(path: Path) -> bool:
+    """Whether a file is what nnUNetv2_export_model_to_zip writes."""
+    if path.suffix.lower() != ".zip" or not zipfile.is_zipfile(path):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/plans.json") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return False
 
 
 def _load(source: str, options: Mapping[str, Any]) -> NnUnet:
@@ -132,6 +157,8 @@ def _load(source: str, options: Mapping[str, Any]) -> NnUnet:
     if refused:
         raise InputError(f"{source}: the plans of nnU-Net say the {refused[0]}, so it cannot be given; leave it out")
     path = Path(source)
+    if _is_export(path):
+        raise InputError(f"{source}: is a trained model of nnU-Net as a zip; unpack it and give the folder")
     folder = trained_folder(path)
     if folder is None:
         found = sorted(one.parent.name for one in path.glob("*__*__*/plans.json"))
@@ -218,6 +245,7 @@ def _told(checkpoint: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
 def _check_plan(checkpoint: Mapping[str, Any], plan: Plan, folder: Path, path: Path) -> None:
     """A checkpoint carries the plans that it was trained with; those of the folder must be the same where it matters."""
     told = checkpoint["init_args"]
+    _check_labels(told.get("dataset_json"), folder, path)
     if told["configuration"] != plan.configuration:
         raise InputError(
             f"{path}: is of the configuration {told['configuration']}, the first fold of {plan.configuration}; give the "
@@ -227,12 +255,28 @@ def _check_plan(checkpoint: Mapping[str, Any], plan: Plan, folder: Path, path: P
     if not isinstance(plans, Mapping) or not isinstance(plans.get("configurations"), Mapping):
         return
     then, now = ({**one, **resolved(one, plan.configuration)} for one in (plans, here))
-    for key in ("dataset_name", "patch_size", "spacing", "transpose_forward", "normalization_schemes"):
-        if key in then and key in now and list(then[key]) != list(now[key]):
+    for key in _SAME:
+        if key in then and key in now and _listed(then[key]) != _listed(now[key]):
             raise InputError(
                 f"{path}: belongs to another plan than {folder / 'plans.json'} ({key} {then[key]}, there {now[key]}); put "
                 "it back into its own folder"
             )
+
+
+def _check_labels(then: Any, folder: Path, path: Path) -> None:
+    """A checkpoint carries the data set that it was trained with: a class of the same name must have the same label there."""
+    labels = then.get("labels") if isinstance(then, Mapping) else None
+    now = read_json(folder / "dataset.json")["labels"]
+    for name, value in labels.items() if isinstance(labels, Mapping) else ():
+        if name in now and _listed(now[name]) != _listed(value):
+            raise InputError(
+                f"{path}: was trained with label {value} for {name}, and {folder / 'dataset.json'} says {now[name]}; copy the "
+                "dataset.json of this training"
+            )
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _weights(told: Mapping[str, Any], network: torch.nn.Module, path: Path) -> dict[str, torch.Tensor]:
@@ -278,7 +322,7 @@ def _own_name(name: str) -> str:
 
 def _mirror_axes(checkpoint: Mapping[str, Any], path: Path) -> tuple[int, ...]:
     axes = checkpoint.get("inference_allowed_mirroring_axes")
-    found = tuple(int(axis) for axis in axes) if axes else ()
+    found = tuple(axes) if isinstance(axes, (list, tuple)) else () if axes is None else (axes,)
     if any(axis not in (0, 1, 2) for axis in found) or len(set(found)) != len(found):
         raise InputError(f"{path}: mirrors along the axes {found}, which are not those of a 3D network")
     return found

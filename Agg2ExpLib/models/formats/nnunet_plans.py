@@ -253,6 +253,9 @@ def _plan(plans: Mapping[str, Any], dataset: Mapping[str, Any], configuration: s
     transpose = tuple(int(axis) for axis in plans["transpose_forward"])
     if sorted(transpose) != [0, 1, 2]:
         raise InputError(f"transpose_forward {transpose} does not name each axis once")
+    back = plans.get("transpose_backward")
+    if back is not None and [transpose[axis] for axis in back] != [0, 1, 2]:
+        raise InputError(f"transpose_backward {back} does not undo transpose_forward {list(transpose)}")
     spacing, patch = (tuple(found[key]) for key in ("spacing", "patch_size"))
     return Plan(
         dataset=str(plans["dataset_name"]),
@@ -329,6 +332,9 @@ def _resampling(found: Mapping[str, Any], key: str) -> Resampling:
     torchs = function == "resample_torch_fornnunet"
     apart = str(given.get("aniso_axis_mode", "nearest-exact"))
     _only("aniso_axis_mode", apart, ("nearest-exact", "nearest", "linear"))
+    orders = [given[name] for name in ("order", "order_z") if name in given]
+    if any(order not in range(6) for order in orders):
+        raise InputError(f"{key}_kwargs: an order of {orders[0]!r} or {orders[-1]!r} is no spline; 0 to 5 are")
     # The spline's own defaults are those of nnU-Net's function, not those of its planner.
     separate = given.get("force_separate_z", None if torchs else False)
     return Resampling(
