@@ -126,6 +126,10 @@ def test_what_is_missing_is_named(weights, monkeypatch, tmp_path):
         load_model("totalsegmentator:totl")
     with pytest.raises(InputError, match="itself says the mirroring"):
         load_model("totalsegmentator:total", mirroring="on")
+    next(weights.glob("Dataset293*/*/fold_0/checkpoint_final.pth")).unlink()
+    assert installed()["total"] == [293]
+    with pytest.raises(InputError, match=r"total are not all there \(Dataset 293\)"):
+        load_model("totalsegmentator:total")
     monkeypatch.setenv("TOTALSEG_WEIGHTS_PATH", str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match="Dataset 291, 292, 293, 294, 295"):
         load_model("totalsegmentator:total")

@@ -199,7 +199,8 @@ def installed() -> dict[str, list[int]]:
 
 def _part_folder(root: Path, number: int) -> Path | None:
     found = sorted(path.parent for path in root.glob(f"Dataset{number:03}_*/*__nnUNetPlans__3d_fullres/plans.json"))
-    return found[0] if found else None
+    # A download that was cut off leaves plans without weights.
+    return next((one for one in found if any(one.glob("fold_*/checkpoint_*.pth"))), None)
 
 
 def _zoom(array: np.ndarray, factors: Sequence[float] | np.ndarray, order: int) -> np.ndarray:
