@@ -20,7 +20,7 @@ from Agg2ExpLib.cohort.judge.intervals import (
     partial_spearman,
 )
 from Agg2ExpLib.cohort.run.csv_tables import is_missing
-from Agg2ExpLib.cohort.table.tables import CohortTable
+from Agg2ExpLib.cohort.table.tables import PATIENT_COLUMNS, CohortTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -284,11 +284,15 @@ def metadata_tests(table: CohortTable, score: np.ndarray, outlying: np.ndarray) 
         of a patient the mean score counts, and the metadata of the first.
     """
     patients = table.patients()
-    _, first = np.unique(patients, return_index=True)
+    first = np.unique(patients, return_index=True)[1]
+    if len(first) == len(patients):
+        first = np.arange(len(patients))  # values of so many patients stay in the order of the cases
     mean = by_patient(score, patients)
     odd = by_patient(outlying.astype(float), patients) > 0.5
     found: list[MetadataTest] = []
     for column in table.metadata:
+        if column.strip().lower() in PATIENT_COLUMNS:
+            continue  # the number of a patient says nothing, and a test of it would weigh on the others
         numbers = table.numbers(column)
         if numbers is not None:
             found += _of_numbers(column, by_patient(numbers, patients), mean, odd)
