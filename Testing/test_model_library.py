@@ -18,6 +18,7 @@ from Agg2ExpLib.models.download import RemoteFile, fetch_model, remote_files
 from Agg2ExpLib.models.library import Library
 from Agg2ExpLib.models.listing import add_model, card_of, list_models
 from Testing.monai_bundles import configuration, write_bundle
+from Testing.small_networks import tiny_swin_unetr
 
 torch.set_num_threads(1)
 
@@ -194,6 +195,21 @@ def test_an_added_checkpoint_remembers_what_was_said_of_it(tmp_path, capsys):
     assert main(["model", "remove", "mine"]) == 0
     assert folder.is_dir() and "its files stay" in capsys.readouterr().out
     assert main(["model", "remove", "mine"]) == 2
+
+
+def test_a_bare_checkpoint_is_added_with_what_it_cannot_tell_and_not_without(tmp_path, capsys):
+    path = tmp_path / "swin.pt"
+    torch.save(tiny_swin_unetr().state_dict(), path)
+    assert main(["model", "add", str(path)]) == 2
+    told = capsys.readouterr().err
+    assert all(option in told for option in ("--labels A,B", "--spacing X,Y,Z", "--window X,Y,Z", "--intensity-range"))
+    assert Library().models() == {}
+    said = ["--labels", "background,heart,aorta", "--spacing", "2,2,3", "--patch", "64,32,32"]
+    assert main(["model", "add", str(path), *said, "--intensity-range=-500,500", "--progress", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"name": "swin", "path": str(path)}
+    card = card_of("swin")
+    assert (card.labels, card.spacing, card.window) == (("background", "heart", "aorta"), (2, 2, 3), (64, 32, 32))
+    assert load_model("swin").card.intensity_range == (-500, 500)
 
 
 def test_what_cannot_be_used_is_not_added(tmp_path, capsys):

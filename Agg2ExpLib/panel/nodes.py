@@ -63,12 +63,14 @@ def grid_of(node: Any) -> Grid:
     Raises
     ------
     InputError
-        A transform that bends.
+        No voxels, or a transform that bends.
     """
     import slicer.util
 
     from Agg2ExpLib.volume import Grid
 
+    if node.GetImageData() is None:
+        raise InputError(f"{node.GetName()} has no voxels; load the scan again")
     i, j, k = node.GetImageData().GetDimensions()
     matrix = slicer.util.vtkMatrixFromArray(np.eye(4))
     node.GetIJKToRASMatrix(matrix)

@@ -104,7 +104,7 @@ class ModelForm:
         """Show the fields for the source that is written there."""
         known = format_of(self.text) if self.text else None
         asked = known[0].asks if known else ()
-        options = tuple(Option(name, "", str, *_FIELDS[name][:2]) for name in asked)
+        options = tuple(Option(name, "", str, *_FIELDS[name][:2]) for name in asked if name in _FIELDS)
         self.fields.show(options, self.fields.values())
         for name, control in self.fields.widgets.items():
             control.setPlaceholderText(_FIELDS[name][2])
