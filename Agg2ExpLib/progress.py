@@ -76,7 +76,7 @@ class Progress:
         self._cancelled = cancelled
         self._clock = clock
         self._stage, self._done, self._total, self._detail, self._start = "", 0, 0, "", clock()
-        self._before = 0
+        self._before = self._beyond = 0
         self._ask, self._ask_above = ask, ask_above
         self._plan: list[tuple[str, float, float]] = []
         self._pace: float | None = None
@@ -89,7 +89,7 @@ class Progress:
     def stage(self, name: str, total: int, detail: str = "", before: int = 0) -> None:
         """Begin a stage of ``total`` units, of which an earlier run did ``before``: they say nothing of today's pace."""
         self._stage, self._done, self._total, self._detail, self._start = name, before, total, detail, self._clock()
-        self._before, self._first = before, None
+        self._before, self._first, self._beyond = before, None, 0
         names = [step[0] for step in self._plan]
         if name in names:
             del self._plan[: names.index(name) + 1]
@@ -107,9 +107,10 @@ class Progress:
         """Units of the stage that are done."""
         return self._done
 
-    def expect(self, total: int, detail: str | None = None) -> None:
-        """Say anew how many units the stage has in all: of work that ends when something is reached."""
+    def expect(self, total: int, most: int, detail: str | None = None) -> None:
+        """Say anew how many units the stage has, and at most: of work that ends when something is reached."""
         self._total = max(total, self._done)
+        self._beyond = max(most - self._total, 0)
         self.advance(0, detail)
 
     def message(self, text: str) -> None:
@@ -131,7 +132,7 @@ class Progress:
         if self._pace is not None:
             # A stage that has just begun is taken to be as fast as the one before.
             least = self._pace * (max(rest, 0) + sum(step[1] for step in self._plan))
-            most = self._pace * (max(rest, 0) + sum(step[2] for step in self._plan))
+            most = self._pace * (max(rest, 0) + self._beyond + sum(step[2] for step in self._plan))
         event = Event(self._stage, self._done, self._total, self._detail, left, "progress", least, most)
         self._sink(event)
         if self._ask and least is not None and least > self._ask_above and now >= min(3, self._total):

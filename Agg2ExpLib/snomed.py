@@ -2,6 +2,7 @@
 
 Source: ``totalsegmentator_snomed_mapping.csv`` of https://github.com/wasserth/TotalSegmentator (Apache-2.0). Left and right share
 a code and differ by its modifier, but for the chambers of the heart and the middle lobe, whose codes say the side themselves.
+For the subclavian arteries the list has the code of the right one alone; here it is that of either.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _TABLE = """
     49668003 vertebrae_L5    64864005 vertebrae_T1    53733008 vertebrae_T2    1626008 vertebrae_T3    73071006 vertebrae_T4
     56401006 vertebrae_T5    45296009 vertebrae_T6    62487009 vertebrae_T7    11068009 vertebrae_T8    82687006 vertebrae_T9
     7610001 vertebrae_T10    12989004 vertebrae_T11    23215003 vertebrae_T12    80891009 heart    122972007 pulmonary_vein
-    12691009 brachiocephalic_trunk    29700009 subclavian_artery    32062004 common_carotid_artery    8887007 brachiocephalic_vein
+    12691009 brachiocephalic_trunk    36765005 subclavian_artery    32062004 common_carotid_artery    8887007 brachiocephalic_vein
     68786006 atrial_appendage    48345005 superior_vena_cava    367643001 kidney_cyst    41216001 prostate    64234005 patella
     12611008 tibia    87342007 fibula    108371006 tarsal    53884002 metatarsal    28641004 phalanges_feet    23416004 ulna
     62413002 radius    83936004 carpal    36455000 metacarpal    28641004 phalanges_hand    56873002 sternum    89546000 skull

@@ -195,10 +195,10 @@ def _source(told: str, name: str) -> str | Path:
     if told.partition(":")[0] in formats():
         # A name that only its format understands, such as totalsegmentator:total.
         return told
-    if not weights.exists():
+    if not told or not weights.exists():
         bundled = bundled_models().get(name)
         if bundled is None:
-            raise InputError(f"{weights}: the model that was explained is no longer there; name it with --model")
+            raise InputError(f"{told or name}: the model that was explained is no longer there; name it with --model")
         return bundled
     folder = weights.parent.parent
     return folder if (folder / "configs" / "metadata.json").is_file() else weights

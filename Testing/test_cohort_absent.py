@@ -16,7 +16,7 @@ from Agg2ExpLib.cohort.judge.profile import fit_profile
 from Agg2ExpLib.cohort.judge.reasons import percent_range
 from Agg2ExpLib.cohort.judge.scoring import ClassScore, score_patients
 from Agg2ExpLib.cohort.judge.statistics import metadata_tests, row_means, score_against_dice
-from Agg2ExpLib.cohort.report import html, html_scores, pictures
+from Agg2ExpLib.cohort.report import drawings, html, html_scores, pictures
 from Agg2ExpLib.cohort.report.html_warning import _comparison, write_warning
 from Agg2ExpLib.cohort.report.page import Page
 from Agg2ExpLib.cohort.table.tables import CohortTable
@@ -128,19 +128,50 @@ def test_a_detector_that_goes_the_wrong_way_least_is_no_winner(table):
     assert told.startswith("Over all classes Dice is followed most closely by isolation forest"), told
 
 
-def test_among_themselves_the_oddest_have_no_p_and_come_first_in_the_box(table, monkeypatch):
+@pytest.mark.parametrize("own", [True, False])
+def test_among_themselves_the_oddest_have_no_p_and_come_first_in_the_box(own):
     """Of every class one of twenty is the oddest, with p = 1 / 20: a column of these would read as findings."""
-    monkeypatch.setattr(Page, "picture", lambda *_args, **_options: None)
-    monkeypatch.setattr(pictures, "histogram", lambda *_args: None)
+    odd = [(f"case{n}", "heart") for n in range(3)]
+    scores = {pair: ClassScore(*pair, "scored", 0.6, p=0.05) for pair in odd}
     page = Page("r")
     page.summary("20 cases explained.")
     page.summary("Something for researchers.")
-    profile = fit_profile(table, trees=20)
-    monkeypatch.setattr(html_scores, "fit_profile", lambda _table: profile)
-    html_scores.write_anomalies(page, table, None, {})
-    alone = page.render()
-    assert '<th>case</th><th>class</th><th class="number">score</th>' in alone
-    assert alone.index("20 cases explained") < alone.index("Cases to look at first") < alone.index("Something for")
-    page = Page("r")
-    html_scores.write_anomalies(page, table, profile, {})
-    assert '<th>class</th><th class="number">p</th>' in page.render()
+    html_scores._explanations(page, odd, scores, own, 20)
+    text = page.render()
+    assert ('<th class="number">p</th>' in text) == (not own)
+    assert text.index("20 cases explained") < text.index("Cases to look at first") < text.index("Something for")
+
+
+def test_the_most_usual_case_is_not_the_one_with_a_rare_class(table):
+    """Two odd cases alone have a class that the others lack."""
+    mass = np.full((20, 3, 4), 0.25)
+    mass[:2, :2] = (0.7, 0.1, 0.1, 0.1)
+    mass[2:, 2] = np.nan
+    mass[2:, :2] += np.linspace(-0.01, 0.01, 18)[:, None, None]
+    given = replace(table, values={**table.values, "mass": mass})
+    assert drawings.most_usual(given) in range(8, 14)
+
+
+def test_fishers_test_of_three_words_gives_the_same_p_each_time(table):
+    rng = np.random.default_rng(3)
+    words = replace(table, metadata={"scanner": tuple("ABC"[n % 3] for n in range(20))})
+    score, odd = rng.random(20), np.arange(20) % 7 < 2
+    first, again = (metadata_tests(words, score, odd)[1] for _ in range(2))
+    assert first.test == "Fisher, outliers"
+    assert first.p == again.p
+    counts = pd.crosstab(odd, np.arange(20) % 3).to_numpy()
+    assert first.p == pytest.approx(exact(counts), abs=0.02)
+
+
+def exact(counts):
+    """Return Fisher's p of a table of two rows, every table of the same sums counted out."""
+    from itertools import product
+    from math import comb
+
+    columns, row = counts.sum(axis=0), counts[0].sum()
+    weights = {
+        cells: np.prod([comb(n, k) for n, k in zip(columns, cells, strict=True)], dtype=float)
+        for cells in product(*(range(n + 1) for n in columns))
+        if sum(cells) == row
+    }
+    return sum(w for w in weights.values() if w <= weights[tuple(counts[0])] * (1 + 1e-9)) / sum(weights.values())

@@ -143,7 +143,7 @@ def test_number_by_chance_and_patient_stand_in_the_same_words_everywhere(profile
     assert (patient.scored, patient.unusual, patient.expected) == (3, 1, pytest.approx(3 * rate))
     assert (patient.verdict, patient.oddest, patient.p) == ("unusual", "heart", pytest.approx(1 / 25))
     sentence = "1 of 3 structures is unusual; 0.1 are expected by chance"
-    whole = "he patient as a whole is unusual (p = 0.040; 5 % of usual patients are called so)"
+    whole = "he patient as a whole is unusual (p = 0.040; at most 5 % of usual patients are called so)"
     text = describe_scores(profile, scores)
     assert sentence in text
     assert whole in text
@@ -155,7 +155,8 @@ def test_number_by_chance_and_patient_stand_in_the_same_words_everywhere(profile
     assert whole in found.summary()
     assert Verdicts.from_text(found.to_text()) == found
     many = describe_patients(score_patients(profile, scores) * 40, 0.05, 24)
-    assert "40 of 40 patients are unusual as a whole; 2.0 are expected by chance" in many
+    # Of 24 reference cases one at most may be as odd: p is 1/25, and never 1/20.
+    assert "40 of 40 patients are unusual as a whole; 1.6 are expected by chance" in many
 
 
 def test_with_few_reference_cases_nothing_is_called_unusual_and_nothingusual_range(reference):

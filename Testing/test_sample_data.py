@@ -142,6 +142,13 @@ def test_the_scores_of_the_sample_are_those_of_its_profile():
     assert len(CohortTable.read(RESOURCES / samples.COHORT).cases) == 20
 
 
+def test_the_sample_is_asked_what_if_with_the_bundled_model():
+    pytest.importorskip("torch")
+    from Agg2ExpLib.whatif import explained_model
+
+    assert explained_model(Explanation.load(SAMPLE), None).card.name == "thorax-phantom"
+
+
 def test_regions_are_painted_on_the_sample_and_read_without_a_network(offered, widget, settings):
     panel = widget.panel
     offered[samples.EXPLAINED_NAME].customDownloader(offered[samples.EXPLAINED_NAME])

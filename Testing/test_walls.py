@@ -23,7 +23,7 @@ FLOORS = (
     {"explanation"},
     {"figures", "report", "scene"},
     {"comparison", "export"},
-    {"phantom", "training", "environment", "estimate", "whatif", "respond"},
+    {"phantom", "training", "environment", "estimate", "whatif", "respond", "interactions"},
     {"repeating", "needs"},
     {"cohort"},
     {"studies", "instances"},

@@ -97,7 +97,8 @@ def _asked(options: argparse.Namespace, progress: Progress) -> tuple[Any, Reques
     for name in ("preset", "reduction", "precision", "series", *vars(card.parse_args([]))):
         if getattr(options, name) not in (None, False):
             raise InputError(f"--{name.replace('_', '-')} is as {folder} was explained; leave it out, or give the scan")
-    compute = replace(told.compute, device=options.device or "auto", batch_size=options.batch_size)
+    again = options.recompute or told.compute.recompute
+    compute = replace(told.compute, device=options.device or "auto", batch_size=options.batch_size, recompute=again)
     classes = class_list(options.classes) or explanation.explained
     request = replace(told, method=_method(options, told.method), classes=classes, compute=compute, largest=None)
     case = case_of(explanation, options.model, compute, progress)

@@ -247,7 +247,7 @@ class _OwnMaskValues(LinearValues):
         self._case.__dict__["stitched"] = case.stitched
         self.relevant = list(range(len(self.windows)))
 
-    def of_volume(self, x: torch.Tensor, detail: str = "") -> np.ndarray:
+    def of_volume(self, x: torch.Tensor, detail: str | None = None) -> np.ndarray:
         """Return F_c, shape (classes,); 0 for a class that the copy lacks."""
         seen = self._case.with_scan(x)
         aims = seen.objectives([aim.class_index for aim in self.objectives])

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # A feature map of fewer voxels along an axis says little about where.
 _COARSEST = 4
+# Mean slopes of all maps below this share of the mean of |slope| are what rounding leaves of 0.
+_NOTHING = 1e-5
 
 
 @register
@@ -42,8 +44,8 @@ class GradCAM(Method):
     layer: str | None = option(
         None,
         "layer",
-        "Name of a module as torch lists it; by default the last convolution of the coarsest level whose maps have at "
-        "least 4 voxels along each axis.",
+        "Name of a module as torch lists it; by default the last output of the coarsest level whose maps have at least 4 "
+        "voxels along each axis.",
         kind=str,
     )
 
@@ -94,6 +96,8 @@ class GradCAM(Method):
                 (slope,) = torch.autograd.grad(
                     target, kept[-1], start.to(target.dtype), retain_graph=turn + 1 < len(active), allow_unused=True
                 )
+                if slope is not None:
+                    _refuse_without_means(slope, name)
                 maps = _maps(kept[-1], slope, windows.window)
                 for index, one in zip(indices, maps, strict=True):
                     total[(column, *windows.slices(index))] += (one * stitched.weight).float().cpu()
@@ -109,6 +113,21 @@ def _leaf(output: Any, kept: list[torch.Tensor]) -> Any:
     leaf = output.detach().requires_grad_(True)
     kept.append(leaf)
     return leaf.clone()
+
+
+def _refuse_without_means(slope: torch.Tensor, layer: str) -> None:
+    """Refuse a layer whose maps have weights of 0: a normalisation of each map that follows takes its mean away.
+
+    What is left is rounding, which other numbers of the same network would have another way round.
+    """
+    means = slope.float().mean(dim=(2, 3, 4)).abs().amax(dim=1)
+    sizes = slope.float().abs().mean(dim=(1, 2, 3, 4))
+    if bool((sizes > 0).any()) and bool((means <= _NOTHING * sizes).all()):
+        raise InputError(
+            f"Grad-CAM weighs the maps of layer {layer} by their mean slopes, which are all 0: instance normalisation follows, "
+            "which takes away each map's mean; give --layer a module behind the normalisation, such as the whole block, or "
+            "leave --layer out"
+        )
 
 
 def _maps(features: torch.Tensor, slope: torch.Tensor | None, window: Sequence[int]) -> torch.Tensor:
@@ -158,7 +177,10 @@ def find_layer(
     if layer is not None and layer not in modules:
         raise InputError(f"the network has no layer {layer!r}: {nearest_names(layer, modules)}")
     seen: list[tuple[str, tuple[int, ...]]] = []
-    watched = {layer: modules[layer]} if layer is not None else _convolutions(modules)
+    if layer is None and not any(isinstance(module, torch.nn.Conv3d) for module in modules.values()):
+        raise InputError("the network has no convolution for Grad-CAM to look at; use another --method")
+    # Not only convolutions: what instance normalisation follows has mean slopes of 0.
+    watched = {layer: modules[layer]} if layer is not None else modules
     handles = [
         module.register_forward_hook(
             lambda _, __, out, name=name: seen.append((name, tuple(getattr(out, "shape", ()))))
@@ -175,14 +197,8 @@ def find_layer(
     if layer is not None and not maps:
         raise InputError(f"layer {layer!r} does not answer feature maps; name a convolution, or leave --layer out")
     if not maps:
-        raise InputError("the network has no convolution for Grad-CAM to look at; use another --method")
+        raise InputError("the network has no feature maps for Grad-CAM to look at; use another --method")
     fine = [(name, shape) for name, shape in maps if min(shape[2:]) >= min(_COARSEST, *window)] or maps
     smallest = min(math.prod(shape[2:]) for _, shape in fine)
     name = [name for name, shape in fine if math.prod(shape[2:]) == smallest][-1]
     return name, modules[name]
-
-
-def _convolutions(modules: dict[str, torch.nn.Module]) -> dict[str, torch.nn.Module]:
-    import torch
-
-    return {name: module for name, module in modules.items() if isinstance(module, torch.nn.Conv3d)}

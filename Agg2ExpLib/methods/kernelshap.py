@@ -19,7 +19,7 @@ import numpy as np
 from Agg2ExpLib.case.attribution import Attribution
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.methods.base import Context, option, register, seed_option
-from Agg2ExpLib.methods.games.enough import Games, shares
+from Agg2ExpLib.methods.games.enough import FIRST_PAIRS, Games, shares
 from Agg2ExpLib.methods.games.paired import PairedGame
 from Agg2ExpLib.methods.games.shapley import (
     ESTIMATORS,
@@ -188,7 +188,10 @@ class KernelSHAP(RemovalMethod):
             index: n_coalitions(len(place), window_samples(self.samples_taken, len(place), len(active)), GAUSSIAN)
             for index, place in places.items()
         }
-        values.progress.stage("attributions", sum(most.values()) * (1 if by_window else len(values.relevant)))
+        unit = 1 if by_window else len(values.relevant)
+        first = sum(min(count, 2 * FIRST_PAIRS + 2) for count in most.values())
+        values.progress.stage("attributions", first * unit)
+        values.progress.expect(first * unit, sum(most.values()) * unit)
         games, constant = {}, np.zeros(len(values.objectives))
         for index, place in places.items():
             game = partial(values.of_window, index) if by_window else partial(of_active, values)

@@ -118,7 +118,25 @@ def show_instances(panel, name):
 
     panel.results.structure.setCurrentIndex(panel.results.structure.findData(name))
     panel.instances._on_answered(Outcome("done", answer=instances({"classes": name})), panel.shown, name)
-    panel.results.instances.table.setCurrentCell(3, 0)
+    panel.results.instances.table.setCurrentCell(1, 0)
+
+
+def show_many_regions(panel):
+    """The table with the classes of a large model, and one group of them chosen; made up."""
+    from dataclasses import replace
+
+    from Agg2ExpLib.anatomy import structure
+    from Agg2ExpLib.models.formats import totalsegmentator_classes as classes
+    from Agg2ExpLib.panel.sections import widgets
+
+    names = (*classes.ORGANS, *classes.VERTEBRAE, *classes.HEART, *classes.MUSCLES, *classes.RIBS)
+    first = panel.results.table.rows[0]
+    rows = [
+        replace(first, region=name, name=structure(name).name, colour=structure(name).colour, share=0.2 / (number + 1))
+        for number, name in enumerate(names)
+    ]
+    panel.results.table.show_rows(rows, "heart")
+    widgets.choose(panel.results.table.group, "gut")
 
 
 def show_batch(panel):
@@ -167,6 +185,9 @@ def session(studio):
     studio.only("results")
     panel.results.table.table.setCurrentCell(2, 0)
     studio.take("3-results")
+    show_many_regions(panel)
+    studio.take("3b-many-regions")
+    panel.presenter.refresh_live()
     panel.results.modes["signed"].click()
     studio.take("4-for-against")
     panel.results.modes["magnitude"].click()

@@ -104,6 +104,8 @@ class PatientScore:
         How many of them chance alone makes unusual.
     oddest : str
         The structure that lies farthest out.
+    rate : float
+        How often a usual patient is called unusual at this number of reference patients.
     """
 
     case: str
@@ -113,6 +115,7 @@ class PatientScore:
     unusual: int
     expected: float
     oddest: str
+    rate: float = 0.0
 
 
 def farthest(

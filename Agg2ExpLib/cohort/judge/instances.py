@@ -85,7 +85,7 @@ def oddness(shares: np.ndarray, volumes: np.ndarray, seed: int = 0) -> Oddness:
     expected[known] = (len(by_chance) - np.searchsorted(by_chance, z[known]) + 1.0) / (_DRAWS + 1.0)
     apart = np.stack([robust_z(one[:, None], one[:, None], _LEAST_SCATTER) for one in left.T], axis=1)
     for row, column, higher in zip(known, apart.argmax(axis=1), left > np.median(left, axis=0), strict=True):
-        words = ("more inside", "less inside") if column == 0 else ("more near it", "more far from it")
+        words = ("more inside", "less inside") if column == 0 else ("more rim", "less rim")
         why[row] = words[0 if higher[column] else 1]
     varied = np.ptp(size) > 0 and np.ptp(inside) > 0
     return Oddness(z, expected, tuple(why), float(stats.spearmanr(size, inside).statistic) if varied else math.nan)

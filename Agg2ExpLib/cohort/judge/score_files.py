@@ -82,7 +82,7 @@ def describe_patients(patients: Sequence[PatientScore], false_alarms: float, ref
         )
     verb = "is" if len(odd) <= 1 else "are"
     return (
-        f"{len(odd) or 'none'} of {len(judged)} patients {verb} unusual as a whole; {false_alarms * len(judged):.1f} are "
+        f"{len(odd) or 'none'} of {len(judged)} patients {verb} unusual as a whole; {sum(one.rate for one in judged):.1f} are "
         f"expected by chance. Structure by structure: {structures}."
     )
 

@@ -200,9 +200,11 @@ def score_patients(
             if one.own:
                 others = profile.patients != profile.patients[profile.cases.index(one.own)]
         p, count, oddest = patient_p(profile.held_out[others], row, profile.classes, weights[others], explained)
-        verdict = _verdict(p, rate_of(count, false_alarms), false_alarms) if scored else ""
+        rate = rate_of(count, false_alarms)
+        verdict = _verdict(p, rate, false_alarms) if scored else ""
         unusual = sum(one.verdict == "unusual" for one in scored)
-        found.append(PatientScore(case, p, verdict, len(scored), unusual, sum(one.rate for one in scored), oddest))
+        by_chance = sum(one.rate for one in scored)
+        found.append(PatientScore(case, p, verdict, len(scored), unusual, by_chance, oddest, rate))
     return found
 
 

@@ -353,6 +353,8 @@ def _of_words(column: str, texts: Sequence[str], score: np.ndarray, odd: np.ndar
     counts = np.array([[int((mine & (odd == side)).sum()) for mine in members] for side in (True, False)])
     if (counts.sum(axis=1) > 0).all() and (counts.sum(axis=0) > 0).all():
         note = ", ".join(f"{word} {a} of {a + b}" for word, a, b in zip(words[:4], counts[0], counts[1], strict=False))
-        p = float(stats.fisher_exact(counts).pvalue)
+        # Of more than two words scipy draws tables at random: the same ones each time.
+        drawn = stats.MonteCarloMethod(rng=np.random.default_rng(0)) if counts.shape[1] > 2 else None
+        p = float(stats.fisher_exact(counts, method=drawn).pvalue)
         found.append(MetadataTest(column, "Fisher, outliers", "", math.nan, math.nan, math.nan, p, math.nan, note))
     return found

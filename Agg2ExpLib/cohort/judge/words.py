@@ -25,14 +25,14 @@ def patient_in_words(verdict: str, p: float | None, alarms: float) -> str:
     Examples
     --------
     >>> patient_in_words("unusual", 0.016, 0.05)
-    'the patient as a whole is unusual (p = 0.016; 5 % of usual patients are called so)'
+    'the patient as a whole is unusual (p = 0.016; at most 5 % of usual patients are called so)'
     >>> patient_in_words("undecided", 0.09, 0.05)
     'the patient as a whole cannot be judged at 5 %: there are too few reference cases'
     """
     if p is None or verdict not in ("unusual", "usual"):
         return f"the patient as a whole cannot be judged at {100 * alarms:g} %: there are too few reference cases"
     return (
-        f"the patient as a whole is {verdict} (p = {p_in_words(p)}; {100 * alarms:g} % of usual patients are called so)"
+        f"the patient as a whole is {verdict} (p = {p_in_words(p)}; at most {100 * alarms:g} % of usual patients are called so)"
         if verdict == "unusual"
         else f"the patient as a whole is usual (p = {p_in_words(p)})"
     )

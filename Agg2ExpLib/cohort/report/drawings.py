@@ -156,17 +156,21 @@ def medians_of(values: np.ndarray) -> MeanMatrix:
     return MeanMatrix(middle[:, None], low[:, None], high[:, None], counts[:, None])
 
 
+def most_usual(table: CohortTable) -> int:
+    """Return the case nearest to the medians, of those that have no fewer classes than most: rare ones make nobody usual."""
+    values = table.values["mass"]
+    known = np.isfinite(values)
+    counts = known.sum(axis=(1, 2))
+    far = np.where(known, np.abs(values - median_matrix(values)[0]), 0.0).sum(axis=(1, 2)) / np.maximum(counts, 1)
+    return int(np.argmin(np.where(counts >= max(np.median(counts), 1), far, np.inf)))
+
+
 def overview(table: CohortTable, background: str = "light") -> Drawing | None:
     """Return the most usual case beside the whole cohort (figures 1 and 12): matrices on one scale."""
     values = table.values["mass"]
-    middle = median_matrix(values)[0]
-    known = np.isfinite(values)
-    if not known.any():
+    if not np.isfinite(values).any():
         return None
-    # Of the cases that have most of the classes, the one nearest to the medians.
-    whole = known.sum(axis=(1, 2))
-    far = np.where(known, np.abs(values - middle), 0.0).sum(axis=(1, 2))
-    usual = int(np.argmin(np.where(whole == whole.max(), far, np.inf)))
+    usual = most_usual(table)
     parts = [
         (f"one patient: {table.cases[usual]}", values[usual]),
         (f"all {len(values)} cases: mean", mean_matrix(values).mean),

@@ -15,7 +15,7 @@ from Agg2ExpLib.cohort.judge.profile import FEWEST, Profile, fit_profile
 from Agg2ExpLib.cohort.judge.reasons import FEWEST_FOR_RANGE
 from Agg2ExpLib.cohort.judge.score_files import describe_patients
 from Agg2ExpLib.cohort.judge.scoring import FALSE_ALARMS, ClassScore, score_matrices, score_patients, score_table
-from Agg2ExpLib.cohort.judge.statistics import metadata_tests, row_means
+from Agg2ExpLib.cohort.judge.statistics import mean_matrix, metadata_tests, row_means
 from Agg2ExpLib.cohort.judge.words import p_in_words
 from Agg2ExpLib.cohort.report import pictures
 from Agg2ExpLib.cohort.report.drawings import patients
@@ -165,7 +165,7 @@ def _outliers(table: CohortTable, scores: np.ndarray, patients: Sequence[Patient
     if patients:
         odd = {one.case for one in patients if one.verdict == "unusual"}
         return np.array([case in odd for case in table.cases])
-    far, _, _ = farthest(scores, np.nanmean(scores, axis=0))
+    far, _, _ = farthest(scores, mean_matrix(scores[:, None]).mean[0])
     known = np.isfinite(far)
     return known & (far >= np.quantile(far[known], 0.9)) if known.any() else known
 

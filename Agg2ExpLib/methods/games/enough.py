@@ -71,10 +71,10 @@ class Games:
             reached = shares(found)
             worst = float(reached.max(initial=0.0))
             gains = self._gains(found, reached > tolerance)
-            # The error falls at least as the root of the coalitions.
-            factor = (worst / max(tolerance, 1e-9)) ** 2
-            expected = min(self.most, round(self.coalitions * min(factor, self.most))) if gains else self.coalitions
-            progress.expect(before + expected * unit, f"standard error {100 * worst:.2g}% of the largest value")
+            # The error falls with the square of the coalitions at best.
+            ahead = self.coalitions * (worst / max(tolerance, 1e-9)) ** 0.5 if gains else self.coalitions
+            least, most = before + round(min(ahead, self.most)) * unit, before + (self.most if gains else 0) * unit
+            progress.expect(least, most, f"standard error {100 * worst:.2g}% of the largest value")
             if not gains:
                 return found
             for key, gain in gains.items():

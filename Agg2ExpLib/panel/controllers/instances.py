@@ -64,7 +64,9 @@ class InstancesController:
         if not isinstance(answer.get("sentences"), list):
             raise InputError("the explanation of instances gave no answer; update the computing Python's Agg2Exp")
         kept = {key: [rows, told] for key, (rows, told) in instances_in(shown.saved.anchor).items()}
-        kept[name] = [answer["instances"], " ".join(answer["sentences"])]
+        # Whoever has no time sees the odd ones without scrolling.
+        rows = sorted(answer["instances"], key=lambda row: not row["odd"])
+        kept[name] = [rows, " ".join(answer["sentences"])]
         shown.saved.anchor.SetAttribute(INSTANCES, json.dumps(kept))
         self.show()
 

@@ -45,7 +45,8 @@ class ReferenceController:
     """
 
     def __init__(self, section: AnomalySection, presenter: Presenter, desk: Desk) -> None:
-        self._chosen, self._shipped, self._scores = "", "", None
+        self._chosen = self._shipped = ""
+        self._scores: Mapping[str, Any] | None = None
         self.plots = ReferencePlots(section, presenter)
         self._section, self._presenter, self._desk = section, presenter, desk
         section.pressed.connect(self._on_pressed)

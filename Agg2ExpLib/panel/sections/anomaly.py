@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +93,7 @@ class AnomalySection:
         self.list.setMaximumHeight(height + 2 * line)
 
     def _add(self, text: str, name: str, region: str, *, bold: bool = False) -> None:
-        # A number keeps its unit, and a range its ends, on one line.
-        item = qt.QListWidgetItem(re.sub(r"(?<=\d)-(?=\d)", "\u2011", text).replace(" %", "\u00a0%"))
+        item = qt.QListWidgetItem(widgets.unbroken(text))
         item.setToolTip(_LINE)
         font = item.font()
         font.setBold(bold)

@@ -16,9 +16,9 @@ from Agg2ExpLib.panel.words.importance_rows import COLUMNS, Row, sort_rows
 _ORDER = tuple(COLUMNS)
 _BAR_WIDTH = 28
 #: Pixels of the columns after the first, which takes the rest: a name needs most of 380 pixels.
-_WIDTHS = {"share": 84, "size": 70, "for": 84}
-# For and against need more than the enrichment; the bar gives way, not the name.
-_SHARE_BESIDE_SIDES = 70
+_WIDTHS = {"share": 84, "size": 70, "for": 75}
+# For and against need more than the enrichment, and a long name all of the rest.
+_SHARE_BESIDE_SIDES = 79
 _ROWS_SHOWN = 11
 # More lines than these are searched.
 _MANY = 24

@@ -31,7 +31,7 @@ class InstanceList:
         self.table, self.label = ui.instancesTable, ui.instancesLabel
         self.table.setColumnCount(6)
         header = self.table.horizontalHeader()
-        for column, width in enumerate((28, 46, 52, 42, 56)):
+        for column, width in enumerate((30, 46, 52, 42, 58)):
             header.setSectionResizeMode(column, qt.QHeaderView.Fixed)
             self.table.setColumnWidth(column, width)
         header.setSectionResizeMode(5, qt.QHeaderView.Stretch)
@@ -41,9 +41,7 @@ class InstanceList:
     def show(self, rows: Sequence[Mapping[str, Any]], told: str) -> None:
         """List instances as the command answers with them, and what is said of them all."""
         self.table.blockSignals(True)
-        self.table.setHorizontalHeaderLabels(
-            [_("no."), _("ml"), _("inside"), _("rim"), _("outside"), _("unlike others")]
-        )
+        self.table.setHorizontalHeaderLabels([_("no."), _("ml"), _("inside"), _("rim"), _("outside"), _("unlike")])
         self.table.clearSelection()
         self._count = len(rows)
         self.table.setRowCount(self._count)
@@ -57,6 +55,9 @@ class InstanceList:
             )
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(text)
+                font = item.font()
+                font.setBold(bool(row.get("odd")))
+                item.setFont(font)
                 item.setToolTip(_tip(row))
                 self.table.setItem(line, column, item)
         self.table.blockSignals(False)

@@ -167,7 +167,7 @@ class ResultsSection:
 
     def say_whatif(self, text: str) -> None:
         """Show what changed; empty hides it."""
-        self.whatif.setText(text)
+        self.whatif.setText(widgets.unbroken(text))
         self.whatif.setVisible(bool(text))
 
     def say_needs(self, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -30,6 +31,11 @@ def busy() -> Iterator[None]:
             yield
     finally:
         qt.QApplication.restoreOverrideCursor()
+
+
+def unbroken(text: str) -> str:
+    """Return a text in which a number keeps its unit, and a range its ends, on one line."""
+    return re.sub(r"(?<=\d)-(?=\d)", "\u2011", text).replace(" %", "\u00a0%")
 
 
 def apply_look(widget: Any, look: Look) -> None:

@@ -28,7 +28,7 @@ COLUMNS = {
         ),
     ),
     "for": (
-        _("for / against"),
+        _("for/against"),
         _(
             "Share of the positive attribution (it spoke for the structure) and of the negative one (against) in the region."
         ),
