@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from Agg2ExpLib.cohort.judge.intervals import (
+    FEWEST_FOR_MEAN,
     area_interval,
     by_patient,
     correlation_interval,
@@ -54,7 +55,7 @@ def mean_matrix(cube: np.ndarray, confidence: float = 0.95) -> MeanMatrix:
     Returns
     -------
     MeanMatrix
-        The global matrix.
+        The global matrix; no interval (NaN) with fewer than five cases.
     """
     from scipy import stats
 
@@ -64,7 +65,8 @@ def mean_matrix(cube: np.ndarray, confidence: float = 0.95) -> MeanMatrix:
         mean = np.where(known, cube, 0.0).sum(axis=0) / np.where(counts > 0, counts, np.nan)
         squares = np.where(known, (cube - mean) ** 2, 0.0).sum(axis=0)
         error = np.sqrt(squares / (counts - 1) / counts)
-        half = np.where(counts > 1, stats.t.ppf(0.5 + confidence / 2, np.maximum(counts - 1, 1)) * error, np.nan)
+        many = counts >= FEWEST_FOR_MEAN
+        half = np.where(many, stats.t.ppf(0.5 + confidence / 2, np.maximum(counts - 1, 1)) * error, np.nan)
     return MeanMatrix(mean, mean - half, mean + half, counts)
 
 
