@@ -103,8 +103,8 @@ def test_the_standard_error_where_play_stops_holds():
         assert shares(found).max() <= 0.05
         played.append(games.coalitions)
         inside.append(np.abs(found.values - exact(game, 11).values) < 1.96 * found.errors)
-    assert np.mean(inside) > 0.88
-    assert 18 <= min(played) < max(played) < 500
+    assert np.mean(inside) > 0.93
+    assert 28 <= min(played) < max(played) < 500
 
 
 def test_coalitions_go_to_the_games_that_matter_and_the_most_is_kept():
