@@ -130,6 +130,12 @@ def test_from_the_command_line_and_never_over_another_file(case, tmp_path, capsy
         write_page(case, out)
     with pytest.raises(InputError, match="no attribution of 'ribs'"):
         write_page(case, tmp_path / "other.html", classes=["ribs"])
+    assert main([*words[:-4], "--overwrite", "--progress", "none"]) == 0
+    assert len(data_of(out)["classes"]) == 2
+    # Before the minutes that DICOM takes.
+    both = [*words[:4], "--dicom", str(tmp_path / "objects"), "--progress", "none"]
+    assert main(both) == 2
+    assert "give another --html" in capsys.readouterr().err
 
 
 # What a reader does, one after the other; what the page then shows goes into an element of its own.
