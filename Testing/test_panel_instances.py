@@ -62,3 +62,26 @@ def test_a_scene_from_elsewhere_lists_nothing_that_it_does_not_hold(explained, t
     explained.results.step(1)
     explained.results.step(1)
     assert not explained.results.instances.table.isVisible()
+
+
+def test_what_needs_a_process_is_not_offered_for_export_while_one_runs_and_dicom_only_of_a_dicom_series(
+    explained, monkeypatch
+):
+    from Agg2ExpLib.panel.controllers.export import offered
+
+    def kinds(busy):
+        return {kind: (text, possible) for text, (kind, possible) in offered(explained.shown, busy=busy).items()}
+
+    assert [kind for kind, (_, possible) in kinds(False).items() if not possible] == ["dicom"]
+    assert "no DICOM series" in kinds(False)["dicom"][0]
+    explained.shown.in_scene.explanation.document["image"]["dicom"] = {"study": "1.2", "series": "1.3"}
+    assert all(possible for _, possible in kinds(False).values())
+    assert [kind for kind, (_, possible) in kinds(True).items() if not possible] == ["figures", "html", "dicom"]
+    assert "after the running task" in kinds(True)["html"][0]
+    explained.results.buttons["instances"].click()
+    asked_busy = []
+    monkeypatch.setattr("Agg2ExpLib.panel.controllers.export.ask_and_export", lambda *_, busy: asked_busy.append(busy))
+    explained.results.buttons["export"].click()
+    assert turn(lambda: not explained.task.running)
+    explained.results.buttons["export"].click()
+    assert asked_busy == [True, False]
