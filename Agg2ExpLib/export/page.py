@@ -278,7 +278,8 @@ def sentence(explanation: Explanation, name: str) -> str:
         best = max(others, key=lambda column: times[column])
         words += (
             f" Beside itself it relied most on {structure(table.rois[best]).name} for its size: "
-            f"{MEASURES['enrichment'].text(times[best]).rstrip('×')} times what a region of that size holds by chance."
+            f"{MEASURES['enrichment'].text(times[best]).rstrip('×')} times what a region of that size holds by chance, "
+            f"{MEASURES['mass'].text(mass[best])} in all."
         )
     return words
 
