@@ -27,6 +27,7 @@ def test_the_instances_are_listed_for_their_structure_alone_and_the_odd_one_is_m
     assert not any(line[-1] for line in lines[1:])
     assert lines[6][2:5] == ["–", "–", "–"]
     assert "z 31.0" in found.table.item(0, 0).toolTip()
+    assert read(found.label, "text").startswith("heart: 7 instances")
     assert "number 4 (less inside" in read(found.label, "text")
     explained.results.step(1)
     assert not found.table.isVisible()
@@ -43,12 +44,17 @@ def test_a_press_goes_to_the_instance(explained):
     found.table.setCurrentCell(0, 0)
     place = [node.GetSliceToRAS().GetElement(row, 3) for row in range(3)]
     assert place == pytest.approx([12.0, 18.0, 21.0])
+    # Scrolled away, and back by a press on the same line.
+    node.JumpSliceByCentering(0.0, 0.0, 0.0)
+    found.table.cellClicked.emit(0, 0)
+    assert [node.GetSliceToRAS().GetElement(row, 3) for row in range(3)] == pytest.approx(place)
 
 
 def test_a_method_whose_instances_do_not_sum_is_replaced_by_the_gradient(explained, child):
     explained.shown.in_scene.explanation.document["settings"]["method"] = "kernelshap"
     asked(explained)
     assert "--method=gradient" in child.task()["arguments"]
+    assert read(explained.results.instances.label, "text").startswith("By plain gradient: instances of KernelSHAP do not")
 
 
 @pytest.mark.parametrize(
