@@ -17,8 +17,10 @@ from torch.overrides import TorchFunctionMode
 
 Triple = tuple[int, int, int]
 _ONE: Triple = (1, 1, 1)
-# OneDNN computes as many as eight channels at a time, wanted or not; the gradient in a CT has one.
+# OneDNN computes as many as eight channels at a time, wanted or not; the gradient in a CT has one. From few channels, or in a small
+# image, it is the faster one all the same.
 _FEW_CHANNELS, _FEW_TAPS = 1, 27
+_FROM_CHANNELS, _FROM_VOXELS = 8, 24**3
 
 
 class FastConvolutions(TorchFunctionMode):
@@ -81,7 +83,7 @@ class _Convolution(torch.autograd.Function):
         """Let oneDNN compute it, or the matrix product where it is one or nearly one."""
         if weight.shape[2:] == _ONE and padding == (0, 0, 0):
             found = torch.matmul(weight[:, :, 0, 0, 0], x.flatten(2)).unflatten(2, x.shape[2:])
-        elif len(weight) <= _FEW_CHANNELS and dilation == _ONE and weight[0, 0].numel() <= _FEW_TAPS:
+        elif _to_few(x, weight) and dilation == _ONE:
             found = _to_few_channels(x, weight, padding)
         else:
             return torch.mkldnn_convolution(x.contiguous(), weight, bias, padding, _ONE, dilation, 1)
@@ -107,6 +109,11 @@ class _Convolution(torch.autograd.Function):
         """Convolve the tangent: the bias does not change."""
         found: torch.Tensor = _Convolution.apply(tangent, ctx.weight, None, ctx.padding, ctx.dilation)
         return found
+
+
+def _to_few(x: torch.Tensor, weight: torch.Tensor) -> bool:
+    few = len(weight) <= _FEW_CHANNELS and weight[0, 0].numel() <= _FEW_TAPS
+    return few and weight.shape[1] >= _FROM_CHANNELS and x[0, 0].numel() >= _FROM_VOXELS
 
 
 def _to_few_channels(x: torch.Tensor, weight: torch.Tensor, padding: Triple) -> torch.Tensor:

@@ -154,8 +154,11 @@ def test_the_most_usual_case_is_not_the_one_with_a_rare_class(table):
 
 def test_fishers_test_of_three_words_gives_the_same_p_each_time(table):
     rng = np.random.default_rng(3)
-    words = replace(table, metadata={"scanner": tuple("ABC"[n % 3] for n in range(20))})
+    words = replace(
+        table, metadata={"subject_id": tuple(map(str, range(20))), "scanner": tuple("ABC"[n % 3] for n in range(20))}
+    )
     score, odd = rng.random(20), np.arange(20) % 7 < 2
+    assert {one.column for one in metadata_tests(words, score, odd)} == {"scanner"}, "a patient's number is not tested"
     first, again = (metadata_tests(words, score, odd)[1] for _ in range(2))
     assert first.test == "Fisher, outliers"
     assert first.p == again.p
@@ -175,3 +178,12 @@ def exact(counts):
         if sum(cells) == row
     }
     return sum(w for w in weights.values() if w <= weights[tuple(counts[0])] * (1 + 1e-9)) / sum(weights.values())
+
+
+def test_metadata_stays_with_its_case_whatever_the_order_of_patients(table):
+    """Of patients 0, 1, 10, 11, ... in the order of their texts, words were put to other cases' scores."""
+    score, sex = np.arange(20.0), np.array(["FM"[n > 9] for n in range(20)])
+    given = replace(table, metadata={"subject": tuple(str(n) for n in range(20)), "sex": tuple(sex)})
+    found = metadata_tests(given, score, np.zeros(20, dtype=bool))[0]
+    assert found.value == 0.0, "no F is odder than any M"
+    assert found.p == stats.mannwhitneyu(score[:10], score[10:]).pvalue

@@ -19,7 +19,7 @@ import numpy as np
 from Agg2ExpLib.case.attribution import Attribution
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.methods.base import Context, option, register, seed_option
-from Agg2ExpLib.methods.games.enough import FIRST_PAIRS, Games, shares
+from Agg2ExpLib.methods.games.enough import Games, first_pairs, shares
 from Agg2ExpLib.methods.games.paired import PairedGame
 from Agg2ExpLib.methods.games.shapley import (
     ESTIMATORS,
@@ -189,7 +189,7 @@ class KernelSHAP(RemovalMethod):
             for index, place in places.items()
         }
         unit = 1 if by_window else len(values.relevant)
-        first = sum(min(count, 2 * FIRST_PAIRS + 2) for count in most.values())
+        first = sum(min(count, 2 * first_pairs(len(places[index])) + 2) for index, count in most.items())
         values.progress.stage("attributions", first * unit)
         values.progress.expect(first * unit, sum(most.values()) * unit)
         games, constant = {}, np.zeros(len(values.objectives))

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: With fewer cases there is no interval of a median or a correlation; with fewer on one side, none of an area.
-FEWEST_FOR_MEDIAN, FEWEST_FOR_CORRELATION, FEWEST_EVENTS = 6, 10, 5
+#: With fewer cases there is no interval of a mean, a median or a correlation; with fewer on one side, none of an area.
+FEWEST_FOR_MEAN, FEWEST_FOR_MEDIAN, FEWEST_FOR_CORRELATION, FEWEST_EVENTS = 5, 6, 10, 5
 _RESAMPLES = 2000
 _NOTHING = (math.nan, math.nan)
 

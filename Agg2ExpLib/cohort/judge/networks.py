@@ -227,7 +227,8 @@ def means_of(comparison: ModelComparison, measure: str) -> tuple[list[str], dict
 
 def _cells(row: Compared, names: Sequence[str]) -> list[str]:
     one = row.variance
-    shown = [f"{mean:.3f} ({low:.3f}-{high:.3f})" for mean, low, high in (row.means[name] for name in names)]
+    shown = [f"{mean:.3f}" + (f" ({low:.3f}-{high:.3f})" if math.isfinite(low) else "")
+             for mean, low, high in (row.means[name] for name in names)]  # fmt: skip
     numbers = [f"{value:.3g}" if math.isfinite(value) else "–" for value in (one.f, one.p, row.q)]
     share = f"{one.share:.2f}" if math.isfinite(one.share) else "–"
     if math.isfinite(one.low) and math.isfinite(one.high):

@@ -32,6 +32,7 @@ from typing import Any
 
 import numpy as np
 
+from Agg2ExpLib.anatomy import structure
 from Agg2ExpLib.cohort.judge.conformal import weights_of
 from Agg2ExpLib.cohort.judge.forest import (
     TREES,
@@ -390,4 +391,6 @@ def _versions() -> dict[str, str]:
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return ", ".join(structure(name).name for name in names[:5]) + (
+        f" and {len(names) - 5} more" if len(names) > 5 else ""
+    )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from Agg2ExpLib.cohort.judge.intervals import (
+    FEWEST_FOR_MEAN,
     area_interval,
     by_patient,
     correlation_interval,
@@ -20,7 +21,7 @@ from Agg2ExpLib.cohort.judge.intervals import (
     partial_spearman,
 )
 from Agg2ExpLib.cohort.run.csv_tables import is_missing
-from Agg2ExpLib.cohort.table.tables import CohortTable
+from Agg2ExpLib.cohort.table.tables import PATIENT_COLUMNS, CohortTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,7 @@ def mean_matrix(cube: np.ndarray, confidence: float = 0.95) -> MeanMatrix:
     Returns
     -------
     MeanMatrix
-        The global matrix.
+        The global matrix; no interval (NaN) with fewer than five cases.
     """
     from scipy import stats
 
@@ -64,7 +65,8 @@ def mean_matrix(cube: np.ndarray, confidence: float = 0.95) -> MeanMatrix:
         mean = np.where(known, cube, 0.0).sum(axis=0) / np.where(counts > 0, counts, np.nan)
         squares = np.where(known, (cube - mean) ** 2, 0.0).sum(axis=0)
         error = np.sqrt(squares / (counts - 1) / counts)
-        half = np.where(counts > 1, stats.t.ppf(0.5 + confidence / 2, np.maximum(counts - 1, 1)) * error, np.nan)
+        many = counts >= FEWEST_FOR_MEAN
+        half = np.where(many, stats.t.ppf(0.5 + confidence / 2, np.maximum(counts - 1, 1)) * error, np.nan)
     return MeanMatrix(mean, mean - half, mean + half, counts)
 
 
@@ -284,11 +286,15 @@ def metadata_tests(table: CohortTable, score: np.ndarray, outlying: np.ndarray) 
         of a patient the mean score counts, and the metadata of the first.
     """
     patients = table.patients()
-    _, first = np.unique(patients, return_index=True)
+    first = np.unique(patients, return_index=True)[1]
+    if len(first) == len(patients):
+        first = np.arange(len(patients))  # values of so many patients stay in the order of the cases
     mean = by_patient(score, patients)
     odd = by_patient(outlying.astype(float), patients) > 0.5
     found: list[MetadataTest] = []
     for column in table.metadata:
+        if column.strip().lower() in PATIENT_COLUMNS:
+            continue  # the number of a patient says nothing, and a test of it would weigh on the others
         numbers = table.numbers(column)
         if numbers is not None:
             found += _of_numbers(column, by_patient(numbers, patients), mean, odd)

@@ -149,7 +149,7 @@ def _explanations(
         case, name = odd[0]
         one = reasons[case, name]
         told = one.reasons[0].sentence(name) if one.reasons else f"{structure(name).name}, {_why(one)}"
-        page.summary(f"The oddest explanation is in {case}: {told}. In every cohort one is.")
+        page.summary(f"The oddest explanation is in {case}: {told}. Every cohort has an oddest one.")
     by_case: dict[str, str] = {}
     for case, name in odd:
         by_case.setdefault(case, name)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CUBES = ("mass", "enrichment", "positive", "negative")
 _META = "meta:"
 #: Columns of metadata that tell whose scan a case is.
-_PATIENT = ("patient", "patient_id", "subject", "subject_id")
+PATIENT_COLUMNS = ("patient", "patient_id", "subject", "subject_id")
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +127,7 @@ class CohortTable:
 
         A case without an entry, and every case of a table without such a column, is a patient of its own.
         """
-        column = next((name for name in self.metadata if name.strip().lower() in _PATIENT), None)
+        column = next((name for name in self.metadata if name.strip().lower() in PATIENT_COLUMNS), None)
         told = self.metadata[column] if column else ("",) * len(self.cases)
         names = [
             ("case", case) if is_missing(text) else ("patient", text)

@@ -15,8 +15,8 @@ from Agg2ExpLib.methods.games.paired import MOST_PAIRS, PairedGame, all_pairs
 from Agg2ExpLib.methods.games.shapley import ShapleyValues, of_pairs
 from Agg2ExpLib.progress import Progress
 
-#: Pairs of the first round: their standard errors hold already.
-FIRST_PAIRS = 8
+# Pairs of the first round at least.
+_FIRST_PAIRS = 8
 # A round adds this share of a game's pairs, to the games whose gain is at least this share of the best.
 _GROWTH, _NEARLY = 0.5, 0.5
 
@@ -64,8 +64,8 @@ class Games:
             Units of progress of one coalition.
         """
         before = progress.done - self.coalitions * unit
-        for key in self.games:
-            self._extend(key, min(FIRST_PAIRS, self.most // (2 * len(self.games)) - 1))
+        for key, game in self.games.items():
+            self._extend(key, min(first_pairs(game.players), self.most // (2 * len(self.games)) - 1))
         while True:
             found = self._sum()
             reached = shares(found)
@@ -119,6 +119,11 @@ class Games:
                 if gain > 0:
                     gains[key] = gain
         return gains
+
+
+def first_pairs(players: int) -> int:
+    """Return the pairs of a game's first round: as many as tell its players apart, or it might stop before they are."""
+    return max(_FIRST_PAIRS, players + 2)
 
 
 def shares(found: ShapleyValues) -> np.ndarray:
