@@ -134,6 +134,9 @@ def test_from_the_command_line_and_never_over_another_file(case, tmp_path, capsy
         write_page(case, out)
     with pytest.raises(InputError, match="no attribution of 'ribs'"):
         write_page(case, tmp_path / "other.html", classes=["ribs"])
+    assert main([*words[:4], "--classes", "ribbs"]) == 2
+    # Of what is explained alone: the table has a row of an absent class too.
+    assert capsys.readouterr().err.strip().endswith("known names: heart, lung_lower_lobe_left")
     assert main([*words[:-4], "--overwrite", "--progress", "none"]) == 0
     assert len(data_of(out)["classes"]) == 2
     # Before the minutes that DICOM takes.

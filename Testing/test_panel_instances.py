@@ -54,7 +54,9 @@ def test_a_method_whose_instances_do_not_sum_is_replaced_by_the_gradient(explain
     explained.shown.in_scene.explanation.document["settings"]["method"] = "kernelshap"
     asked(explained)
     assert "--method=gradient" in child.task()["arguments"]
-    assert read(explained.results.instances.label, "text").startswith("By plain gradient: instances of KernelSHAP do not")
+    assert read(explained.results.instances.label, "text").startswith(
+        "By plain gradient: instances of KernelSHAP do not"
+    )
 
 
 @pytest.mark.parametrize(
