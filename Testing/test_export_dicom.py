@@ -243,7 +243,7 @@ def test_the_same_explanation_gives_the_same_bytes_and_never_over_others(case, w
     for path in written.rglob("*.dcm"):
         assert (again / path.relative_to(written)).read_bytes() == path.read_bytes(), path.name
     assert main(words) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert "exists already; give another --dicom" in capsys.readouterr().err
     assert main(["export", folder, "--progress", "none"]) == 2
     assert "--dicom" in capsys.readouterr().err
 

@@ -78,9 +78,13 @@ def test_the_tables_numbers_are_exact(case, page):
 
 
 def test_the_sentence_says_where_most_lies(page):
-    heart = data_of(page)["classes"][0]["sentence"]
+    told = data_of(page)
+    heart = told["classes"][0]["sentence"]
     assert re.match(r"Of what the model relied on to draw heart, \d+% lies in lung lower lobe left, ", heart)
     assert "Beside itself it relied most on nodule for its size" in heart.replace("lung nodule", "nodule")
+    # Many times the size of next to nothing is next to nothing: the share stands beside it.
+    (nodule,) = [row for row in told["classes"][0]["rows"] if told["rois"][row["roi"]]["name"] == "lung nodule"]
+    assert heart.endswith(f" by chance, {nodule['mass'][1]} in all.")
 
 
 def test_names_are_text_and_never_a_part_of_the_page(page):
@@ -130,6 +134,15 @@ def test_from_the_command_line_and_never_over_another_file(case, tmp_path, capsy
         write_page(case, out)
     with pytest.raises(InputError, match="no attribution of 'ribs'"):
         write_page(case, tmp_path / "other.html", classes=["ribs"])
+    assert main([*words[:4], "--classes", "ribbs"]) == 2
+    # Of what is explained alone: the table has a row of an absent class too.
+    assert capsys.readouterr().err.strip().endswith("known names: heart, lung_lower_lobe_left")
+    assert main([*words[:-4], "--overwrite", "--progress", "none"]) == 0
+    assert len(data_of(out)["classes"]) == 2
+    # Before the minutes that DICOM takes.
+    both = [*words[:4], "--dicom", str(tmp_path / "objects"), "--progress", "none"]
+    assert main(both) == 2
+    assert "give another --html" in capsys.readouterr().err
 
 
 # What a reader does, one after the other; what the page then shows goes into an element of its own.
@@ -162,6 +175,10 @@ READER = """
   found.home = told()[0];
   q("#strongest").click();
   found.back = told();
+  let green = 0;
+  const marked = colour();
+  for (let i = 0; i < marked.length; i += 4) green += marked[i + 1] > 220 && marked[i] < 150 && marked[i + 2] < 120;
+  found.mark = green > 20;
   found.share = first();
   document.querySelectorAll("#head button")[0].click();
   found.byName = [first(), q("#head th").getAttribute("aria-sort")];
@@ -205,6 +222,7 @@ def test_in_a_browser_everything_scrolls_colours_and_sorts(page, tmp_path):
     )
     assert found["overlay"] == [True, 0]
     assert found["window"]
+    assert found["mark"], "in a colour that neither for nor against has"
     assert found["canvases"] == [True] * 3
     assert EVIL.replace("_", " ") in found["names"]
     assert (found["title"], found["scripts"], found["loaded"]) == (

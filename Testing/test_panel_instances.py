@@ -27,6 +27,7 @@ def test_the_instances_are_listed_for_their_structure_alone_and_the_odd_one_is_m
     assert not any(line[-1] for line in lines[1:])
     assert lines[6][2:5] == ["–", "–", "–"]
     assert "z 31.0" in found.table.item(0, 0).toolTip()
+    assert read(found.label, "text").startswith("heart: 7 instances")
     assert "number 4 (less inside" in read(found.label, "text")
     explained.results.step(1)
     assert not found.table.isVisible()
@@ -43,12 +44,19 @@ def test_a_press_goes_to_the_instance(explained):
     found.table.setCurrentCell(0, 0)
     place = [node.GetSliceToRAS().GetElement(row, 3) for row in range(3)]
     assert place == pytest.approx([12.0, 18.0, 21.0])
+    # Scrolled away, and back by a press on the same line.
+    node.JumpSliceByCentering(0.0, 0.0, 0.0)
+    found.table.cellClicked.emit(0, 0)
+    assert [node.GetSliceToRAS().GetElement(row, 3) for row in range(3)] == pytest.approx(place)
 
 
 def test_a_method_whose_instances_do_not_sum_is_replaced_by_the_gradient(explained, child):
     explained.shown.in_scene.explanation.document["settings"]["method"] = "kernelshap"
     asked(explained)
     assert "--method=gradient" in child.task()["arguments"]
+    assert read(explained.results.instances.label, "text").startswith(
+        "By plain gradient: instances of KernelSHAP do not"
+    )
 
 
 @pytest.mark.parametrize(
@@ -62,3 +70,26 @@ def test_a_scene_from_elsewhere_lists_nothing_that_it_does_not_hold(explained, t
     explained.results.step(1)
     explained.results.step(1)
     assert not explained.results.instances.table.isVisible()
+
+
+def test_what_needs_a_process_is_not_offered_for_export_while_one_runs_and_dicom_only_of_a_dicom_series(
+    explained, monkeypatch
+):
+    from Agg2ExpLib.panel.controllers.export import offered
+
+    def kinds(busy):
+        return {kind: (text, possible) for text, (kind, possible) in offered(explained.shown, busy=busy).items()}
+
+    assert [kind for kind, (_, possible) in kinds(False).items() if not possible] == ["dicom"]
+    assert "no DICOM series" in kinds(False)["dicom"][0]
+    explained.shown.in_scene.explanation.document["image"]["dicom"] = {"study": "1.2", "series": "1.3"}
+    assert all(possible for _, possible in kinds(False).values())
+    assert [kind for kind, (_, possible) in kinds(True).items() if not possible] == ["figures", "html", "dicom"]
+    assert "after the running task" in kinds(True)["html"][0]
+    explained.results.buttons["instances"].click()
+    asked_busy = []
+    monkeypatch.setattr("Agg2ExpLib.panel.controllers.export.ask_and_export", lambda *_, busy: asked_busy.append(busy))
+    explained.results.buttons["export"].click()
+    assert turn(lambda: not explained.task.running)
+    explained.results.buttons["export"].click()
+    assert asked_busy == [True, False]

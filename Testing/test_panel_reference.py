@@ -276,6 +276,8 @@ def test_a_page_and_dicom_objects_are_asked_of_the_child_where_the_user_says(ope
         export.export(opened.presenter, opened.results, opened.shown, kind)
     (page, drawing), (objects, dicom) = asked
     assert (drawing, dicom) == ((("matplotlib>=3.10,<4",),), (("highdicom>=0.24",),))
+    # The dialog has asked already whether to replace it.
+    (tmp_path / "page.html").write_text("an older page")
     assert main(page.command[2:]) == 0
     assert "What the model looked at" in (tmp_path / "page.html").read_text(encoding="utf-8")
     assert main(objects.command[2:]) == 2  # Its scan is no DICOM series.

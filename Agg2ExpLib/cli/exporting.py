@@ -8,7 +8,7 @@ from typing import Any
 
 from Agg2ExpLib.cli.common import class_list, command, progress_of
 from Agg2ExpLib.cli.screen import say
-from Agg2ExpLib.errors import InputError
+from Agg2ExpLib.errors import InputError, OutputError
 
 
 def add(commands: Any) -> None:
@@ -31,6 +31,7 @@ def add(commands: Any) -> None:
         metavar="FILE",
         help="write one page with slices to scroll and the table (default DIR.html)",
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace a page that exists; DICOM never is")
     parser.add_argument(
         "--source",
         metavar="SERIES",
@@ -56,13 +57,16 @@ def _export(options: argparse.Namespace) -> None:
     folder = Path(options.folder).resolve()
     chosen = class_list(options.classes)
     classes = None if chosen is None else named_classes(explanation, chosen)
+    path = Path(options.html or folder.with_name(f"{folder.name}.html"))
+    if options.html is not None and path.exists() and not options.overwrite:
+        # Before the DICOM objects, which take minutes.
+        raise OutputError(f"{path} exists already; give another --html, or --overwrite")
     progress = progress_of(options)
     files = []
     if options.dicom is not None:
         out = Path(options.dicom or folder.with_name(f"{folder.name}-dicom"))
         files += write_dicom(explanation, out, source=options.source, classes=classes, progress=progress)
     if options.html is not None:
-        path = Path(options.html or folder.with_name(f"{folder.name}.html"))
-        files.append(write_page(explanation, path, classes=classes, progress=progress))
+        files.append(write_page(explanation, path, classes=classes, overwrite=options.overwrite, progress=progress))
     if options.progress != "json":
         say("\n".join(map(str, files)))

@@ -88,7 +88,7 @@ def write_dicom(
         raise InputError(f"{explanation.folder} explains no structure, so there is nothing to export; explain it again")
     series = source_series(explanation.document["image"], None if source is None else Path(source))
     written: list[Path] = []
-    with write_folder(Path(out)) as folder, _quiet():
+    with write_folder(Path(out), option="--dicom") as folder, _quiet():
         progress.stage("DICOM", len(chosen) + 3)
         made = Objects(explanation, series)
 

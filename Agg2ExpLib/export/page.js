@@ -109,9 +109,10 @@ function edge(ctx, w, h, sx, sy, field, value, colour, width, dash) {
   ctx.strokeStyle = colour; ctx.lineWidth = width; ctx.setLineDash(dash); ctx.stroke(); ctx.setLineDash([]);
 }
 
+// In green: warm colours speak for, blue ones against.
 function marks(ctx, plane, canvas, sx, sy, dense) {
   const x = (data.shape[plane.across] - 0.5 - at[plane.across]) * sx, y = (data.shape[plane.down] - 0.5 - at[plane.down]) * sy;
-  for (const [colour, width] of [["#000", 3], ["#5cc8ff", 1.4]]) {
+  for (const [colour, width] of [["#000", 4], ["#6dff4a", 2]]) {
     ctx.strokeStyle = colour; ctx.lineWidth = width * dense; ctx.beginPath();
     for (const [a, b] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) { ctx.moveTo(x + 7 * a * dense, y + 7 * b * dense); ctx.lineTo(x + 16 * a * dense, y + 16 * b * dense); }
     ctx.stroke();

@@ -43,6 +43,7 @@ def write_page(
     *,
     classes: Sequence[str] | None = None,
     most_voxels: int = MOST_VOXELS,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """Write the page of a case.
@@ -52,11 +53,13 @@ def write_page(
     explanation : Explanation
         The case.
     path : path
-        HTML file to write; it must not exist.
+        HTML file to write.
     classes : sequence of str, optional
         Explained classes to choose from; by default all, or the largest of many.
     most_voxels : int
         Voxels of a volume; above that, blocks of them are shown as one.
+    overwrite : bool
+        Replace a file that exists.
     progress : Progress, optional
         Counts the classes.
 
@@ -73,7 +76,7 @@ def write_page(
         The file exists or cannot be written.
     """
     path = Path(path)
-    if path.exists():
+    if path.is_dir() or (path.exists() and not overwrite):
         raise OutputError(f"{path} exists already; give another --html")
     chosen = list(default_classes(explanation) if classes is None else classes)
     for name in chosen:
@@ -275,7 +278,8 @@ def sentence(explanation: Explanation, name: str) -> str:
         best = max(others, key=lambda column: times[column])
         words += (
             f" Beside itself it relied most on {structure(table.rois[best]).name} for its size: "
-            f"{MEASURES['enrichment'].text(times[best]).rstrip('×')} times what a region of that size holds by chance."
+            f"{MEASURES['enrichment'].text(times[best]).rstrip('×')} times what a region of that size holds by chance, "
+            f"{MEASURES['mass'].text(mass[best])} in all."
         )
     return words
 

@@ -173,6 +173,8 @@ def named_classes(explanation: Explanation, names: Sequence[str]) -> tuple[str, 
     for name in names:
         row = name if name in rows else readable.get(name.strip().lower())
         if row is None:
-            raise InputError(f"{explanation.folder} does not explain {name!r}: {nearest_names(name, rows)}")
+            raise InputError(
+                f"{explanation.folder} does not explain {name!r}: {nearest_names(name, explanation.explained)}"
+            )
         chosen.append(row)
     return tuple(dict.fromkeys(chosen))

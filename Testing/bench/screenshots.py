@@ -116,7 +116,10 @@ def show_instances(panel, name):
     from Agg2ExpLib.panel.compute.task import Outcome
     from Testing.bench.fake_child import instances
 
-    panel.results.structure.setCurrentIndex(panel.results.structure.findData(name))
+    place = panel.results.structure.findData(name)
+    if place < 0:
+        raise ValueError(f"{name} is not explained in the sample")
+    panel.results.structure.setCurrentIndex(place)
     panel.instances._on_answered(Outcome("done", answer=instances({"classes": name})), panel.shown, name)
     panel.results.instances.table.setCurrentCell(1, 0)
 
@@ -194,7 +197,7 @@ def session(studio):
     show_whatifs(panel, explanation)
     studio.only("results")
     studio.take("4b-whatif")
-    show_instances(panel, "ribs")
+    show_instances(panel, "lung_lower_lobe_right")
     studio.only("results")
     studio.take("4c-instances")
     studio.only("inputs", "explain", "anomaly", "log")

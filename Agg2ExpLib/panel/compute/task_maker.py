@@ -114,7 +114,9 @@ class TaskMaker:
 
     def export(self, folder: Path, kind: str, out: Path) -> Task:
         """Return the task that writes an explanation as ``dicom`` or ``html``."""
-        return self._task("export", "the export", "export", folder, {kind: out}, out=out if kind == "dicom" else None)
+        # Whoever chose a page that exists was asked by the dialog already.
+        options = {kind: out, **({"overwrite": True} if kind == "html" else {})}
+        return self._task("export", "the export", "export", folder, options, out=out if kind == "dicom" else None)
 
     def compare(self, volume_node: Any, choices: Choices, others: Mapping[str, Any] | None = None) -> Task:
         """Return the task that measures the quality of several methods on a CT; ``others`` are options of the command."""

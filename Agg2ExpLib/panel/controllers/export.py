@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from Agg2ExpLib.panel.current_explanation import CurrentExplanation
     from Agg2ExpLib.panel.sections.results import ResultsSection
 
-# The child process writes these, from the folder.
-_COMPUTED = ("figures", "html", "dicom")
 #: Columns of the exported table: the field's terms.
 COLUMNS = ("explained", "region", "name", "mass_accuracy", "enrichment", "positive", "negative", "voxels", "recomputed")
 
@@ -37,23 +35,42 @@ def figures_folder(shown: CurrentExplanation) -> Path:
     return shown.folder / "figures"
 
 
-def ask_and_export(presenter: Presenter, results: ResultsSection, shown: CurrentExplanation) -> None:
+def offered(shown: CurrentExplanation, *, busy: bool) -> dict[str, tuple[str, bool]]:
+    """Return what can be saved: text -> kind, and whether it can be now; the text says why not.
+
+    Parameters
+    ----------
+    shown : CurrentExplanation
+        What is shown.
+    busy : bool
+        Whether the user waits for a task: a second one would take its progress and its Cancel away.
+    """
+    computed = figures_available() and shown.computed_here and not busy
+    dicom = shown.in_scene is not None and bool(shown.in_scene.explanation.document["image"].get("dicom"))
+    wait = _(" (after the running task)") if busy else ""
+    no_series = "" if dicom or not shown.computed_here else _(" (the scan is no DICOM series)")
+    return {
+        _("Table of this structure (CSV)"): ("row", True),
+        _("Table of all structures (CSV)"): ("table", True),
+        _("Figures") + wait: ("figures", computed),
+        _("Page for a browser (HTML)") + wait: ("html", computed),
+        _("DICOM into the study of the scan") + (no_series or wait): ("dicom", computed and dicom),
+        _("Whole Explanation folder"): ("folder", True),
+    }
+
+
+def ask_and_export(
+    presenter: Presenter, results: ResultsSection, shown: CurrentExplanation, *, busy: bool = False
+) -> None:
     """Let the user choose what to save and where."""
     menu = qt.QMenu(results.frame)
-    kinds = {
-        _("Table of this structure (CSV)"): "row",
-        _("Table of all structures (CSV)"): "table",
-        _("Figures"): "figures",
-        _("Page for a browser (HTML)"): "html",
-        _("DICOM into the study of the scan"): "dicom",
-        _("Whole Explanation folder"): "folder",
-    }
-    for text, kind in kinds.items():
-        menu.addAction(text).setEnabled(kind not in _COMPUTED or (figures_available() and shown.computed_here))
+    kinds = offered(shown, busy=busy)
+    for text, (_kind, possible) in kinds.items():
+        menu.addAction(text).setEnabled(possible)
     button = results.buttons["export"]
     picked = menu.exec_(button.mapToGlobal(qt.QPoint(0, int(widgets.read(button, "height")))))
     if picked is not None:
-        export(presenter, results, shown, kinds[str(widgets.read(picked, "text"))])
+        export(presenter, results, shown, kinds[str(widgets.read(picked, "text"))][0])
 
 
 def export(presenter: Presenter, results: ResultsSection, shown: CurrentExplanation, kind: str) -> None:

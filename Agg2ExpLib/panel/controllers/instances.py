@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from slicer.i18n import tr as _
+
 from Agg2ExpLib.case.instances import ADDITIVE
 from Agg2ExpLib.errors import InputError
 from Agg2ExpLib.panel.compute.task import Outcome
@@ -12,6 +14,7 @@ from Agg2ExpLib.panel.controllers.presenter import Presenter
 from Agg2ExpLib.panel.current_explanation import CurrentExplanation
 from Agg2ExpLib.panel.desk import Desk
 from Agg2ExpLib.panel.sections.results import ResultsSection
+from Agg2ExpLib.panel.words.choices import method_words
 
 #: Attribute of an explanation's node: structure -> its instances and what is said of them, as JSON.
 INSTANCES = "Agg2Exp.Instances"
@@ -49,7 +52,7 @@ class InstancesController:
         method = "" if own in ADDITIVE else ADDITIVE[0]
         self._desk.run(
             lambda: self._desk.tasks.instances(shown.folder, name, method, self._desk.choices().device),
-            lambda outcome, task: self._on_answered(outcome, shown, name),
+            lambda outcome, task: self._on_answered(outcome, shown, name, instead=own if method else ""),
             self._section.line,
         )
 
@@ -59,14 +62,19 @@ class InstancesController:
         found = instances_in(shown.saved.anchor).get(shown.structure, ([], "")) if shown else ([], "")
         self._section.instances.show(*found)
 
-    def _on_answered(self, outcome: Outcome, shown: CurrentExplanation, name: str) -> None:
+    def _on_answered(self, outcome: Outcome, shown: CurrentExplanation, name: str, instead: str = "") -> None:
+        """Keep and list an answer; ``instead`` names the explanation's method when it could not be used."""
         answer = outcome.answer or {}
         if not isinstance(answer.get("sentences"), list):
             raise InputError("the explanation of instances gave no answer; update the computing Python's Agg2Exp")
         kept = {key: [rows, told] for key, (rows, told) in instances_in(shown.saved.anchor).items()}
         # Whoever has no time sees the odd ones without scrolling.
         rows = sorted(answer["instances"], key=lambda row: not row["odd"])
-        kept[name] = [rows, " ".join(answer["sentences"])]
+        told = list(answer["sentences"])
+        if instead:
+            words = _("By plain gradient: instances of {method} do not sum to their structure.")
+            told.insert(0, words.format(method=method_words(instead)[0]))
+        kept[name] = [rows, " ".join(told)]
         shown.saved.anchor.SetAttribute(INSTANCES, json.dumps(kept))
         self.show()
 

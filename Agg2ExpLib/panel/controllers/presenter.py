@@ -384,7 +384,7 @@ class Presenter:
         elif name in ("heat map", "graph"):
             self._draw(name, shown)
         elif name == "export":
-            export.ask_and_export(self, self._results, shown)
+            export.ask_and_export(self, self._results, shown, busy=self._desk.runner.current is not None)
 
     def draw_figures(
         self, shown: CurrentExplanation, out: Path, then: Callable[[], None] | None = None, classes: str = ""

@@ -36,6 +36,8 @@ class InstanceList:
             self.table.setColumnWidth(column, width)
         header.setSectionResizeMode(5, qt.QHeaderView.Stretch)
         self.table.itemSelectionChanged.connect(self._on_line)
+        # Whoever has scrolled away gets back by a press on the line that is chosen already.
+        self.table.cellClicked.connect(self._on_line)
         self.show([], "")
 
     def show(self, rows: Sequence[Mapping[str, Any]], told: str) -> None:
