@@ -131,9 +131,9 @@ def _exported(path: Path) -> tuple[Any, Stated]:
         )
     for parameter in program.parameters():
         parameter.requires_grad_(False)
-    sides = tuple(shape[2:])
-    fixed = all(isinstance(side, int) for side in sides)
-    return program, Stated(int(shape[1]), sides if fixed else None)
+    window = tuple(shape[2:])
+    fixed = all(isinstance(side, int) for side in window)
+    return program, Stated(int(shape[1]), window if fixed else None)
 
 
 def _labels(path: Path) -> tuple[str, ...] | None:
