@@ -125,9 +125,9 @@ def _exported(path: Path) -> tuple[Any, Stated]:
     shapes = [tuple(node.meta["val"].shape) for node in found.graph.nodes if node.name in names]
     shape = shapes[0] if len(shapes) == 1 else ()
     if len(shape) != 5 or (isinstance(shape[0], int) and shape[0] != 1):
-        sides = " and ".join(str(tuple(one)) for one in shapes)
+        taken = " and ".join(str(one) for one in shapes)
         raise InputError(
-            f"{path}: takes {sides}; a program is explained that takes one batch of volumes [B, C, D, H, W], with B free or 1"
+            f"{path}: takes {taken}; a program is explained that takes one batch of volumes [B, C, D, H, W], with B free or 1"
         )
     for parameter in program.parameters():
         parameter.requires_grad_(False)
