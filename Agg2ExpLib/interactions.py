@@ -132,9 +132,9 @@ def describe_interactions(found: Interactions, most: int = 10) -> str:
     Examples
     --------
     >>> pair = np.array([[0.0, -3.0], [-3.0, 0.0]])
-    >>> print(describe_interactions(Interactions("aorta", ("heart", "trachea"), pair, pair * 0, 4)))
+    >>> print(describe_interactions(Interactions("aorta", ("heart", "trachea"), pair, abs(pair) / 10, 4)))
     What pairs add to the aorta together beyond what each adds alone; negative where one stands in for the other.
-    heart                   trachea                      -3.000 +- 0
+    heart                   trachea                      -3.000 +- 0.3
     """
     lines = [
         f"What pairs add to the {structure(found.structure).name} together beyond what each adds alone; "

@@ -162,7 +162,7 @@ def contents(folder):
 @needs_cmake
 def test_the_extension_holds_every_file_of_the_module_the_library_and_the_models_and_no_other(built):
     expected = contents(ROOT / "Agg2Exp")
-    expected |= {f"Agg2ExpLib/{name}" for name in contents(ROOT / "Agg2ExpLib") if name.endswith(".py")}
+    expected |= {f"Agg2ExpLib/{name}" for name in contents(ROOT / "Agg2ExpLib")}
     expected |= {f"Agg2ExpLib/Resources/Models/{name}" for name in contents(ROOT / "Resources" / "Models")}
     assert contents(built) == expected
     assert "Resources/Icons/Agg2Exp.png" in expected
