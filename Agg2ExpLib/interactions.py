@@ -6,7 +6,7 @@ Shapley values are. It is a sum over windows like F_c, so the game of each windo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -95,10 +95,8 @@ def interactions(case: Case, name: str, method: KernelSHAP | None = None, reduct
     first, second = np.triu_indices(players, 1)
     row = np.zeros((players, players), dtype=int)
     row[first, second] = np.arange(len(first))
-    games.places = {
-        key: row[place[:, None], place][np.triu_indices(len(place), 1)] for key, place in games.places.items()
-    }
-    games.players, games.estimate = len(first), of_game
+    places = {key: row[place[:, None], place][np.triu_indices(len(place), 1)] for key, place in games.places.items()}
+    games = replace(games, places=places, players=len(first), estimate=of_game)
     found, errors = np.zeros((players, players)), np.zeros((players, players))
     if games.games:
         summed = games.play(method.tolerance, case.progress)

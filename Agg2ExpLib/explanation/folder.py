@@ -27,7 +27,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,6 +147,20 @@ class Explanation:
         """The scan on the model's grid, HU clipped to the model's range."""
         return read_volume(self.folder / "model_grid" / "image.nii.gz")
 
+    def check_explained(self, names: Iterable[str]) -> None:
+        """Refuse a class that has no attribution.
+
+        Raises
+        ------
+        InputError
+            With the ones that have.
+        """
+        for name in names:
+            if name not in self.explained:
+                raise InputError(
+                    f"{self.folder} has no attribution of {name!r}; explained are {', '.join(self.explained)}"
+                )
+
     def attribution(self, name: str) -> Volume:
         """Attribution of one class: float32, on the model's grid.
 
@@ -155,8 +169,7 @@ class Explanation:
         InputError
             The class was not explained.
         """
-        if name not in self.explained:
-            raise InputError(f"{self.folder} has no attribution of {name!r}; explained are {', '.join(self.explained)}")
+        self.check_explained([name])
         volume = read_volume(self._file("classes", name, attribution_file(name)), kind="map")
         return Volume(volume.voxels.astype(np.float32, copy=False), volume.grid, volume.source)
 

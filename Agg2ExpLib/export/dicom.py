@@ -79,11 +79,7 @@ def write_dicom(
         raise InputError("DICOM objects need highdicom, which is not installed: pip install 'agg2exp[dicom]'")
     progress = progress or Progress()
     chosen = explanation.explained if classes is None else tuple(classes)
-    for name in chosen:
-        if name not in explanation.explained:
-            raise InputError(
-                f"{explanation.folder} has no attribution of {name!r}; explained are {', '.join(explanation.explained)}"
-            )
+    explanation.check_explained(chosen)
     if not chosen:
         raise InputError(f"{explanation.folder} explains no structure, so there is nothing to export; explain it again")
     series = source_series(explanation.document["image"], None if source is None else Path(source))

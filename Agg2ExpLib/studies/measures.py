@@ -137,15 +137,14 @@ def beyond_size(
         Detector minus sizes only, of "auroc" (has a finding) and "rho" (Spearman with the mean Dice; below 0: follows Dice more
         closely). The intervals hold at 95 % for all pairs of detectors of a measure together.
     """
-    scores = {detector: row_means(class_ranks(matrix)) for detector, matrix in matrices.items()}
+    # Sizes only last: a pair is the former minus the latter.
+    ordered = sorted(matrices.items(), key=lambda one: one[0] == SIZES)
+    scores = {detector: row_means(class_ranks(matrix)) for detector, matrix in ordered}
     means = row_means(dice)
     known = np.flatnonzero(np.isfinite([*scores.values(), means]).all(axis=0))
     found = {}
     for name, measure in (("auroc", area_for(ill)), ("rho", spearman_with(means))):
-        pairs = paired_differences({SIZES: scores[SIZES], **scores}, measure, known) if SIZES in scores else []
-        found[name] = tuple(
-            Difference(one.second, SIZES, -one.value, -one.high, -one.low) for one in pairs if one.first == SIZES
-        )
+        found[name] = tuple(one for one in paired_differences(scores, measure, known) if one.second == SIZES)
     return found
 
 
